@@ -1,0 +1,114 @@
+"""Connections and transactions. Every transaction is of one tenant.
+
+Two doors to one pool: `transaction` for the statements that SQLAlchemy builds, and `pipeline`,
+psycopg's own connection, for the hot paths, whose statements are written out and travel to
+Postgres together.
+"""
+
+import logging
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+import psycopg
+from sqlalchemy import event, exc, text
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+
+from app.db import migrate
+from app.db.url import sqlalchemy_url
+from app.errors import UnavailableError
+from app.tenancy.tenant import Tenant
+
+log = logging.getLogger(__name__)
+
+SET_TENANT = "SELECT set_config('app.tenant_id', %s, true)"
+_SET_TENANT = text("SELECT set_config('app.tenant_id', :tenant, true)")
+
+
+class Database:
+    """The pool of connections to Postgres, as the application role."""
+
+    def __init__(self, url: str, *, pool_size: int = 10) -> None:
+        self.engine = create_async_engine(
+            sqlalchemy_url(url),
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_timeout=10,
+            connect_args={"connect_timeout": 5, "application_name": "tracking"},
+        )
+        event.listen(self.engine.sync_engine, "connect", _configure)
+
+    @asynccontextmanager
+    async def transaction(self, tenant: Tenant) -> AsyncIterator[AsyncConnection]:
+        """A transaction of `tenant`, committed on a clean exit.
+
+        Raises UnavailableError where Postgres does not answer.
+        """
+        with _availability():
+            async with self.engine.begin() as connection:
+                await connection.execute(_SET_TENANT, {"tenant": str(tenant.id)})
+                yield connection
+
+    @asynccontextmanager
+    async def pipeline(self, tenant: Tenant) -> AsyncIterator[psycopg.AsyncConnection]:
+        """The driver's connection in a transaction of `tenant`, in pipeline mode.
+
+        Statements are sent without waiting for one another's answers; fetching from a cursor
+        waits for what was sent until then. Committed on a clean exit, together with whatever
+        has not been fetched yet.
+        """
+        with _availability():
+            async with self.engine.connect() as connection:
+                raw = (await connection.get_raw_connection()).driver_connection
+                assert isinstance(raw, psycopg.AsyncConnection)
+                async with raw.pipeline(), raw.transaction():
+                    await raw.execute(SET_TENANT, (str(tenant.id),))
+                    yield raw
+
+    @asynccontextmanager
+    async def directory(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction of no tenant, for what stands outside them all: it sees no tenant's row."""
+        with _availability():
+            async with self.engine.begin() as connection:
+                yield connection
+
+    async def ready(self) -> migrate.State:
+        """The state of the schema. Raises UnavailableError where Postgres does not answer."""
+        async with self.directory() as connection:
+            table = await connection.scalar(text("SELECT to_regclass('alembic_version')"))
+            if table is None:
+                return "empty"
+            return migrate.compare(
+                await connection.scalar(text("SELECT version_num FROM alembic_version"))
+            )
+
+    async def close(self) -> None:
+        await self.engine.dispose()
+
+
+@contextmanager
+def _availability() -> Iterator[None]:
+    try:
+        yield
+    except exc.TimeoutError as error:
+        raise UnavailableError("All database connections are busy; try again shortly") from error
+    except (exc.OperationalError, exc.InterfaceError, psycopg.OperationalError) as error:
+        log.warning("database unavailable: %s", str(error).splitlines()[0])
+        raise UnavailableError("The database is not available; try again shortly") from error
+
+
+def _configure(connection: Any, _record: object) -> None:
+    connection.run_async(_detect_pooler)
+
+
+async def _detect_pooler(connection: psycopg.AsyncConnection) -> None:
+    """Prepare no statements behind a transaction pooler, where they would be session state.
+
+    PgBouncer answers the handshake with a process id of its own making; Postgres with the one
+    that `pg_backend_pid()` tells.
+    """
+    cursor = await connection.execute("SELECT pg_backend_pid()")
+    row = await cursor.fetchone()
+    if row is None or row[0] != connection.info.backend_pid:
+        connection.prepare_threshold = None
+    await connection.rollback()

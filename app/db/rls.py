@@ -1,0 +1,58 @@
+"""Row-level security: the second wall between tenants, and the grants that make it one.
+
+The application role owns nothing and reads a table through its policy, which compares each row's
+tenant with `app.tenant_id`. That is set per transaction, so a pooled connection carries nothing
+over. A transaction that sets none sees no rows at all.
+"""
+
+from alembic.operations import Operations
+from sqlalchemy import Connection, make_url, text
+
+DEFAULT_APPLICATION_ROLE = "tracking_app"
+
+# The sub-select makes it one evaluation a statement and not one a row.
+CURRENT_TENANT = "(SELECT NULLIF(current_setting('app.tenant_id', true), '')::integer)"
+
+
+def protect(op: Operations, *tables: str) -> None:
+    """For migrations: put `tables` under a policy that even their owner is subject to."""
+    for table in tables:
+        op.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
+        op.execute(f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY")
+        op.execute(
+            f"CREATE POLICY tenant_isolation ON {table}"
+            f" USING (tenant_id = {CURRENT_TENANT}) WITH CHECK (tenant_id = {CURRENT_TENANT})"
+        )
+
+
+def application_role(database_url: str | None) -> str:
+    """The role that the service connects as."""
+    return (make_url(database_url).username if database_url else None) or DEFAULT_APPLICATION_ROLE
+
+
+def grant(connection: Connection, role: str) -> None:
+    """Let `role` use the schema as it now stands; safe to repeat, a no-op for the owner itself.
+
+    It runs after every migration, so that no migration has to know the role's name.
+    """
+    exists, owner = connection.execute(
+        text("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = :role), current_user = :role"),
+        {"role": role},
+    ).one()
+    if not exists or owner:
+        return
+    quoted = connection.dialect.identifier_preparer.quote(role)
+    for statement in (
+        f"GRANT USAGE ON SCHEMA public TO {quoted}",
+        f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {quoted}",
+        f"GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO {quoted}",
+        # The directory of tenants has no policy to hide behind: only create_tenant() writes it.
+        f"REVOKE INSERT, UPDATE, DELETE ON tenants, alembic_version FROM {quoted}",
+    ):
+        if "tenants" in statement and not _has_table(connection, "tenants"):
+            continue
+        connection.execute(text(statement))
+
+
+def _has_table(connection: Connection, name: str) -> bool:
+    return bool(connection.scalar(text("SELECT to_regclass(:name) IS NOT NULL"), {"name": name}))

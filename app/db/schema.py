@@ -1,0 +1,22 @@
+"""Every table, imported once, so that the metadata is whole."""
+
+from app.artifacts import models as artifacts
+from app.db.base import Base, TenantOwned
+from app.experiments import models as experiments
+from app.metrics import models as metrics
+from app.models import models as logged_models
+from app.runs import models as runs
+from app.tenancy import models as tenancy
+
+metadata = Base.metadata
+
+__all__ = [
+    "TenantOwned",
+    "artifacts",
+    "experiments",
+    "logged_models",
+    "metadata",
+    "metrics",
+    "runs",
+    "tenancy",
+]

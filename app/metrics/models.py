@@ -1,0 +1,63 @@
+"""Metrics: a dictionary of series with their latest values, and the points."""
+
+from uuid import UUID
+
+from sqlalchemy import Integer, Text
+from sqlalchemy.dialects.postgresql import DOUBLE_PRECISION
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.db.base import Base, TenantOwned, belongs_to_tenant, key, part_of, unique
+
+
+class MetricSeries(TenantOwned, Base):
+    """One metric of one run: its points' short id, its latest point, and a summary.
+
+    The latest point is the greatest by (step, timestamp, value), NaN counting as 0, as MLflow
+    has it. `min_value` and `max_value` leave NaN out and are null while nothing else was logged.
+    """
+
+    __tablename__ = "metric_series"
+    __table_args__ = (
+        key("series_id"),
+        unique("run_id", "key"),
+        part_of("runs", "run_id"),
+        {"postgresql_with": {"fillfactor": 80}},
+    )
+
+    series_id: Mapped[int] = mapped_column(Integer)
+    run_id: Mapped[UUID]
+    key: Mapped[str] = mapped_column(Text)
+    last_step: Mapped[int]
+    last_timestamp: Mapped[int]
+    last_value: Mapped[float] = mapped_column(DOUBLE_PRECISION)
+    point_count: Mapped[int]
+    min_value: Mapped[float | None] = mapped_column(DOUBLE_PRECISION)
+    max_value: Mapped[float | None] = mapped_column(DOUBLE_PRECISION)
+
+
+class MetricSeriesCounter(TenantOwned, Base):
+    """The last series id a tenant used.
+
+    Ids are counted by tenant so that four bytes last: they stand in every point and in its key.
+    """
+
+    __tablename__ = "metric_series_counters"
+    __table_args__ = (key(), belongs_to_tenant(), {"postgresql_with": {"fillfactor": 50}})
+
+    last_series_id: Mapped[int] = mapped_column(Integer)
+
+
+class MetricPoint(TenantOwned, Base):
+    """A point; the same one logged again is the same row.
+
+    There is no foreign key to the series: checking one costs more than inserting the point, and
+    points are only ever written in the transaction that holds their run's lock.
+    """
+
+    __tablename__ = "metric_points"
+    __table_args__ = (key("series_id", "step", "timestamp", "value"),)
+
+    series_id: Mapped[int] = mapped_column(Integer)
+    step: Mapped[int]
+    timestamp: Mapped[int]
+    value: Mapped[float] = mapped_column(DOUBLE_PRECISION)

@@ -1,0 +1,44 @@
+"""Alembic's environment: which database, which tables, and what the application role may do."""
+
+from logging.config import fileConfig
+
+from alembic import context
+from sqlalchemy import create_engine, pool
+
+from app.config import Settings
+from app.db import rls
+from app.db.schema import metadata
+from app.db.url import sqlalchemy_url
+
+config = context.config
+if config.config_file_name and config.attributes.get("configure_logging", True):
+    fileConfig(config.config_file_name, disable_existing_loggers=False)
+
+
+def run() -> None:
+    settings = Settings()
+    url = config.attributes.get("url") or settings.owner_url
+    if not url:
+        raise SystemExit(
+            "set TRACKING_MIGRATION_DATABASE_URL (or TRACKING_DATABASE_URL) to the database to"
+            " migrate; `tracking migrate` migrates the embedded one"
+        )
+    application_role = config.attributes.get("application_role") or rls.application_role(
+        settings.database_url
+    )
+    if context.is_offline_mode():
+        context.configure(url=sqlalchemy_url(url), target_metadata=metadata, literal_binds=True)
+        with context.begin_transaction():
+            context.run_migrations()
+        return
+    engine = create_engine(sqlalchemy_url(url), poolclass=pool.NullPool)
+    with engine.connect() as connection:
+        context.configure(
+            connection=connection, target_metadata=metadata, compare_server_default=True
+        )
+        with context.begin_transaction():
+            context.run_migrations()
+            rls.grant(connection, application_role)
+
+
+run()
