@@ -1,0 +1,289 @@
+"""The command line: `tracking serve`, `migrate`, `tenant` and `version`."""
+
+import errno
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib import metadata
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import FrameType
+from typing import Annotated, NoReturn
+
+import alembic.util
+import psycopg
+import sqlalchemy.exc
+import typer
+import uvicorn
+from pydantic import ValidationError
+from uvicorn.config import STARTUP_FAILURE
+from uvicorn.supervisors import Multiprocess
+
+from app.config import Settings
+from app.db import migrate as migrations
+from app.db.embedded import EmbeddedPostgresError, embedded_postgres, running
+from app.errors import TrackingError
+from app.tenancy import admin
+
+GRACE = 10  # seconds that open requests have to finish when the service is stopped
+
+cli = typer.Typer(
+    help="A multi-tenant experiment-tracking backend.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+tenant = typer.Typer(help="List and create tenants.", no_args_is_help=True)
+cli.add_typer(tenant, name="tenant")
+
+
+class CommandError(Exception):
+    """What keeps a command from being carried out, in words for whoever typed it."""
+
+
+def main() -> None:
+    """Run the command line. What a user can put right is one line on stderr, and exit code 1."""
+    try:
+        cli(prog_name="tracking")
+    except (CommandError, EmbeddedPostgresError, TrackingError) as error:
+        for line in str(error).splitlines():
+            say(line)
+        sys.exit(1)
+
+
+@cli.command()
+def serve(
+    migrate: Annotated[
+        bool | None,
+        typer.Option(
+            "--migrate/--no-migrate",
+            help="Bring the schema up to date first. [default: only that of the embedded Postgres]",
+        ),
+    ] = None,
+) -> None:
+    """Serve the APIs, with an embedded Postgres unless TRACKING_DATABASE_URL names another."""
+    settings = load_settings()
+    stop_on_signals()
+    with (
+        suppress(KeyboardInterrupt),
+        bind(settings.host, settings.port) as sock,
+        database(settings, migrate),
+    ):
+        run_server(settings, sock)
+    say("stopped")
+
+
+@cli.command()
+def migrate(
+    to: Annotated[str, typer.Option(metavar="REV", help="The revision to upgrade to.")] = "head",
+) -> None:
+    """Bring the schema up to date, as the role in TRACKING_MIGRATION_DATABASE_URL."""
+    with owner_url(load_settings()) as url:
+        upgrade(url, to)
+        say(f"the schema is {migrations.state(url)}")
+
+
+@cli.command(hidden=True)
+def revision(message: str) -> None:
+    """For developers: write the migration that takes the schema to what the models say."""
+    with TemporaryDirectory() as folder, embedded_postgres(Path(folder)) as empty:
+        migrations.upgrade(empty.owner_url)
+        migrations.revision(empty.owner_url, message)
+
+
+@cli.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(metadata.version("tracking"))
+
+
+@tenant.command("list")
+def list_tenants() -> None:
+    """Print every tenant: its id, its slug, and when it was created."""
+    with owner_url(load_settings()) as url:
+        check_schema(url)
+        for row in admin.list_tenants(url):
+            typer.echo(f"{row.id}\t{row.slug}\t{row.created_at.isoformat(timespec='seconds')}")
+
+
+@tenant.command("create")
+def create_tenant(slug: str) -> None:
+    """Create a tenant, and the experiment 0 that every tenant has."""
+    with owner_url(load_settings()) as url:
+        check_schema(url)
+        say(f"created tenant {slug} (id {admin.create_tenant(url, slug)})")
+
+
+def say(line: str) -> None:
+    with suppress(OSError):  # the terminal may be gone
+        typer.echo(f"tracking: {line}", err=True)
+
+
+def load_settings() -> Settings:
+    try:
+        return Settings()
+    except ValidationError as error:
+        # The value itself is left out: a database URL has a password in it.
+        raise CommandError(
+            "\n".join(
+                f"TRACKING_{'_'.join(map(str, one['loc'])).upper()}:"
+                f" {one['msg'].removeprefix('Value error, ')}"
+                for one in error.errors()
+            )
+        ) from None
+
+
+def stop_on_signals() -> None:
+    """Make SIGTERM, and the loss of the terminal, unwind the stack as Ctrl-C does.
+
+    Their default is to end the process on the spot, which would leave Postgres behind. While
+    uvicorn runs it has handlers of its own; it raises the signal again when it has finished.
+    """
+
+    def interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+    signal.signal(signal.SIGINT, interrupt)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # ignored: started with nohup
+        signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Take the port before anything else is started. It accepts only once uvicorn is ready."""
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((host, port))
+    except OSError as error:
+        sock.close()
+        if error.errno == errno.EADDRINUSE:
+            raise CommandError(
+                f"port {port} on {host} is taken: stop what listens there or set TRACKING_PORT"
+            ) from None
+        raise CommandError(
+            f"cannot listen on {host}, port {port}: {error.strerror}:"
+            " set TRACKING_HOST and TRACKING_PORT"
+        ) from None
+    return sock
+
+
+@contextmanager
+def database(settings: Settings, migrate: bool | None) -> Iterator[None]:
+    """See that the database is there and its schema the right one, for as long as we serve."""
+    if settings.database_url:
+        connect("TRACKING_DATABASE_URL", settings.database_url)
+        if migrate:
+            with owner_url(settings) as url:
+                upgrade(url)
+        check_schema(settings.database_url)
+        yield
+        return
+    data_dir = settings.data_dir
+    if not (data_dir / "postgres").exists():
+        say(f"creating a Postgres database in {data_dir} (the first time only)")
+    with embedded_postgres(data_dir) as server:
+        if migrate is not False:
+            upgrade(server.owner_url)
+        check_schema(server.owner_url)
+        # Workers are processes of their own, and read their settings from the environment.
+        os.environ["TRACKING_DATABASE_URL"] = server.app_url
+        os.environ["TRACKING_MIGRATION_DATABASE_URL"] = server.owner_url
+        yield
+
+
+@contextmanager
+def owner_url(settings: Settings) -> Iterator[str]:
+    """The URL of the schema's owner: an outside database's, or the embedded one's.
+
+    The embedded Postgres is used as it runs, or else started for as long as it is needed.
+    """
+    if settings.owner_url:
+        given = "MIGRATION_DATABASE_URL" if settings.migration_database_url else "DATABASE_URL"
+        connect(f"TRACKING_{given}", settings.owner_url)
+        yield settings.owner_url
+    elif server := running(settings.data_dir):
+        yield server.owner_url
+    else:
+        with embedded_postgres(settings.data_dir) as own:
+            yield own.owner_url
+
+
+def connect(variable: str, url: str) -> None:
+    """See that the database answers. No message shows the URL, which has a password in it."""
+    try:
+        psycopg.connect(url, connect_timeout=5).close()
+    except psycopg.OperationalError as error:
+        why = " ".join(str(error).split())
+        raise CommandError(f"cannot connect to the database in {variable}: {why}") from None
+    except psycopg.Error:
+        raise CommandError(f"{variable} is not a valid postgresql:// URL") from None
+
+
+def upgrade(url: str, revision: str = "head") -> None:
+    if revision == "head" and migrations.state(url) in ("current", "ahead"):
+        return
+    say("migrating the schema")
+    try:
+        migrations.upgrade(url, revision)
+    except alembic.util.CommandError as error:
+        raise CommandError(f"cannot migrate: {error}") from None
+    except sqlalchemy.exc.DBAPIError as error:
+        raise CommandError(f"cannot migrate: {' '.join(str(error.orig).split())}") from error
+
+
+def check_schema(url: str) -> None:
+    match migrations.state(url):
+        case "behind" | "empty" as state:
+            raise CommandError(f"the database's schema is {state}, run: tracking migrate")
+        case "ahead":
+            raise CommandError(
+                "the database's schema is ahead of this version of the service: install the"
+                " version that migrated it, or a later one"
+            )
+
+
+def run_server(settings: Settings, sock: socket.socket) -> None:
+    config = uvicorn.Config(
+        "app.main:create_app",
+        factory=True,
+        workers=settings.workers,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        access_log=False,
+        log_level="warning",
+        timeout_graceful_shutdown=GRACE,
+    )
+    threading.Thread(target=announce, args=(sock, settings.host), daemon=True).start()
+    if settings.workers == 1:
+        uvicorn.Server(config).run(sockets=[sock])
+        return
+    supervisor = Multiprocess(config, sockets=[sock])
+    supervisor.run()
+    if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
+        sys.exit(STARTUP_FAILURE)
+
+
+def announce(sock: socket.socket, host: str) -> None:
+    """Say once that the service is ready: when the port accepts, a worker has started."""
+    address = sock.getsockname()[:2]
+    while True:
+        try:
+            socket.create_connection(address, timeout=1).close()
+            break
+        except OSError:
+            time.sleep(0.02)
+    shown = f"[{host}]" if ":" in host else host
+    say(f"ready on http://{shown}:{address[1]} (API documentation at /docs; Ctrl-C stops it)")
+
+
+if __name__ == "__main__":
+    main()
