@@ -1,0 +1,34 @@
+# The version that the tests run on.
+ARG PYTHON_VERSION=3.11
+
+FROM python:${PYTHON_VERSION}-slim AS build
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+RUN python -m venv /opt/venv
+ENV PATH=/opt/venv/bin:$PATH
+WORKDIR /srv/tracking
+# The dependencies are a layer of their own, which a change of the code leaves as it is.
+COPY pyproject.toml constraints.txt ./
+RUN pip install -c constraints.txt . && rm -rf build
+COPY alembic.ini ./
+COPY migrations migrations
+COPY app app
+# Editable: the code finds alembic.ini and migrations/ beside it.
+RUN pip install --no-deps -e . && python -m compileall -q app migrations
+
+FROM python:${PYTHON_VERSION}-slim
+RUN useradd --system --uid 10001 --no-create-home tracking \
+    && install -d -o tracking -g tracking /var/lib/tracking
+COPY --from=build /opt/venv /opt/venv
+COPY --from=build /srv/tracking /srv/tracking
+ENV PATH=/opt/venv/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    TRACKING_HOST=0.0.0.0 \
+    TRACKING_DATA_DIR=/var/lib/tracking
+WORKDIR /srv/tracking
+USER tracking
+EXPOSE 8000
+HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 \
+    CMD ["python", "-c", "import os, urllib.request; urllib.request.urlopen('http://127.0.0.1:' + os.environ.get('TRACKING_PORT', '8000') + '/health', timeout=4)"]
+# No Postgres is inside: TRACKING_DATABASE_URL names one.
+ENTRYPOINT ["tracking"]
+CMD ["serve"]
