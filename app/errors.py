@@ -42,3 +42,7 @@ class PermissionDeniedError(TrackingError):
 
 class UnavailableError(TrackingError):
     """A part that is needed (a database, a store) did not answer; retrying may help."""
+
+
+class TooLargeError(TrackingError):
+    """The request has more bytes than are read for one of its kind."""

@@ -5,7 +5,7 @@ tenant with `app.tenant_id`. That is set per transaction, so a pooled connection
 over. A transaction that sets none sees no rows at all.
 """
 
-from alembic.operations import Operations
+from alembic import op
 from sqlalchemy import Connection, make_url, text
 
 DEFAULT_APPLICATION_ROLE = "tracking_app"
@@ -14,7 +14,7 @@ DEFAULT_APPLICATION_ROLE = "tracking_app"
 CURRENT_TENANT = "(SELECT NULLIF(current_setting('app.tenant_id', true), '')::integer)"
 
 
-def protect(op: Operations, *tables: str) -> None:
+def protect(*tables: str) -> None:
     """For migrations: put `tables` under a policy that even their owner is subject to."""
     for table in tables:
         op.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")

@@ -50,12 +50,14 @@ class MetricSeriesCounter(TenantOwned, Base):
 class MetricPoint(TenantOwned, Base):
     """A point; the same one logged again is the same row.
 
+    The key is in the order in which MLflow returns a history, so a page of it is a range.
+
     There is no foreign key to the series: checking one costs more than inserting the point, and
     points are only ever written in the transaction that holds their run's lock.
     """
 
     __tablename__ = "metric_points"
-    __table_args__ = (key("series_id", "step", "timestamp", "value"),)
+    __table_args__ = (key("series_id", "timestamp", "step", "value"),)
 
     series_id: Mapped[int] = mapped_column(Integer)
     step: Mapped[int]

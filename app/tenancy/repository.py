@@ -8,9 +8,7 @@ from app.tenancy.models import Tenant as TenantRow
 
 async def find(connection: AsyncConnection, slug: str) -> int | None:
     """The id of the tenant of that slug."""
-    found: int | None = await connection.scalar(
-        select(TenantRow.id).where(TenantRow.slug == slug)
-    )
+    found: int | None = await connection.scalar(select(TenantRow.id).where(TenantRow.slug == slug))
     return found
 
 

@@ -59,7 +59,7 @@ def upgrade() -> None:
         sa.Column("timestamp", sa.BigInteger(), nullable=False),
         sa.Column("value", sa.DOUBLE_PRECISION(), nullable=False),
         sa.PrimaryKeyConstraint(
-            "tenant_id", "series_id", "step", "timestamp", "value", name=op.f("metric_points_pkey")
+            "tenant_id", "series_id", "timestamp", "step", "value", name=op.f("metric_points_pkey")
         ),
     )
     op.create_table(
@@ -402,7 +402,7 @@ def upgrade() -> None:
             "tenant_id", "run_id", "dataset_id", "key", name=op.f("input_tags_pkey")
         ),
     )
-    rls.protect(op, *TENANT_TABLES)
+    rls.protect(*TENANT_TABLES)
     op.execute(CREATE_TENANT)
     op.execute("REVOKE EXECUTE ON FUNCTION create_tenant(text) FROM PUBLIC")
 

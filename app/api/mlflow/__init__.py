@@ -1,0 +1,40 @@
+"""The API that an unmodified MLflow 3 client speaks, one file per MLflow resource."""
+
+from collections.abc import Callable
+
+from starlette.routing import BaseRoute, Mount
+
+from app.api.mlflow import (
+    artifacts,
+    experiments,
+    inputs,
+    logged_models,
+    metrics,
+    runs,
+    server_info,
+)
+from app.api.mlflow.router import MlflowApi
+from app.services import Services
+
+# MLflow's clients use 2.0 for most and 3.0 for what is newer, its pages use ajax-api.
+PREFIXES = [f"/{kind}/{version}" for kind in ("api", "ajax-api") for version in ("2.0", "3.0")]
+
+
+def mounts(services: Callable[[], Services]) -> list[BaseRoute]:
+    """Every route of MLflow's, under every prefix."""
+    api = MlflowApi(
+        services,
+        experiments.routes,
+        runs.routes,
+        inputs.routes,
+        metrics.routes,
+        logged_models.routes,
+        artifacts.routes,
+        server_info.routes,
+    )
+    proxy = artifacts.ArtifactProxy(services)
+    return [
+        Mount(f"{prefix}/{name}", app)
+        for prefix in PREFIXES
+        for name, app in (("mlflow", api), ("mlflow-artifacts", proxy))
+    ]

@@ -1,0 +1,160 @@
+"""MLflow's metric histories."""
+
+import msgspec
+
+from app import validation
+from app.api.mlflow.common import number
+from app.api.mlflow.router import Call, Routes
+from app.errors import InvalidValueError
+
+routes = Routes()
+
+MAX_RUNS = 100
+MAX_BULK_RESULTS = 25_000
+MAX_INTERVAL_RESULTS = 2_500
+
+
+class Metric(msgspec.Struct):
+    key: str
+    value: float | str
+    timestamp: int
+    step: int
+
+
+class MetricOfRun(msgspec.Struct):
+    key: str
+    value: float | str
+    timestamp: int
+    step: int
+    run_id: str
+
+
+class GetHistory(msgspec.Struct):
+    metric_key: str
+    run_id: str = ""
+    run_uuid: str = ""
+    page_token: str = ""
+    max_results: int | None = None
+
+
+class History(msgspec.Struct, omit_defaults=True):
+    metrics: list[Metric] = []
+    next_page_token: str | None = None
+
+
+class GetBulk(msgspec.Struct):
+    run_id: list[str] = []
+    metric_key: str | None = None
+    max_results: int = MAX_BULK_RESULTS
+
+
+class GetInterval(msgspec.Struct):
+    run_ids: list[str]
+    metric_key: str
+    start_step: int | None = None
+    end_step: int | None = None
+    max_results: int = MAX_INTERVAL_RESULTS
+
+
+class Histories(msgspec.Struct):
+    metrics: list[MetricOfRun]
+
+
+@routes.add("GET", "metrics/get-history", GetHistory)
+async def get_history(call: Call, message: GetHistory) -> History:
+    run_id = message.run_id or message.run_uuid
+    if not run_id:
+        raise validation.missing("run_id")
+    if message.max_results is not None and message.max_results <= 0:
+        raise InvalidValueError(
+            f"Invalid value {message.max_results} for parameter 'max_results' supplied. It must"
+            " be a positive integer.",
+            field="max_results",
+        )
+    rows, token = await call.services.metrics.history(
+        call.tenant,
+        run_id,
+        message.metric_key,
+        limit=message.max_results,
+        page_token=message.page_token or None,
+    )
+    key = message.metric_key
+    return History([Metric(key, number(v), t, s) for t, s, v in rows], token)
+
+
+@routes.add("GET", "metrics/get-history-bulk", GetBulk)
+async def get_history_bulk(call: Call, message: GetBulk) -> Histories:
+    if not message.run_id:
+        raise InvalidValueError(
+            "GetMetricHistoryBulk request must specify at least one run_id.", field="run_id"
+        )
+    if len(message.run_id) > MAX_RUNS:
+        raise InvalidValueError(
+            f"GetMetricHistoryBulk request cannot specify more than {MAX_RUNS} run_ids."
+            f" Received {len(message.run_id)} run_ids.",
+            field="run_id",
+        )
+    if message.metric_key is None:
+        raise InvalidValueError(
+            "GetMetricHistoryBulk request must specify a metric_key.", field="metric_key"
+        )
+    if message.max_results < 0:
+        raise InvalidValueError("max_results must not be negative.", field="max_results")
+    rows = await call.services.metrics.histories(
+        call.tenant,
+        message.run_id,
+        message.metric_key,
+        limit=min(message.max_results, MAX_BULK_RESULTS),
+    )
+    key = message.metric_key
+    return Histories([MetricOfRun(key, number(v), t, s, run.hex) for run, t, s, v in rows])
+
+
+@routes.add("GET", "metrics/get-history-bulk-interval", GetInterval)
+async def get_history_bulk_interval(call: Call, message: GetInterval) -> Histories:
+    _check_interval(message)
+    sampled = await call.services.metrics.interval(
+        call.tenant,
+        message.run_ids,
+        message.metric_key,
+        limit=message.max_results,
+        step_min=message.start_step,
+        step_max=message.end_step,
+    )
+    return Histories(
+        [
+            MetricOfRun(message.metric_key, number(v), t, s, run_id)
+            for run_id, points in sampled
+            for t, s, v in points
+        ]
+    )
+
+
+def _check_interval(message: GetInterval) -> None:
+    if not message.run_ids:
+        raise validation.missing("run_ids")
+    if len(message.run_ids) > MAX_RUNS:
+        raise InvalidValueError(
+            f"GetMetricHistoryBulkInterval request must specify at most {MAX_RUNS} run_ids."
+            f" Received {len(message.run_ids)} run_ids.",
+            field="run_ids",
+        )
+    if not 1 <= message.max_results <= MAX_INTERVAL_RESULTS:
+        raise InvalidValueError(
+            f"max_results must be between 1 and {MAX_INTERVAL_RESULTS}.", field="max_results"
+        )
+    first, last = message.start_step, message.end_step
+    if (first is None) != (last is None):
+        raise InvalidValueError(
+            "If either start step or end step are specified, both must be specified.",
+            field="start_step" if first is None else "end_step",
+        )
+    if first is not None and last is not None:
+        validation.int64(first, "start_step")
+        validation.int64(last, "end_step")
+        if first > last:
+            raise InvalidValueError(
+                "end_step must be greater than start_step."
+                f" Found start_step={first} and end_step={last}.",
+                field="end_step",
+            )

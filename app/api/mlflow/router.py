@@ -1,0 +1,271 @@
+"""MLflow's REST protocol: a table of endpoints, and the way from a request to one and back.
+
+Requests are decoded straight into msgspec structs, as lenient as protobuf's JSON mapping is
+(numbers may be strings, unknown fields are ignored); answers are structs or ready-made bytes.
+Routes are looked up in a dict, since nearly all of MLflow's paths are fixed.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import msgspec
+from starlette.datastructures import Headers, QueryParams
+from starlette.types import Receive, Scope, Send
+
+from app import errors, validation
+from app.services import Services
+from app.tenancy.tenant import Tenant
+
+log = logging.getLogger(__name__)
+
+# The whole of a JSON body is held in memory; the largest that a client sends is the profile of a
+# dataset, of up to 16 MiB.
+MAX_BODY_BYTES = 32 * 1024 * 1024
+
+STATUS = {
+    errors.InvalidValueError: (400, "INVALID_PARAMETER_VALUE"),
+    errors.NotFoundError: (404, "RESOURCE_DOES_NOT_EXIST"),
+    errors.AlreadyExistsError: (400, "RESOURCE_ALREADY_EXISTS"),
+    errors.ConflictError: (400, "INVALID_PARAMETER_VALUE"),
+    errors.InvalidStateError: (400, "INVALID_PARAMETER_VALUE"),
+    errors.PermissionDeniedError: (403, "PERMISSION_DENIED"),
+    errors.TooLargeError: (413, "INVALID_PARAMETER_VALUE"),
+    errors.UnavailableError: (503, "TEMPORARILY_UNAVAILABLE"),
+}
+
+Message = TypeVar("Message", bound=msgspec.Struct)
+
+
+class Empty(msgspec.Struct):
+    """An answer, or a request, with no fields."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What a handler gets besides the message."""
+
+    services: Services
+    tenant: Tenant
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint(Generic[Message]):
+    """`writes` tells whether the call brings an unknown tenant into being."""
+
+    message: type[Message]
+    handler: Callable[[Call, Message], Awaitable[msgspec.Struct | bytes | None]]
+    writes: bool
+    max_body_bytes: int = MAX_BODY_BYTES
+
+
+class Routes:
+    """The endpoints of one file of this package, put together in `app.api.mlflow`."""
+
+    def __init__(self) -> None:
+        self.table: dict[tuple[str, str], Endpoint[Any]] = {}
+
+    def add(
+        self,
+        method: str,
+        path: str,
+        message: type[Message],
+        *,
+        writes: bool = False,
+        max_body_bytes: int = MAX_BODY_BYTES,
+    ) -> Callable[
+        [Callable[[Call, Message], Awaitable[msgspec.Struct | bytes | None]]],
+        Callable[[Call, Message], Awaitable[msgspec.Struct | bytes | None]],
+    ]:
+        """Serve `path`; a `{name}` segment fills the message's field of that name."""
+
+        def register(
+            handler: Callable[[Call, Message], Awaitable[msgspec.Struct | bytes | None]],
+        ) -> Callable[[Call, Message], Awaitable[msgspec.Struct | bytes | None]]:
+            self.table[method, path] = Endpoint(message, handler, writes, max_body_bytes)
+            return handler
+
+        return register
+
+
+class MlflowApi:
+    """An ASGI application that serves a table of routes under each of MLflow's prefixes."""
+
+    def __init__(self, services: Callable[[], Services], *routes: Routes) -> None:
+        self._services = services
+        self._fixed: dict[tuple[str, str], Endpoint[Any]] = {}
+        self._templates: list[tuple[str, list[str], Endpoint[Any]]] = []
+        for table in routes:
+            for (method, path), endpoint in table.table.items():
+                if "{" in path:
+                    self._templates.append((method, path.split("/"), endpoint))
+                else:
+                    self._fixed[method, path] = endpoint
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["path"].removeprefix(scope.get("root_path", "")).strip("/")
+        try:
+            body = await self._answer(scope, receive, path)
+            status = 200
+        except errors.TrackingError as error:
+            status, body = error_answer(error)
+        except _UnknownRouteError as error:
+            status, body = error.status, encode_error("ENDPOINT_NOT_FOUND", str(error))
+        except Exception:
+            status, body = log_unexpected(scope["method"], path)
+        await respond(send, status, body)
+
+    async def _answer(self, scope: Scope, receive: Receive, path: str) -> bytes:
+        endpoint, parameters = self._find(scope["method"], path)
+        headers = Headers(scope=scope)
+        if scope["method"] == "GET":
+            message = from_query(scope["query_string"].decode("latin-1"), parameters, endpoint)
+        else:
+            body = await read_body(receive, headers, endpoint.max_body_bytes)
+            message = from_body(body, parameters, endpoint)
+        services = self._services()
+        tenant = await services.tenants.resolve(
+            scope.get("tenant_in_path"), headers, write=endpoint.writes
+        )
+        answer = await endpoint.handler(Call(services, tenant), message)
+        if isinstance(answer, bytes):
+            return answer
+        return b"{}" if answer is None else msgspec.json.encode(answer)
+
+    def _find(self, method: str, path: str) -> tuple[Endpoint[Any], dict[str, str]]:
+        endpoint = self._fixed.get((method, path))
+        if endpoint is not None:
+            return endpoint, {}
+        segments = path.split("/")
+        for its_method, template, its_endpoint in self._templates:
+            parameters = _match(template, segments)
+            if parameters is not None and its_method == method:
+                return its_endpoint, parameters
+        raise _UnknownRouteError(method, path)
+
+
+class _UnknownRouteError(Exception):
+    status = 404
+
+    def __init__(self, method: str, path: str) -> None:
+        super().__init__(
+            f"{method} /{path} is not served here. This server keeps experiments, runs, metrics,"
+            " logged models and artifacts; see /docs for its own API."
+        )
+
+
+def _match(template: list[str], segments: list[str]) -> dict[str, str] | None:
+    if len(template) != len(segments):
+        return None
+    parameters = {}
+    for expected, given in zip(template, segments, strict=True):
+        if expected.startswith("{"):
+            parameters[expected[1:-1]] = given
+        elif expected != given:
+            return None
+    return parameters
+
+
+async def read_body(receive: Receive, headers: Headers, limit: int) -> bytes:
+    """The body, refused as soon as it is known to be over `limit` bytes."""
+    declared = headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > limit:
+        raise _too_large(limit, int(declared))
+    chunks: list[bytes] = []
+    size = 0
+    while True:
+        event = await receive()
+        if event["type"] == "http.disconnect":
+            raise errors.InvalidValueError("The request was cut off")
+        chunk = event.get("body", b"")
+        size += len(chunk)
+        if size > limit:
+            raise _too_large(limit, size)
+        chunks.append(chunk)
+        if not event.get("more_body"):
+            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _too_large(limit: int, size: int) -> errors.TrackingError:
+    if limit == validation.MAX_BATCH_BYTES:
+        return errors.InvalidValueError(
+            f"Batched logging API requests must be at most {limit} bytes, got a request of size"
+            f" {size}."
+        )
+    return errors.TooLargeError(f"A request body may have at most {limit} bytes, got {size}.")
+
+
+def from_body(body: bytes, parameters: dict[str, str], endpoint: Endpoint[Message]) -> Message:
+    """Decode a JSON body; an empty one is an empty message."""
+    try:
+        if not parameters:
+            return msgspec.json.decode(body or b"{}", type=endpoint.message, strict=False)
+        fields = msgspec.json.decode(body or b"{}", type=dict[str, Any])
+        return msgspec.convert(fields | parameters, endpoint.message, strict=False)
+    except msgspec.ValidationError as error:
+        raise invalid_field(error) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise errors.InvalidValueError(
+            f"The request body is not valid JSON: {error}", field="body"
+        ) from error
+
+
+def from_query(query: str, parameters: dict[str, str], endpoint: Endpoint[Message]) -> Message:
+    """Take a message from the query string, where a repeated field is a list."""
+    given = QueryParams(query)
+    fields: dict[str, Any] = dict(parameters)
+    for field in msgspec.structs.fields(endpoint.message):
+        name = field.encode_name
+        if name in given:
+            repeated = getattr(field.type, "__origin__", None) is list
+            fields[name] = given.getlist(name) if repeated else given[name]
+    try:
+        return msgspec.convert(fields, endpoint.message, strict=False)
+    except msgspec.ValidationError as error:
+        raise invalid_field(error) from error
+
+
+def invalid_field(error: msgspec.ValidationError) -> errors.InvalidValueError:
+    """MLflow's words for a field that is missing or of the wrong type."""
+    reason, _, path = str(error).partition(" - at `$")
+    path = path.rstrip("`").lstrip(".")
+    if reason.startswith("Object missing required field"):
+        name = reason.split("`")[1]
+        return validation.missing(f"{path}.{name}" if path else name)
+    return errors.InvalidValueError(
+        f"Invalid value for parameter '{path or 'body'}' supplied: {reason}."
+        " See the API docs for more information about request parameters.",
+        field=path or "body",
+    )
+
+
+def error_answer(error: errors.TrackingError) -> tuple[int, bytes]:
+    """The status and the body that MLflow's client expects."""
+    status, code = STATUS[type(error)]
+    return status, encode_error(code, error.message)
+
+
+def log_unexpected(method: str, path: str) -> tuple[int, bytes]:
+    """For an exception handler: log what is our fault, and answer without its details."""
+    log.exception("unexpected error in %s %s", method, path)
+    return 500, encode_error("INTERNAL_ERROR", "Internal server error")
+
+
+def encode_error(code: str, message: str) -> bytes:
+    return msgspec.json.encode({"error_code": code, "message": _encodable(message)})
+
+
+def _encodable(message: str) -> str:
+    return message.encode("utf-8", "replace").decode("utf-8")
+
+
+async def respond(send: Send, status: int, body: bytes) -> None:
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+    ]
+    if status == 503:
+        headers.append((b"retry-after", b"1"))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,317 @@
+"""MLflow's runs."""
+
+import json
+from typing import Any, Literal
+
+import msgspec
+
+from app import validation
+from app.api.mlflow.common import KeyValue, number, page_size, pairs, strings
+from app.api.mlflow.inputs import RunInputs, RunOutputs, shown_inputs, shown_outputs
+from app.api.mlflow.router import Call, Empty, Routes
+from app.errors import InvalidValueError
+from app.lifecycle import ViewType
+from app.runs import entities
+from app.runs.entities import RunWrite
+
+routes = Routes()
+
+MAX_RESULTS = 50_000
+Status = Literal["RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED"]
+_STATUS_NUMBERS: dict[int, Status] = {
+    1: "RUNNING",
+    2: "SCHEDULED",
+    3: "FINISHED",
+    4: "FAILED",
+    5: "KILLED",
+}
+
+
+class RunInfo(msgspec.Struct, omit_defaults=True):
+    run_uuid: str
+    experiment_id: str
+    run_name: str
+    user_id: str
+    status: str
+    start_time: int
+    artifact_uri: str
+    lifecycle_stage: str
+    run_id: str
+    end_time: int | None = None
+
+
+class Metric(msgspec.Struct):
+    key: str
+    value: float | str
+    timestamp: int
+    step: int
+
+
+class RunData(msgspec.Struct, omit_defaults=True):
+    metrics: list[Metric] = []
+    params: list[KeyValue] = []
+    tags: list[KeyValue] = []
+
+
+class Run(msgspec.Struct, omit_defaults=True):
+    info: RunInfo
+    data: RunData
+    inputs: RunInputs
+    outputs: RunOutputs | None = None
+
+
+class RunAnswer(msgspec.Struct):
+    run: Run
+
+
+class CreateRun(msgspec.Struct):
+    experiment_id: str = ""
+    user_id: str = ""
+    run_name: str = ""
+    start_time: int = 0
+    tags: list[KeyValue] = []
+
+
+class RunId(msgspec.Struct):
+    """`run_uuid` is the older name of `run_id`, which wins where both are given."""
+
+    run_id: str = ""
+    run_uuid: str = ""
+
+
+class UpdateRun(RunId):
+    status: Status | int | None = None
+    end_time: int | None = None
+    run_name: str = ""
+
+
+class UpdateRunAnswer(msgspec.Struct):
+    run_info: RunInfo
+
+
+class SearchRuns(msgspec.Struct):
+    experiment_ids: list[str] = []
+    filter: str = ""
+    run_view_type: ViewType = "ACTIVE_ONLY"
+    max_results: int = 1000
+    order_by: list[str] = []
+    page_token: str = ""
+
+
+class SearchRunsAnswer(msgspec.Struct, omit_defaults=True):
+    runs: list[Run] = []
+    next_page_token: str | None = None
+
+
+class LogMetric(RunId, kw_only=True):
+    key: str
+    value: float
+    timestamp: int
+    step: int = 0
+    model_id: str | None = None
+    dataset_name: str | None = None
+    dataset_digest: str | None = None
+
+
+class LogParam(RunId, kw_only=True):
+    key: str
+    value: str = ""
+
+
+class DeleteTag(RunId, kw_only=True):
+    key: str
+
+
+class LogBatch(msgspec.Struct):
+    run_id: str
+    metrics: list[entities.Point] = []
+    params: list[KeyValue] = []
+    tags: list[KeyValue] = []
+
+
+class LogModel(msgspec.Struct):
+    run_id: str
+    model_json: str
+
+
+@routes.add("POST", "runs/create", CreateRun, writes=True)
+async def create(call: Call, message: CreateRun) -> RunAnswer:
+    run = await call.services.runs.create(
+        call.tenant,
+        message.experiment_id or "0",
+        name=message.run_name,
+        user_id=message.user_id,
+        start_time=message.start_time,
+        tags=strings(message.tags),
+    )
+    return RunAnswer(shown(run))
+
+
+@routes.add("GET", "runs/get", RunId)
+async def get(call: Call, message: RunId) -> RunAnswer:
+    return RunAnswer(shown(await call.services.runs.get(call.tenant, _id(message))))
+
+
+@routes.add("POST", "runs/update", UpdateRun)
+async def update(call: Call, message: UpdateRun) -> UpdateRunAnswer:
+    run = await call.services.runs.update(
+        call.tenant,
+        _id(message),
+        status=_status(message.status),
+        end_time=message.end_time,
+        name=message.run_name or None,
+    )
+    return UpdateRunAnswer(_info(run))
+
+
+@routes.add("POST", "runs/delete", RunId)
+async def delete(call: Call, message: RunId) -> Empty:
+    await call.services.runs.delete(call.tenant, _id(message))
+    return Empty()
+
+
+@routes.add("POST", "runs/restore", RunId)
+async def restore(call: Call, message: RunId) -> Empty:
+    await call.services.runs.restore(call.tenant, _id(message))
+    return Empty()
+
+
+@routes.add("POST", "runs/search", SearchRuns)
+async def search(call: Call, message: SearchRuns) -> SearchRunsAnswer:
+    runs, token = await call.services.runs.search(
+        call.tenant,
+        message.experiment_ids,
+        filter=message.filter,
+        order_by=message.order_by,
+        view=message.run_view_type,
+        limit=page_size(message.max_results, MAX_RESULTS),
+        page_token=message.page_token or None,
+    )
+    return SearchRunsAnswer([shown(run) for run in runs], token)
+
+
+@routes.add("POST", "runs/log-metric", LogMetric)
+async def log_metric(call: Call, message: LogMetric) -> Empty:
+    point = entities.Point(
+        message.key,
+        message.value,
+        message.timestamp,
+        message.step,
+        message.model_id or None,
+        message.dataset_name,
+        message.dataset_digest,
+    )
+    await call.services.runs.log(call.tenant, RunWrite(_id(message), points=[point]))
+    return Empty()
+
+
+@routes.add("POST", "runs/log-parameter", LogParam)
+async def log_parameter(call: Call, message: LogParam) -> Empty:
+    write = RunWrite(_id(message), params={message.key: message.value})
+    await call.services.runs.log(call.tenant, write)
+    return Empty()
+
+
+@routes.add("POST", "runs/set-tag", LogParam)
+async def set_tag(call: Call, message: LogParam) -> Empty:
+    write = RunWrite(_id(message), tags={message.key: message.value})
+    await call.services.runs.log(call.tenant, write)
+    return Empty()
+
+
+@routes.add("POST", "runs/delete-tag", DeleteTag)
+async def delete_tag(call: Call, message: DeleteTag) -> Empty:
+    await call.services.runs.delete_tag(call.tenant, _id(message), message.key)
+    return Empty()
+
+
+@routes.add("POST", "runs/log-batch", LogBatch, max_body_bytes=validation.MAX_BATCH_BYTES)
+async def log_batch(call: Call, message: LogBatch) -> Empty:
+    validation.batch(message.metrics, message.params, message.tags)
+    params = strings(message.params)
+    if len(params) < len(message.params):
+        keys = [param.key for param in message.params]
+        repeated = sorted({key for key in keys if keys.count(key) > 1})
+        raise InvalidValueError(
+            f"Duplicate parameter keys have been submitted: {repeated}. Please ensure the request"
+            " contains only one param value per param key.",
+            field="params",
+        )
+    write = RunWrite(message.run_id, message.metrics, params, strings(message.tags))
+    await call.services.runs.log(call.tenant, write)
+    return Empty()
+
+
+@routes.add("POST", "runs/log-model", LogModel)
+async def log_model(call: Call, message: LogModel) -> Empty:
+    try:
+        model = json.loads(message.model_json)
+    except ValueError as error:
+        raise InvalidValueError(
+            f"Malformed model info. \n {message.model_json} \n is not a valid JSON.",
+            field="model_json",
+        ) from error
+    required = {"artifact_path", "flavors", "utc_time_created", "run_id"}
+    absent = required - set(model if isinstance(model, dict) else ())
+    if absent:
+        raise InvalidValueError(
+            f"Model json is missing mandatory fields: {absent}", field="model_json"
+        )
+    await call.services.runs.record_logged_model(call.tenant, message.run_id, _recorded(model))
+    return Empty()
+
+
+def _recorded(model: dict[str, Any]) -> dict[str, Any]:
+    """What of a model's description is kept in the tag: all but what only loading it needs."""
+    flavors = {
+        name: {key: value for key, value in flavor.items() if key != "config"}
+        if isinstance(flavor, dict)
+        else flavor
+        for name, flavor in dict(model["flavors"]).items()
+    }
+    kept = ("run_id", "artifact_path", "utc_time_created", "model_uuid", "model_id")
+    return {key: model[key] for key in kept if key in model} | {"flavors": flavors}
+
+
+def shown(run: entities.Run) -> Run:
+    return Run(
+        info=_info(run),
+        data=RunData(
+            [Metric(m.key, number(m.value), m.timestamp, m.step) for m in run.metrics],
+            pairs(run.params),
+            pairs(run.tags),
+        ),
+        inputs=shown_inputs(run),
+        outputs=shown_outputs(run),
+    )
+
+
+def _info(run: entities.Run) -> RunInfo:
+    run_id = run.run_id.hex
+    return RunInfo(
+        run_uuid=run_id,
+        experiment_id=str(run.experiment_id),
+        run_name=run.name,
+        user_id=run.user_id,
+        status=run.status,
+        start_time=run.start_time,
+        artifact_uri=run.artifact_uri,
+        lifecycle_stage=run.lifecycle_stage,
+        run_id=run_id,
+        end_time=run.end_time,
+    )
+
+
+def _id(message: RunId) -> str:
+    run_id = message.run_id or message.run_uuid
+    if not run_id:
+        raise validation.missing("run_id")
+    return run_id
+
+
+def _status(given: Status | int | None) -> Status | None:
+    if not isinstance(given, int):
+        return given
+    if given not in _STATUS_NUMBERS:
+        raise validation.invalid("status", given, "it is not the number of a run status")
+    return _STATUS_NUMBERS[given]

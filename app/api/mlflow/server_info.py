@@ -1,0 +1,24 @@
+"""What an MLflow client may expect of this server."""
+
+import msgspec
+
+from app.api.mlflow.router import Call, Empty, Routes
+
+routes = Routes()
+
+
+class ServerInfo(msgspec.Struct):
+    """`store_type` is what MLflow calls a tracking store over a SQL database."""
+
+    store_type: str = "SqlStore"
+    workspaces_enabled: bool = True
+    trace_archival_enabled: bool = False
+    multipart_uploads_enabled: bool = False
+    multipart_downloads_enabled: bool = False
+    presigned_upload_run_id_supported: bool = False
+    presigned_upload_model_id_supported: bool = False
+
+
+@routes.add("GET", "server-info", Empty)
+async def server_info(call: Call, message: Empty) -> ServerInfo:
+    return ServerInfo()

@@ -1,0 +1,166 @@
+"""Experiments in SQL."""
+
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import Row, delete, func, select, update
+from sqlalchemy.dialects.postgresql import aggregate_order_by
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.experiments.entities import Experiment
+from app.experiments.models import Experiment as ExperimentRow
+from app.experiments.models import ExperimentTag
+from app.runs.models import Run
+from app.tenancy.tenant import Tenant
+
+_TAGS = (
+    select(
+        func.coalesce(
+            func.jsonb_object_agg(
+                ExperimentTag.key, aggregate_order_by(ExperimentTag.value, ExperimentTag.key)
+            ),
+            func.jsonb_build_object(),
+        )
+    )
+    .where(
+        ExperimentTag.tenant_id == ExperimentRow.tenant_id,
+        ExperimentTag.experiment_id == ExperimentRow.experiment_id,
+    )
+    .scalar_subquery()
+)
+_EXPERIMENT = select(
+    ExperimentRow.experiment_id,
+    ExperimentRow.name,
+    ExperimentRow.artifact_location,
+    ExperimentRow.creation_time,
+    ExperimentRow.last_update_time,
+    ExperimentRow.deleted_time,
+    _TAGS.label("tags"),
+)
+
+
+async def get(
+    connection: AsyncConnection, tenant: Tenant, experiment_ids: Sequence[int]
+) -> list[Experiment]:
+    """The experiments of those ids that exist, in the order of the ids."""
+    rows = await connection.execute(
+        _EXPERIMENT.where(
+            ExperimentRow.tenant_id == tenant.id,
+            ExperimentRow.experiment_id.in_(experiment_ids),
+        )
+    )
+    found = {row.experiment_id: _entity(row) for row in rows}
+    return [found[one] for one in experiment_ids if one in found]
+
+
+async def get_by_name(connection: AsyncConnection, tenant: Tenant, name: str) -> Experiment | None:
+    rows = await connection.execute(
+        _EXPERIMENT.where(ExperimentRow.tenant_id == tenant.id, ExperimentRow.name == name)
+    )
+    row = rows.one_or_none()
+    return _entity(row) if row is not None else None
+
+
+async def lock(
+    connection: AsyncConnection, tenant: Tenant, experiment_id: int, *, share: bool = False
+) -> Row[str, int | None] | None:
+    """Name and deleted_time of an experiment that stays as it is until the transaction ends."""
+    rows = await connection.execute(
+        select(ExperimentRow.name, ExperimentRow.deleted_time)
+        .where(ExperimentRow.tenant_id == tenant.id, ExperimentRow.experiment_id == experiment_id)
+        .with_for_update(read=share, key_share=not share)
+    )
+    return rows.one_or_none()
+
+
+async def create(
+    connection: AsyncConnection,
+    tenant: Tenant,
+    *,
+    experiment_id: int,
+    name: str,
+    artifact_location: str | None,
+    now: int,
+) -> bool:
+    """False where the name is taken, by an archived experiment too."""
+    result = await connection.execute(
+        upsert(ExperimentRow)
+        .values(
+            tenant_id=tenant.id,
+            experiment_id=experiment_id,
+            name=name,
+            artifact_location=artifact_location,
+            creation_time=now,
+            last_update_time=now,
+        )
+        .on_conflict_do_nothing(index_elements=["tenant_id", "name"])
+        .returning(ExperimentRow.experiment_id)
+    )
+    return result.first() is not None
+
+
+async def change(
+    connection: AsyncConnection, tenant: Tenant, experiment_id: int, **values: object
+) -> None:
+    """Raises IntegrityError where a new name is taken."""
+    await connection.execute(
+        update(ExperimentRow)
+        .where(ExperimentRow.tenant_id == tenant.id, ExperimentRow.experiment_id == experiment_id)
+        .values(**values)
+    )
+
+
+async def mark_runs(
+    connection: AsyncConnection, tenant: Tenant, experiment_id: int, deleted_time: int | None
+) -> None:
+    """Delete or restore the runs of an experiment; those already so keep their time."""
+    changed = Run.deleted_time.is_(None) if deleted_time else Run.deleted_time.is_not(None)
+    mine = (Run.tenant_id == tenant.id) & (Run.experiment_id == experiment_id) & changed
+    # Locked in the order in which the write path locks runs, so that neither deadlocks.
+    locked = (
+        select(Run.run_id).where(mine).order_by(Run.run_id).with_for_update(key_share=True)
+    ).cte("locked")
+    await connection.execute(
+        update(Run)
+        .where(Run.tenant_id == tenant.id, Run.run_id == locked.c.run_id)
+        .values(deleted_time=deleted_time, version=Run.version + 1)
+    )
+
+
+async def set_tags(
+    connection: AsyncConnection, tenant: Tenant, experiment_id: int, tags: Mapping[str, str]
+) -> None:
+    if not tags:
+        return
+    statement = upsert(ExperimentTag).values(
+        [
+            {"tenant_id": tenant.id, "experiment_id": experiment_id, "key": key, "value": value}
+            for key, value in tags.items()
+        ]
+    )
+    await connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=["tenant_id", "experiment_id", "key"],
+            set_={"value": statement.excluded.value},
+        )
+    )
+
+
+async def delete_tag(
+    connection: AsyncConnection, tenant: Tenant, experiment_id: int, key: str
+) -> bool:
+    """False where there was no such tag."""
+    result = await connection.execute(
+        delete(ExperimentTag)
+        .where(
+            ExperimentTag.tenant_id == tenant.id,
+            ExperimentTag.experiment_id == experiment_id,
+            ExperimentTag.key == key,
+        )
+        .returning(ExperimentTag.key)
+    )
+    return result.first() is not None
+
+
+def _entity(row: Row[tuple[object, ...]]) -> Experiment:
+    return Experiment(**row._mapping)

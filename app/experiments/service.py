@@ -1,0 +1,264 @@
+"""The rules of experiments."""
+
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app import validation
+from app.clock import now_ms
+from app.db.database import Database
+from app.errors import AlreadyExistsError, InvalidStateError, NotFoundError
+from app.experiments import repository
+from app.experiments.entities import Experiment
+from app.ids import new_experiment_id, parse_experiment_id
+from app.lifecycle import ViewType, stage
+from app.search.queries import search_experiments
+from app.search.page import Page
+from app.tenancy.tenant import TENANT_TAG, Tenant
+
+
+class Experiments:
+    """Every method raises NotFoundError for an experiment that is not the tenant's."""
+
+    def __init__(self, database: Database, *, tenant_tag: bool = True) -> None:
+        self._database = database
+        self._tenant_tag = tenant_tag
+
+    async def create(
+        self,
+        tenant: Tenant,
+        name: str,
+        *,
+        artifact_location: str | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> int:
+        """The new experiment's id. Raises AlreadyExistsError where the name is taken."""
+        tags = tags or {}
+        validation.experiment_name(name)
+        if artifact_location:
+            validation.artifact_location(artifact_location)
+        _check_tags(tags)
+        experiment_id = new_experiment_id()
+        async with self._database.transaction(tenant) as connection:
+            created = await repository.create(
+                connection,
+                tenant,
+                experiment_id=experiment_id,
+                name=name,
+                artifact_location=artifact_location or None,
+                now=now_ms(),
+            )
+            if not created:
+                raise _taken(name)
+            await repository.set_tags(connection, tenant, experiment_id, tags)
+        return experiment_id
+
+    async def get(self, tenant: Tenant, experiment_id: str) -> Experiment:
+        async with self._database.transaction(tenant) as connection:
+            found = await repository.get(connection, tenant, [_id(experiment_id)])
+        if not found:
+            raise experiment_absent(experiment_id)
+        return self._shown(tenant, found)[0]
+
+    async def get_by_name(self, tenant: Tenant, name: str) -> Experiment:
+        validation.text(name, "experiment_name")
+        async with self._database.transaction(tenant) as connection:
+            found = await repository.get_by_name(connection, tenant, name)
+        if found is None:
+            raise NotFoundError(
+                f"Could not find experiment with name '{name}'", field="experiment_name"
+            )
+        return self._shown(tenant, [found])[0]
+
+    async def search(
+        self,
+        tenant: Tenant,
+        *,
+        filter: str = "",
+        order_by: Sequence[str] = (),
+        view: ViewType = "ACTIVE_ONLY",
+        name_contains: str = "",
+        limit: int = 1000,
+        page_token: str | None = None,
+        offset: int = 0,
+    ) -> tuple[list[Experiment], str | None]:
+        """A page of experiments, and the token of the next one."""
+        page = self._page(tenant, filter, order_by, view, name_contains, limit, page_token, offset)
+        async with self._database.transaction(tenant) as connection:
+            return await self._read(connection, tenant, page)
+
+    async def search_and_count(
+        self,
+        tenant: Tenant,
+        *,
+        view: ViewType,
+        name_contains: str,
+        limit: int,
+        offset: int,
+    ) -> tuple[list[Experiment], int]:
+        """A page of experiments by offset, and how many there are in all."""
+        page = self._page(tenant, "", (), view, name_contains, limit, None, offset)
+        async with self._database.transaction(tenant) as connection:
+            experiments, _ = await self._read(connection, tenant, page)
+            total = (await connection.execute(page.count)).scalar_one()
+        return experiments, total
+
+    async def update(
+        self,
+        tenant: Tenant,
+        experiment_id: str,
+        *,
+        name: str | None = None,
+        tags: Mapping[str, str | None] | None = None,
+    ) -> None:
+        """Rename, and merge tags; None removes one. All or nothing."""
+        tags = tags or {}
+        if name is not None:
+            validation.experiment_name(name)
+        _check_tags(tags)
+        async with self._database.transaction(tenant) as connection:
+            key = await self._lock_active(
+                connection, tenant, experiment_id, "Cannot rename a non-active experiment."
+            )
+            await repository.set_tags(
+                connection, tenant, key, {k: v for k, v in tags.items() if v is not None}
+            )
+            for removed in (k for k, v in tags.items() if v is None):
+                await repository.delete_tag(connection, tenant, key, removed)
+            values: dict[str, object] = {"last_update_time": now_ms()}
+            if name is not None:
+                values["name"] = name
+            try:
+                await repository.change(connection, tenant, key, **values)
+            except IntegrityError as error:
+                raise _taken(name or "") from error
+
+    async def set_tag(self, tenant: Tenant, experiment_id: str, key: str, value: str) -> None:
+        _check_tags({key: value})
+        async with self._database.transaction(tenant) as connection:
+            number = await self._lock_active(connection, tenant, experiment_id)
+            await repository.set_tags(connection, tenant, number, {key: value})
+
+    async def delete_tag(self, tenant: Tenant, experiment_id: str, key: str) -> None:
+        validation.text(key, "key")
+        validation.settable(key, "key")
+        async with self._database.transaction(tenant) as connection:
+            number = await self._lock_active(connection, tenant, experiment_id)
+            if not await repository.delete_tag(connection, tenant, number, key):
+                raise NotFoundError(
+                    f"No tag with name: {key} in experiment with id {experiment_id}", field="key"
+                )
+
+    async def delete(self, tenant: Tenant, experiment_id: str) -> None:
+        """Archive the experiment and its runs."""
+        now = now_ms()
+        async with self._database.transaction(tenant) as connection:
+            row = await repository.lock(connection, tenant, _id(experiment_id))
+            if row is None or row.deleted_time is not None:
+                raise experiment_absent(experiment_id)
+            await self._mark(connection, tenant, _id(experiment_id), now, deleted_time=now)
+
+    async def restore(self, tenant: Tenant, experiment_id: str) -> None:
+        """Bring an archived experiment back, with all its runs."""
+        async with self._database.transaction(tenant) as connection:
+            row = await repository.lock(connection, tenant, _id(experiment_id))
+            if row is None or row.deleted_time is None:
+                raise experiment_absent(experiment_id)
+            await self._mark(connection, tenant, _id(experiment_id), now_ms(), deleted_time=None)
+
+    async def _mark(
+        self,
+        connection: AsyncConnection,
+        tenant: Tenant,
+        experiment_id: int,
+        now: int,
+        *,
+        deleted_time: int | None,
+    ) -> None:
+        await repository.change(
+            connection, tenant, experiment_id, deleted_time=deleted_time, last_update_time=now
+        )
+        await repository.mark_runs(connection, tenant, experiment_id, deleted_time)
+
+    async def _lock_active(
+        self,
+        connection: AsyncConnection,
+        tenant: Tenant,
+        experiment_id: str,
+        message: str | None = None,
+    ) -> int:
+        number = _id(experiment_id)
+        row = await repository.lock(connection, tenant, number)
+        if row is None:
+            raise experiment_absent(experiment_id)
+        if row.deleted_time is not None:
+            raise experiment_not_active(experiment_id, row.deleted_time, message)
+        return number
+
+    def _page(
+        self,
+        tenant: Tenant,
+        filter: str,
+        order_by: Sequence[str],
+        view: ViewType,
+        name_contains: str,
+        limit: int,
+        page_token: str | None,
+        offset: int,
+    ) -> Page:
+        return search_experiments(
+            tenant,
+            filter=filter,
+            order_by=order_by,
+            view=view,
+            name_contains=name_contains,
+            limit=limit,
+            page_token=page_token,
+            offset=offset,
+            tenant_tag=self._tenant_tag,
+        )
+
+    async def _read(
+        self, connection: AsyncConnection, tenant: Tenant, page: Page
+    ) -> tuple[list[Experiment], str | None]:
+        rows = (await connection.execute(page.statement)).all()
+        ids, token = page.split(rows)
+        return self._shown(tenant, await repository.get(connection, tenant, ids)), token
+
+    def _shown(self, tenant: Tenant, experiments: list[Experiment]) -> list[Experiment]:
+        if self._tenant_tag:
+            for experiment in experiments:
+                experiment.tags[TENANT_TAG] = tenant.slug
+        return experiments
+
+
+def experiment_not_active(
+    experiment_id: str, deleted_time: int | None, message: str | None = None
+) -> InvalidStateError:
+    return InvalidStateError(
+        message
+        or f"The experiment {experiment_id} must be in the 'active' state. "
+        f"Current state is {stage(deleted_time)}.",
+        field="experiment_id",
+    )
+
+
+def _id(experiment_id: str) -> int:
+    number = parse_experiment_id(experiment_id)
+    if number is None:
+        raise experiment_absent(experiment_id)
+    return number
+
+
+def experiment_absent(experiment_id: str) -> NotFoundError:
+    return NotFoundError(f"No Experiment with id={experiment_id} exists", field="experiment_id")
+
+
+def _taken(name: str) -> AlreadyExistsError:
+    return AlreadyExistsError(f"Experiment(name={name}) already exists.", field="name")
+
+
+def _check_tags(tags: Mapping[str, str | None]) -> None:
+    for key, value in tags.items():
+        validation.tag(key, value or "", "", validation.MAX_EXPERIMENT_TAG_VALUE_LENGTH)

@@ -1,0 +1,10 @@
+"""MLflow's lifecycle stages, shared by experiments and runs."""
+
+from typing import Literal
+
+ViewType = Literal["ACTIVE_ONLY", "DELETED_ONLY", "ALL"]
+
+
+def stage(deleted_time: int | None) -> str:
+    """The lifecycle stage of what was deleted then, or never."""
+    return "active" if deleted_time is None else "deleted"

@@ -1,0 +1,211 @@
+"""Metrics read back: histories by page, and samples of them."""
+
+import base64
+import binascii
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+import psycopg
+
+from app import validation
+from app.db.arrays import integers
+from app.db.database import Database
+from app.errors import InvalidValueError
+from app.ids import parse_run_id
+from app.metrics import sql
+from app.runs.flush import run_absent
+from app.tenancy.tenant import Tenant
+
+PointRow = tuple[int, int, float]
+"""Timestamp in epoch milliseconds, step, value."""
+
+# Where the last point of a page stood: timestamp, step, value.
+_TOKEN = struct.Struct(">qqd")
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """Points in the order of their steps, out of `total`."""
+
+    points: list[PointRow]
+    total: int
+
+
+class Metrics:
+    """Every method on one run raises NotFoundError for one that is not the tenant's."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def history(
+        self,
+        tenant: Tenant,
+        run_id: str,
+        key: str,
+        *,
+        limit: int | None = None,
+        page_token: str | None = None,
+    ) -> tuple[list[PointRow], str | None]:
+        """A page of a metric's points by (timestamp, step, value), and the next one's token.
+
+        The token says where the page ended, so points that are logged meanwhile shift nothing.
+        """
+        after = _decode(page_token) if page_token else None
+        async with self._database.pipeline(tenant) as connection:
+            series, _ = await _find(connection, tenant, run_id, key)
+            if series is None:
+                return [], None
+            values: dict[str, object] = {
+                "tenant": tenant.id,
+                "series": series,
+                "limit": None if limit is None else limit + 1,
+            }
+            if after is None:
+                cursor = await connection.execute(sql.READ_HISTORY, values)
+            else:
+                timestamp, step, value = after
+                values |= {"timestamp": timestamp, "step": step, "value": value}
+                cursor = await connection.execute(sql.READ_HISTORY_AFTER, values)
+            rows: list[PointRow] = await cursor.fetchall()
+        if limit is None or len(rows) <= limit:
+            return rows, None
+        rows.pop()
+        return rows, base64.urlsafe_b64encode(_TOKEN.pack(*rows[-1])).decode()
+
+    async def histories(
+        self, tenant: Tenant, run_ids: Sequence[str], key: str, *, limit: int
+    ) -> list[tuple[UUID, int, int, float]]:
+        """The first `limit` of (run id, timestamp, step, value), run after run.
+
+        Runs that do not exist have no points, as in MLflow.
+        """
+        validation.text(key, "metric_key")
+        ids = [number for run_id in run_ids if (number := parse_run_id(run_id))]
+        async with self._database.pipeline(tenant) as connection:
+            cursor = await connection.execute(
+                sql.READ_HISTORIES,
+                {"tenant": tenant.id, "runs": ids, "key": key, "limit": limit},
+            )
+            return await cursor.fetchall()
+
+    async def interval(
+        self,
+        tenant: Tenant,
+        run_ids: Sequence[str],
+        key: str,
+        *,
+        limit: int,
+        step_min: int | None = None,
+        step_max: int | None = None,
+    ) -> list[tuple[str, list[PointRow]]]:
+        """For each run, at most `limit` points, evenly spread, the last one always among them.
+
+        The same places are picked as by MLflow 3.17: the first point of each of `limit` parts.
+        """
+        sampled = []
+        async with self._database.pipeline(tenant) as connection:
+            for run_id in run_ids:
+                series, count = await _find(connection, tenant, run_id, key)
+                if series is not None:
+                    values = _range(tenant, series, step_min, step_max)
+                    count = await _count(connection, values, count)
+                    points = await _read_places(connection, values, even_places(count, limit))
+                    sampled.append((run_id, points))
+        return sampled
+
+    async def sampled(
+        self,
+        tenant: Tenant,
+        run_id: str,
+        key: str,
+        *,
+        max_points: int | None = None,
+        step_min: int | None = None,
+        step_max: int | None = None,
+    ) -> Sampled:
+        """The points between two steps; where there are more than `max_points` (at least 2),
+        the lowest and the highest of each of `max_points // 2` even parts."""
+        async with self._database.pipeline(tenant) as connection:
+            series, count = await _find(connection, tenant, run_id, key)
+            if series is None:
+                return Sampled([], 0)
+            values = _range(tenant, series, step_min, step_max)
+            total = await _count(connection, values, count)
+            if max_points is None or total <= max_points:
+                places = range(total)
+                return Sampled(await _read_places(connection, values, places), total)
+            cursor = await connection.execute(
+                sql.READ_EXTREMES, values | {"buckets": max_points // 2, "total": total}
+            )
+            return Sampled(await cursor.fetchall(), total)
+
+
+def even_places(total: int, limit: int) -> Sequence[int]:
+    """The first place of each of `limit` parts of `total` points, whose sizes differ by one at
+    most, the larger first; the last part gives its last place."""
+    if total <= limit:
+        return range(total)
+    size, larger = divmod(total, limit)
+    places = [part * size + min(part, larger) for part in range(limit)]
+    places[-1] = total - 1
+    return places
+
+
+async def _find(
+    connection: psycopg.AsyncConnection, tenant: Tenant, run_id: str, key: str
+) -> tuple[int | None, int]:
+    """The id and the number of points of a run's metric; None where it was never logged."""
+    validation.text(key, "metric_key")
+    number = parse_run_id(run_id)
+    if number is None:
+        raise run_absent(run_id)
+    cursor = await connection.execute(
+        sql.FIND_SERIES, {"tenant": tenant.id, "run": number, "key": key}
+    )
+    row = await cursor.fetchone()
+    if row is None:
+        raise run_absent(run_id)
+    series, count = row
+    return series, count or 0
+
+
+def _range(
+    tenant: Tenant, series: int, step_min: int | None, step_max: int | None
+) -> dict[str, object]:
+    return {
+        "tenant": tenant.id,
+        "series": series,
+        "first": validation.INT64_MIN if step_min is None else step_min,
+        "last": validation.INT64_MAX if step_max is None else step_max,
+    }
+
+
+async def _count(connection: psycopg.AsyncConnection, values: dict[str, object], whole: int) -> int:
+    """How many points lie in the range; `whole` is the series' own count."""
+    if values["first"] == validation.INT64_MIN and values["last"] == validation.INT64_MAX:
+        return whole
+    cursor = await connection.execute(sql.COUNT_BETWEEN, values)
+    row = await cursor.fetchone()
+    assert row is not None
+    count: int = row[0]
+    return count
+
+
+async def _read_places(
+    connection: psycopg.AsyncConnection, values: dict[str, object], places: Sequence[int]
+) -> list[PointRow]:
+    cursor = await connection.execute(sql.READ_PLACES, values | {"places": integers(places)})
+    return await cursor.fetchall()
+
+
+def _decode(page_token: str) -> PointRow:
+    try:
+        timestamp, step, value = _TOKEN.unpack(base64.urlsafe_b64decode(page_token.encode()))
+    except (ValueError, binascii.Error, struct.error) as error:
+        raise InvalidValueError(
+            "Invalid page token: it must be the next_page_token of an earlier answer",
+            field="page_token",
+        ) from error
+    return timestamp, step, value

@@ -1,0 +1,72 @@
+"""The statements that read metrics, each with what it is for."""
+
+# Whether the run is there, and its series, if the metric was ever logged. No row: no run.
+FIND_SERIES = """
+SELECT s.series_id, s.point_count
+FROM runs r
+LEFT JOIN metric_series s
+    ON s.tenant_id = r.tenant_id AND s.run_id = r.run_id AND s.key = %(key)s
+WHERE r.tenant_id = %(tenant)s AND r.run_id = %(run)s
+"""
+
+# A page of a history in MLflow's order, which is the primary key's.
+READ_HISTORY = """
+SELECT timestamp, step, value FROM metric_points
+WHERE tenant_id = %(tenant)s AND series_id = %(series)s
+ORDER BY timestamp, step, value
+LIMIT %(limit)s
+"""
+READ_HISTORY_AFTER = """
+SELECT timestamp, step, value FROM metric_points
+WHERE tenant_id = %(tenant)s AND series_id = %(series)s
+    AND (timestamp, step, value) > (%(timestamp)s, %(step)s, %(value)s::float8)
+ORDER BY timestamp, step, value
+LIMIT %(limit)s
+"""
+
+# The histories of one metric in several runs, run after run.
+READ_HISTORIES = """
+SELECT s.run_id, p.timestamp, p.step, p.value
+FROM metric_series s
+JOIN metric_points p ON p.tenant_id = s.tenant_id AND p.series_id = s.series_id
+WHERE s.tenant_id = %(tenant)s AND s.run_id = ANY(%(runs)s::uuid[]) AND s.key = %(key)s
+ORDER BY s.run_id, p.timestamp, p.step, p.value
+LIMIT %(limit)s
+"""
+
+COUNT_BETWEEN = """
+SELECT count(*) FROM metric_points
+WHERE tenant_id = %(tenant)s AND series_id = %(series)s
+    AND step BETWEEN %(first)s AND %(last)s
+"""
+
+# The points at the given places of the series in the order of its steps.
+_IN_STEP_ORDER = """
+SELECT timestamp, step, value,
+    row_number() OVER (ORDER BY step, timestamp, value) - 1 AS place
+FROM metric_points
+WHERE tenant_id = %(tenant)s AND series_id = %(series)s
+    AND step BETWEEN %(first)s AND %(last)s
+"""
+READ_PLACES = f"""
+SELECT timestamp, step, value
+FROM ({_IN_STEP_ORDER}) AS points
+WHERE place = ANY(%(places)s::bigint[])
+ORDER BY place
+"""
+
+# The lowest and the highest point of each of `buckets` even parts of the series. NaN sorts as if
+# missing, so it stands for a part that has nothing else only.
+READ_EXTREMES = f"""
+WITH parts AS (
+    SELECT *, place * %(buckets)s / %(total)s AS part, NULLIF(value, 'NaN') AS number
+    FROM ({_IN_STEP_ORDER}) AS points
+),
+ranked AS (
+    SELECT timestamp, step, value, place,
+        row_number() OVER (PARTITION BY part ORDER BY number NULLS LAST, place) AS low,
+        row_number() OVER (PARTITION BY part ORDER BY number DESC NULLS LAST, place) AS high
+    FROM parts
+)
+SELECT timestamp, step, value FROM ranked WHERE low = 1 OR high = 1 ORDER BY place
+"""

@@ -1,0 +1,95 @@
+"""Runs read from and written to Postgres, by the statements of `app.runs.sql`."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+import psycopg
+
+from app.experiments.entities import run_artifact_uri
+from app.runs import sql
+from app.runs.entities import DatasetInput, LatestMetric, ModelLink, Run
+from app.tenancy.tenant import Tenant
+
+
+async def read(
+    connection: psycopg.AsyncConnection, tenant: Tenant, ids: Sequence[UUID]
+) -> list[Run]:
+    """The runs of those ids that exist, whole, in the order of the ids. One round trip."""
+    values = {"tenant": tenant.id, "runs": list(ids)}
+    cursors = [
+        await connection.execute(statement, values)
+        for statement in (
+            sql.READ_RUNS,
+            sql.READ_PARAMS,
+            sql.READ_TAGS,
+            sql.READ_LATEST_METRICS,
+            sql.READ_INPUTS,
+            sql.READ_RUN_MODELS,
+        )
+    ]
+    rows, params, tags, metrics, inputs, models = [await c.fetchall() for c in cursors]
+    runs = {row[0]: _run(row) for row in rows}
+    for run_id, key, value in params:
+        runs[run_id].params[key] = value
+    for run_id, key, value in tags:
+        runs[run_id].tags[key] = value
+    for run_id, *metric in metrics:
+        runs[run_id].metrics.append(LatestMetric(*metric))
+    for run_id, *dataset_input in inputs:
+        runs[run_id].dataset_inputs.append(DatasetInput(*dataset_input))
+    for run_id, direction, model_id, step in models:
+        run = runs[run_id]
+        links = run.model_inputs if direction == "input" else run.model_outputs
+        links.append(ModelLink(model_id, step))
+    return [runs[run_id] for run_id in ids if run_id in runs]
+
+
+def _run(row: Sequence[Any]) -> Run:
+    run_id, experiment_id, *columns, artifact_location = row
+    artifact_uri = run_artifact_uri(experiment_id, artifact_location, run_id.hex)
+    return Run(run_id, experiment_id, *columns, artifact_uri)
+
+
+async def create(
+    connection: psycopg.AsyncConnection,
+    tenant: Tenant,
+    run: Run,
+) -> tuple[str | None, int | None] | None:
+    """Insert a run with its params and tags, in one round trip.
+
+    Returns the experiment's artifact_location and deleted_time, where a deleted_time means that
+    nothing was inserted; None where there is no such experiment.
+    """
+    values: dict[str, Any] = {"tenant": tenant.id, "run": run.run_id}
+    created = await connection.execute(
+        sql.CREATE_RUN,
+        values
+        | {
+            "experiment": run.experiment_id,
+            "name": run.name,
+            "user": run.user_id,
+            "start_time": run.start_time,
+        },
+    )
+    for statement, pairs in (
+        (sql.CREATE_RUN_PARAMS, run.params),
+        (sql.CREATE_RUN_TAGS, run.tags),
+    ):
+        if pairs:
+            await connection.execute(statement, values | _columns(pairs))
+    row: tuple[str | None, int | None] | None = await created.fetchone()
+    return row
+
+
+def _columns(pairs: Mapping[str, str]) -> dict[str, list[str]]:
+    return {"keys": list(pairs), "values": list(pairs.values())}
+
+
+async def one(
+    connection: psycopg.AsyncConnection, statement: str, **values: object
+) -> tuple[Any, ...] | None:
+    """The first row of a statement on one run; None where there is none."""
+    cursor = await connection.execute(statement, values)
+    row: tuple[Any, ...] | None = await cursor.fetchone()
+    return row

@@ -1,0 +1,346 @@
+"""The rules of runs."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+import psycopg
+
+from app import validation
+from app.clock import now_ms
+from app.db.database import Database
+from app.errors import InvalidValueError, NotFoundError
+from app.experiments.entities import run_artifact_uri
+from app.experiments.service import experiment_absent, experiment_not_active
+from app.ids import new_uuid, parse_experiment_id, parse_run_id
+from app.lifecycle import ViewType
+from app.runs import repository, sql
+from app.runs.entities import LOGGED_MODELS_TAG, RUN_NAME_TAG, Run, RunWrite
+from app.runs.flush import run_absent, run_not_active
+from app.runs.names import random_name
+from app.runs.write_queue import WriteQueue
+from app.search.page import Page
+from app.search.queries import search_runs
+from app.tenancy.tenant import TENANT_TAG, Tenant
+
+
+class Runs:
+    """Every method raises NotFoundError for a run that is not the tenant's."""
+
+    def __init__(self, database: Database, queue: WriteQueue, *, tenant_tag: bool = True) -> None:
+        self._database = database
+        self._queue = queue
+        self._tenant_tag = tenant_tag
+
+    async def create(
+        self,
+        tenant: Tenant,
+        experiment_id: str,
+        *,
+        name: str = "",
+        user_id: str = "",
+        start_time: int | None = None,
+        tags: Mapping[str, str] | None = None,
+        params: Mapping[str, str] | None = None,
+    ) -> Run:
+        """A new run in an active experiment, running since `start_time` (now)."""
+        tags, params = dict(tags or {}), dict(params or {})
+        for key, value in params.items():
+            validation.param(key, value, "params.")
+        for key, value in tags.items():
+            validation.tag(key, value, "tags.")
+        validation.text(user_id, "user_id")
+        if start_time is not None:
+            validation.int64(start_time, "start_time", 0)
+        number = parse_experiment_id(experiment_id)
+        if number is None:
+            raise experiment_absent(experiment_id)
+        run = Run(
+            run_id=new_uuid(),
+            experiment_id=number,
+            name=_new_name(name, tags.pop(RUN_NAME_TAG, "")),
+            user_id=user_id,
+            status="RUNNING",
+            start_time=now_ms() if start_time is None else start_time,
+            end_time=None,
+            deleted_time=None,
+            artifact_uri="",
+            params=params,
+            tags=tags,
+        )
+        async with self._database.pipeline(tenant) as connection:
+            experiment = await repository.create(connection, tenant, run)
+        if experiment is None:
+            raise experiment_absent(experiment_id)
+        artifact_location, deleted_time = experiment
+        if deleted_time is not None:
+            raise experiment_not_active(experiment_id, deleted_time)
+        run.artifact_uri = run_artifact_uri(number, artifact_location, run.run_id.hex)
+        return self._shown(tenant, [run])[0]
+
+    async def get(self, tenant: Tenant, run_id: str) -> Run:
+        (run,) = await self.get_many(tenant, [run_id])
+        return run
+
+    async def get_many(self, tenant: Tenant, run_ids: Sequence[str]) -> list[Run]:
+        """The runs in the order asked for. Raises NotFoundError naming the first that is absent."""
+        ids = [_id(run_id) for run_id in run_ids]
+        async with self._database.pipeline(tenant) as connection:
+            runs = await repository.read(connection, tenant, ids)
+        if len(runs) < len(ids):
+            found = {run.run_id for run in runs}
+            raise run_absent(next(i.hex for i in ids if i not in found))
+        return self._shown(tenant, runs)
+
+    async def search(
+        self,
+        tenant: Tenant,
+        experiment_ids: Sequence[str],
+        *,
+        filter: str = "",
+        order_by: Sequence[str] = (),
+        view: ViewType = "ACTIVE_ONLY",
+        limit: int,
+        page_token: str | None = None,
+    ) -> tuple[list[Run], str | None]:
+        """A page of runs, newest first unless ordered otherwise, and the token of the next one."""
+        page = search_runs(
+            tenant,
+            _existing_ids(experiment_ids),
+            filter=filter,
+            order_by=order_by,
+            view=view,
+            limit=limit,
+            page_token=page_token,
+            tenant_tag=self._tenant_tag,
+        )
+        ids, token, _ = await self._find(tenant, page, count=False)
+        return await self._read(tenant, ids), token
+
+    async def search_and_count(
+        self,
+        tenant: Tenant,
+        experiment_ids: Sequence[str],
+        *,
+        filter: str = "",
+        order_by: Sequence[str] = (),
+        statuses: Sequence[str] = (),
+        view: ViewType = "ACTIVE_ONLY",
+        limit: int,
+        offset: int,
+    ) -> tuple[list[Run], int]:
+        """A page of runs by offset, and how many match in all."""
+        page = search_runs(
+            tenant,
+            _existing_ids(experiment_ids),
+            filter=filter,
+            order_by=order_by,
+            statuses=statuses,
+            view=view,
+            limit=limit,
+            offset=offset,
+            tenant_tag=self._tenant_tag,
+        )
+        ids, _, total = await self._find(tenant, page, count=True)
+        return await self._read(tenant, ids), total
+
+    async def log(self, tenant: Tenant, write: RunWrite) -> None:
+        """Log points, params and tags, all or nothing; returns once they are committed.
+
+        Raises InvalidValueError naming the field at fault, ConflictError for a param that was
+        logged with another value, InvalidStateError for a deleted run.
+        """
+        check_write(write)
+        await self._queue.write(tenant, write)
+
+    async def update(
+        self,
+        tenant: Tenant,
+        run_id: str,
+        *,
+        status: str | None = None,
+        end_time: int | None = None,
+        name: str | None = None,
+        tags: Mapping[str, str | None] | None = None,
+    ) -> Run:
+        """Change an active run, and merge tags, where None removes one; the run as it then is."""
+        tags = dict(tags or {})
+        for key, value in tags.items():
+            validation.tag(key, value or "", "tags.")
+        if name:
+            validation.text(name, "run_name", validation.MAX_TAG_VALUE_LENGTH)
+        if end_time is not None:
+            validation.int64(end_time, "end_time", 0)
+        number = _id(run_id)
+        kept = {key: value for key, value in tags.items() if value is not None}
+        name = name or kept.pop(RUN_NAME_TAG, None)
+        async with self._database.pipeline(tenant) as connection:
+            values: dict[str, Any] = {"tenant": tenant.id, "run": number}
+            await _lock_active(connection, tenant, run_id)
+            await connection.execute(
+                sql.UPDATE_RUN,
+                values | {"status": status, "end_time": end_time, "name": name or None},
+            )
+            if kept:
+                await connection.execute(
+                    sql.UPSERT_TAGS,
+                    {
+                        "tenant": tenant.id,
+                        "runs": [number] * len(kept),
+                        "keys": list(kept),
+                        "values": list(kept.values()),
+                    },
+                )
+            for key in tags.keys() - kept.keys():
+                await connection.execute(sql.DELETE_TAG, values | {"key": key})
+            (run,) = await repository.read(connection, tenant, [number])
+        return self._shown(tenant, [run])[0]
+
+    async def delete(self, tenant: Tenant, run_id: str) -> None:
+        await self._mark(tenant, run_id, now_ms())
+
+    async def restore(self, tenant: Tenant, run_id: str) -> None:
+        await self._mark(tenant, run_id, None)
+
+    async def delete_tag(self, tenant: Tenant, run_id: str, key: str) -> None:
+        """Raises NotFoundError where the run has no such tag, InvalidValueError for a derived one."""
+        validation.text(key, "key")
+        validation.settable(key, "key")
+        if key == RUN_NAME_TAG:
+            raise InvalidValueError(
+                f"The tag '{RUN_NAME_TAG}' is the run's name and cannot be deleted", field="key"
+            )
+        async with self._database.pipeline(tenant) as connection:
+            await _lock_active(connection, tenant, run_id)
+            gone = await repository.one(
+                connection, sql.DELETE_TAG, tenant=tenant.id, run=_id(run_id), key=key
+            )
+            if gone is None:
+                raise NotFoundError(f"No tag with name: {key} in run with id {run_id}", field="key")
+            await _raise_version(connection, tenant, run_id)
+
+    async def record_logged_model(
+        self, tenant: Tenant, run_id: str, model: Mapping[str, Any]
+    ) -> None:
+        """Append to the list of models in the run's tag, as MLflow 2's clients ask for it."""
+        async with self._database.pipeline(tenant) as connection:
+            await _lock_active(connection, tenant, run_id)
+            row = await repository.one(
+                connection,
+                sql.READ_TAG,
+                tenant=tenant.id,
+                run=_id(run_id),
+                key=LOGGED_MODELS_TAG,
+            )
+            models = [*(json.loads(row[0]) if row else []), model]
+            value = json.dumps(models)
+            validation.tag(LOGGED_MODELS_TAG, value, "model_json.")
+            await connection.execute(
+                sql.UPSERT_TAGS,
+                {
+                    "tenant": tenant.id,
+                    "runs": [_id(run_id)],
+                    "keys": [LOGGED_MODELS_TAG],
+                    "values": [value],
+                },
+            )
+            await _raise_version(connection, tenant, run_id)
+
+    async def _mark(self, tenant: Tenant, run_id: str, deleted_time: int | None) -> None:
+        async with self._database.pipeline(tenant) as connection:
+            row = await repository.one(
+                connection,
+                sql.SET_DELETED_TIME,
+                tenant=tenant.id,
+                run=_id(run_id),
+                deleted_time=deleted_time,
+            )
+        if row is None:
+            raise run_absent(run_id)
+
+    async def _find(
+        self, tenant: Tenant, page: Page, *, count: bool
+    ) -> tuple[list[UUID], str | None, int]:
+        async with self._database.transaction(tenant) as connection:
+            ids, token = page.split((await connection.execute(page.statement)).all())
+            total = (await connection.execute(page.count)).scalar_one() if count else 0
+        return ids, token, total
+
+    async def _read(self, tenant: Tenant, ids: Sequence[UUID]) -> list[Run]:
+        if not ids:
+            return []
+        async with self._database.pipeline(tenant) as connection:
+            return self._shown(tenant, await repository.read(connection, tenant, ids))
+
+    def _shown(self, tenant: Tenant, runs: list[Run]) -> list[Run]:
+        """Add the tags that are derived and stored nowhere."""
+        for run in runs:
+            run.tags[RUN_NAME_TAG] = run.name
+            if self._tenant_tag:
+                run.tags[TENANT_TAG] = tenant.slug
+        return runs
+
+
+def check_write(write: RunWrite) -> None:
+    """Raises InvalidValueError for the first key or value that breaks a rule."""
+    validation.batch(write.points, write.params, write.tags)
+    seen: set[str] = set()
+    for index, point in enumerate(write.points):
+        if point.key not in seen:
+            validation.key(point.key, f"metrics[{index}].key")
+            seen.add(point.key)
+        validation.int64(point.timestamp, f"metrics[{index}].timestamp", 0)
+        validation.int64(point.step, f"metrics[{index}].step")
+        if point.model_id is not None:
+            for name in ("model_id", "dataset_name", "dataset_digest"):
+                validation.text(getattr(point, name) or "", f"metrics[{index}].{name}", 500)
+    for index, (key, value) in enumerate(write.params.items()):
+        validation.param(key, value, f"params[{index}].")
+    for index, (key, value) in enumerate(write.tags.items()):
+        validation.tag(key, value, f"tags[{index}].")
+
+
+async def _lock_active(connection: psycopg.AsyncConnection, tenant: Tenant, run_id: str) -> None:
+    row = await repository.one(connection, sql.LOCK_RUN, tenant=tenant.id, run=_id(run_id))
+    if row is None:
+        raise run_absent(run_id)
+    if row[0] is not None:
+        raise run_not_active(run_id, row[0])
+
+
+async def _raise_version(connection: psycopg.AsyncConnection, tenant: Tenant, run_id: str) -> None:
+    await connection.execute(
+        sql.UPDATE_RUN,
+        {
+            "tenant": tenant.id,
+            "run": _id(run_id),
+            "status": None,
+            "end_time": None,
+            "name": None,
+        },
+    )
+
+
+def _new_name(name: str, in_tag: str) -> str:
+    if name and in_tag and name != in_tag:
+        raise InvalidValueError(
+            "Both 'run_name' argument and 'mlflow.runName' tag are specified, but with different"
+            f" values (run_name='{name}', mlflow.runName='{in_tag}').",
+            field="run_name",
+        )
+    name = name or in_tag
+    validation.text(name, "run_name", validation.MAX_TAG_VALUE_LENGTH)
+    return name or random_name()
+
+
+def _id(run_id: str) -> UUID:
+    number = parse_run_id(run_id)
+    if number is None:
+        raise run_absent(run_id)
+    return number
+
+
+def _existing_ids(experiment_ids: Sequence[str]) -> list[int]:
+    """Ids that can be some experiment's; the others match no run."""
+    return [number for one in experiment_ids if (number := parse_experiment_id(one)) is not None]

@@ -1,0 +1,50 @@
+"""The services of one worker, built once and handed to both APIs."""
+
+from dataclasses import dataclass
+
+from app.artifacts.service import Artifacts
+from app.artifacts.store import artifact_store
+from app.config import Settings
+from app.db.database import Database
+from app.experiments.service import Experiments
+from app.metrics.service import Metrics
+from app.models.service import LoggedModels
+from app.runs.inputs import Inputs
+from app.runs.service import Runs
+from app.runs.write_queue import WriteQueue
+from app.tenancy.service import Tenants
+
+
+@dataclass(frozen=True)
+class Services:
+    settings: Settings
+    database: Database
+    tenants: Tenants
+    experiments: Experiments
+    runs: Runs
+    metrics: Metrics
+    inputs: Inputs
+    models: LoggedModels
+    artifacts: Artifacts
+
+    @classmethod
+    def build(cls, settings: Settings) -> "Services":
+        if settings.database_url is None:
+            raise ValueError("TRACKING_DATABASE_URL is not set; `tracking serve` sets it")
+        database = Database(settings.database_url, pool_size=settings.database_pool_size)
+        tag = settings.tenant_tag
+        return cls(
+            settings=settings,
+            database=database,
+            tenants=Tenants(database, settings),
+            experiments=Experiments(database, tenant_tag=tag),
+            runs=Runs(database, WriteQueue(database), tenant_tag=tag),
+            metrics=Metrics(database),
+            inputs=Inputs(database),
+            models=LoggedModels(database),
+            artifacts=Artifacts(database, artifact_store(settings)),
+        )
+
+    async def close(self) -> None:
+        await self.artifacts.close()
+        await self.database.close()

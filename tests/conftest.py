@@ -1,0 +1,181 @@
+"""One Postgres, one application and one live server for the whole run; a fresh tenant a test."""
+
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+import pytest_asyncio
+from fastapi import FastAPI
+
+from app.config import Settings
+from app.db import migrate
+from app.db.database import Database
+from app.db.embedded import embedded_postgres
+from app.main import create_app
+from app.services import Services
+from app.tenancy.tenant import Tenant
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Postgres:
+    owner_url: str
+    app_url: str
+
+
+@pytest.fixture(scope="session")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="session")
+def postgres(data_dir: Path) -> Iterator[Postgres]:
+    """A migrated database: the embedded one, or TRACKING_TEST_DATABASE_URL (application role) and
+    TRACKING_TEST_MIGRATION_DATABASE_URL (owner), whose schema is then emptied first."""
+    app_url = os.environ.get("TRACKING_TEST_DATABASE_URL")
+    if app_url:
+        owner_url = os.environ.get("TRACKING_TEST_MIGRATION_DATABASE_URL", app_url)
+        if migrate.state(owner_url) != "empty":
+            migrate.downgrade(owner_url, "base")
+        migrate.upgrade(owner_url)
+        yield Postgres(owner_url, app_url)
+        return
+    # A test run need not survive a crash of the machine; the tests of durability have their own.
+    with embedded_postgres(data_dir, settings={"fsync": "off"}) as server:
+        migrate.upgrade(server.owner_url)
+        yield Postgres(server.owner_url, server.app_url)
+
+
+@pytest.fixture(scope="session")
+def settings(postgres: Postgres, data_dir: Path) -> Settings:
+    return Settings(
+        _env_file=None,
+        database_url=postgres.app_url,
+        migration_database_url=postgres.owner_url,
+        data_dir=data_dir,
+    )
+
+
+@pytest_asyncio.fixture(scope="session")
+async def app(settings: Settings) -> AsyncIterator[FastAPI]:
+    application = create_app(settings)
+    async with application.router.lifespan_context(application):
+        yield application
+
+
+@pytest.fixture(scope="session")
+def services(app: FastAPI) -> Services:
+    return app.state.services
+
+
+@pytest.fixture(scope="session")
+def database(services: Services) -> Database:
+    return services.database
+
+
+def new_slug() -> str:
+    return f"t-{secrets.token_hex(6)}"
+
+
+@pytest_asyncio.fixture
+async def tenant(services: Services) -> Tenant:
+    return await services.tenants.resolve(new_slug(), {}, write=True)
+
+
+@pytest_asyncio.fixture
+async def other_tenant(services: Services) -> Tenant:
+    return await services.tenants.resolve(new_slug(), {}, write=True)
+
+
+@pytest_asyncio.fixture
+async def client(app: FastAPI, tenant: Tenant) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the fresh tenant, which it names in the path."""
+    async with client_of(app, tenant) as it:
+        yield it
+
+
+@pytest_asyncio.fixture
+async def other_client(app: FastAPI, other_tenant: Tenant) -> AsyncIterator[httpx.AsyncClient]:
+    async with client_of(app, other_tenant) as it:
+        yield it
+
+
+def client_of(app: FastAPI, tenant: Tenant | None) -> httpx.AsyncClient:
+    """A client whose URLs are relative to the tenant's; of no tenant, without one."""
+    base = f"http://test/t/{tenant.slug}" if tenant else "http://test"
+    return httpx.AsyncClient(
+        transport=httpx.ASGITransport(app, raise_app_exceptions=False), base_url=base
+    )
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def running_server(
+    environment: dict[str, str], log: Path
+) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """`tracking serve` as its users run it; yields its URL and its process, which it ends."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "app.cli", "serve"],
+            cwd=ROOT,
+            env=os.environ | {"TRACKING_PORT": str(port)} | environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                if httpx.get(f"{url}/ready").status_code == 200:
+                    break
+            except httpx.TransportError:
+                pass
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"the server did not start:\n{log.read_text()}")
+            time.sleep(0.05)
+        yield url, process
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+@pytest.fixture(scope="session")
+def server_url(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A live server on the same database, for clients that need real HTTP."""
+    assert settings.database_url
+    environment = {
+        "TRACKING_DATABASE_URL": settings.database_url,
+        "TRACKING_MIGRATION_DATABASE_URL": settings.migration_database_url or "",
+        "TRACKING_DATA_DIR": str(settings.data_dir),
+    }
+    log = tmp_path_factory.mktemp("server") / "log"
+    with running_server(environment, log) as (url, _):
+        yield url
+
+
+@pytest.fixture
+def tracking_uri(server_url: str, tenant: Tenant) -> str:
+    """What a user of the mlflow client sets as MLFLOW_TRACKING_URI."""
+    return f"{server_url}/t/{tenant.slug}"
