@@ -1,0 +1,274 @@
+"""From the syntax tree of a filter to SQL: the one compiler for all entities."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement
+
+from app.errors import InvalidValueError
+from app.search import predicates
+from app.search.entities import Attribute, Entity, Kind
+from app.search.predicates import NULLNESS, Predicate
+from app.search.syntax import (
+    Comparison,
+    Filter,
+    Identifier,
+    Items,
+    Number,
+    Source,
+    Text,
+    Value,
+    Word,
+)
+from app.tenancy.tenant import Tenant
+
+DATASET_KEYS = ("context", "digest", "name")
+
+_STRICT = re.compile(r"(?:[\w.]|`(?:``|[^`])*`|\"[^\"]*(?:\"\"[^\"]*)*\"|'[^']*'|\[[^\]]*\])*")
+_ESCAPE = re.compile(r"\\([\\'\"nrt])")
+_ESCAPED = {"n": "\n", "r": "\r", "t": "\t"}
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What an identifier stands for; `attribute` is set where one value of the entity does."""
+
+    kind: Kind
+    name: str
+    attribute: Attribute | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Operand:
+    """A comparison with its key known and its value read."""
+
+    comparison: Comparison
+    key: Key
+    value: str | float | Sequence[str] | None
+
+
+def conditions(tenant: Tenant, entity: Entity, filter: Filter) -> list[ColumnElement[bool]]:
+    """What must hold of the entity's table. Raises InvalidValueError(field="filter").
+
+    All values are read before the first comparator is checked, as MLflow does, so that of two
+    mistakes the same one is reported.
+    """
+    operands = [_operand(entity, filter.source, each) for each in filter.comparisons]
+    return [_condition(tenant, entity, filter.source, each) for each in operands]
+
+
+def key_of(entity: Entity, source: Source, identifier: Identifier, *, order: bool = False) -> Key:
+    """The meaning of an identifier in a filter, or in an order. Raises InvalidValueError."""
+    text, at = identifier.text, identifier.at
+    if not entity.unquoted and not _STRICT.fullmatch(text):
+        hint = " (put a name with special characters in backticks)"
+        message = f"Invalid comparison clause. Expected 'Identifier' found '{text[:100]}'{hint}"
+        raise source.error(message, at)
+    prefix, dot, rest = text.partition(".")
+    if not dot:
+        prefix, rest = "", text
+    name = _unquoted(rest, "'\"")
+    name = _unquoted(name, "`")
+    kind = entity.prefixes.get(_unquoted(prefix, "`")) if dot else Kind.ATTRIBUTE
+    if kind is None:
+        raise source.error(entity.wording.prefix.format(prefix=prefix[:100]), at)
+    match kind:
+        case Kind.ATTRIBUTE:
+            names = entity.orders if order else entity.attributes
+            if name not in names:
+                raise source.error(_unknown("attribute", name, names), at)
+            attribute = names[name]
+            return Key(kind, attribute.name, attribute)
+        case Kind.DATASET if name not in DATASET_KEYS:
+            raise source.error(_unknown("dataset", name, DATASET_KEYS), at)
+        case Kind.TAG:
+            return Key(kind, name, entity.tags.get(name))
+    return Key(kind, name, None)
+
+
+def _operand(entity: Entity, source: Source, comparison: Comparison) -> _Operand:
+    key = key_of(entity, source, comparison.identifier)
+    if comparison.value is None:
+        allowed = entity.comparators.get(key.kind, frozenset())
+        if comparison.comparator not in allowed:
+            raise _refused(entity, source, comparison, key, allowed)
+        return _Operand(comparison, key, None)
+    try:
+        value = _value(entity, key, comparison.value)
+    except ValueError as error:
+        raise source.error(str(error), comparison.value.at) from None
+    return _Operand(comparison, key, value)
+
+
+def _condition(
+    tenant: Tenant, entity: Entity, source: Source, operand: _Operand
+) -> ColumnElement[bool]:
+    key, comparison = operand.key, operand.comparison
+    if key.kind is Kind.ATTRIBUTE:
+        assert key.attribute is not None
+        allowed = key.attribute.comparators
+    else:
+        allowed = entity.comparators[key.kind]
+    if comparison.comparator not in allowed:
+        raise _refused(entity, source, comparison, key, allowed)
+    if key.attribute is not None:
+        return _of_attribute(tenant, source, key.attribute, operand)
+    collection = entity.attached[key.kind]
+    if operand.value is None:
+        found = collection.having(tenant, entity.id, key.name, None)
+        return ~found if comparison.comparator == "IS NULL" else found
+    return collection.having(tenant, entity.id, key.name, _predicate(operand))
+
+
+def _of_attribute(
+    tenant: Tenant, source: Source, attribute: Attribute, operand: _Operand
+) -> ColumnElement[bool]:
+    expression = attribute.expression(tenant)
+    comparator, value = operand.comparison.comparator, operand.value
+    if comparator in NULLNESS:
+        return expression.is_(None) if comparator == "IS NULL" else expression.is_not(None)
+    match attribute.type, value:
+        case "integer", int() | float():
+            return predicates.integer(comparator, value)(expression)
+        case "run_id", str() | tuple():
+            return predicates.run_id(comparator, value)(expression)
+        case "experiment_id", str():
+            return predicates.integer(comparator, _experiment_id(source, operand, value))(
+                expression
+            )
+        case "experiment_id", tuple():
+            ids = [_experiment_id(source, operand, each) for each in value]
+            return predicates.integers(comparator, ids)(expression)
+        case _:
+            return _predicate(operand)(expression)
+
+
+def _predicate(operand: _Operand) -> Predicate:
+    comparator = operand.comparison.comparator
+    match operand.value:
+        case int() | float():
+            return predicates.real(comparator, operand.value)
+        case str() | tuple():
+            return predicates.text(comparator, operand.value)
+        case _:
+            raise AssertionError(operand)
+
+
+def _experiment_id(source: Source, operand: _Operand, text: str) -> int:
+    # Python refuses to read a number of thousands of digits; none that long is an id.
+    try:
+        return int(text)
+    except ValueError:
+        assert operand.comparison.value is not None
+        raise source.error(
+            f"Invalid experiment ID '{text[:100]}'. Experiment ID must be a valid integer.",
+            operand.comparison.value.at,
+        ) from None
+
+
+# --- values -------------------------------------------------------------------------------------
+
+
+def _value(entity: Entity, key: Key, value: Value) -> str | float | tuple[str, ...]:
+    """What a key is compared with. Raises ValueError with MLflow's words."""
+    shown = value.source[:100]
+    if key.kind is Kind.METRIC:
+        if isinstance(value, Number):
+            return float(value.source)
+        raise ValueError(f"Expected numeric value type for metric. Found {shown}")
+    if key.kind is Kind.ATTRIBUTE and key.attribute and key.attribute.type == "integer":
+        if isinstance(value, Number):
+            return _number(value.source)
+        raise ValueError(
+            f"Expected numeric value type for numeric attribute: {key.name}. Found {shown}"
+        )
+    match value:
+        case Text():
+            return value.value
+        case Word() | Number() if entity.unquoted:
+            return value.source
+        case Word():
+            raise ValueError(
+                "Parameter value is either not quoted or unidentified quote types used for string"
+                f" value {shown}. Use either single or double quotes."
+            )
+        case Items() if _takes_lists(entity, key):
+            return _strings(value)
+        case Items() if key.kind is Kind.ATTRIBUTE:
+            raise ValueError(
+                f"Only {sorted(entity.listable)} attributes support comparison with a list of"
+                " quoted string values."
+            )
+    raise ValueError(_EXPECTED_TEXT[key.kind].format(kind=key.kind, shown=shown))
+
+
+_EXPECTED_TEXT = {
+    Kind.PARAM: "Expected a quoted string value for {kind} (e.g. 'my-value'). Got value {shown}",
+    Kind.TAG: "Expected a quoted string value for {kind} (e.g. 'my-value'). Got value {shown}",
+    Kind.ATTRIBUTE: "Expected a quoted string value for attributes. Got value {shown}",
+    Kind.DATASET: "Expected a quoted string value for dataset attributes. Got value {shown}",
+}
+
+
+def _takes_lists(entity: Entity, key: Key) -> bool:
+    if key.kind is Kind.ATTRIBUTE:
+        return key.name in entity.listable
+    return "IN" in entity.comparators[key.kind]
+
+
+def _strings(value: Items) -> tuple[str, ...]:
+    expected = "While parsing a list in the query, expected"
+    if not value.items:
+        raise ValueError(f"{expected} a non-empty list of string values, but got empty list")
+    found = []
+    for item in value.items:
+        match item:
+            case Text():
+                # In a list, and only there, MLflow reads a string as Python does.
+                found.append(_ESCAPE.sub(lambda m: _ESCAPED.get(m[1], m[1]), item.value))
+            case Number():
+                raise ValueError(
+                    f"{expected} string value, punctuation, or whitespace, but got different type"
+                    f" in list: {value.source[:100]}"
+                )
+            case Word():
+                raise ValueError(
+                    f"{expected} a non-empty list of string values, but got ill-formed list."
+                )
+    return tuple(found)
+
+
+def _number(source: str) -> int | float:
+    # Beyond 40 digits no bigint is left to be told apart, and Python refuses to read thousands.
+    digits = source.removeprefix("-")
+    return int(source) if digits.isdecimal() and len(digits) <= 40 else float(source)
+
+
+# --- names and errors ---------------------------------------------------------------------------
+
+
+def _unquoted(text: str, quotes: str) -> str:
+    return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in quotes else text
+
+
+def _unknown(kind: str, name: str, valid: object) -> str:
+    keys = ", ".join(repr(each) for each in sorted(valid))  # type: ignore[call-overload]
+    return f"Invalid {kind} key '{name[:100]}' specified. Valid keys are '{{{keys}}}'"
+
+
+_PLURAL = {"attribute": "attributes", "metric": "metrics", "parameter": "params", "tag": "tags"}
+
+
+def _refused(
+    entity: Entity, source: Source, comparison: Comparison, key: Key, allowed: frozenset[str]
+) -> InvalidValueError:
+    nullness = comparison.comparator in NULLNESS
+    template = entity.wording.nullness if nullness else entity.wording.comparator
+    message = template.format(
+        comparator=comparison.comparator[:100],
+        allowed=", ".join(repr(each) for each in sorted(allowed)),
+        kind=_PLURAL[key.kind] if entity.unquoted else key.kind.value,
+        key=key.name[:100],
+    )
+    return source.error(message, comparison.comparator_at)

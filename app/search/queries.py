@@ -1,0 +1,273 @@
+"""The searches: from a request's arguments to a page.
+
+All of them raise InvalidValueError, whose `field` is `filter`, `order_by`, `page_token` or the
+name of another argument.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    Text,
+    and_,
+    any_,
+    false,
+    literal,
+    or_,
+    true,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from app import validation
+from app.errors import InvalidValueError
+from app.lifecycle import ViewType
+from app.search.attached import ModelMetrics
+from app.search.conditions import conditions
+from app.search.entities import EXPERIMENTS, LOGGED_MODELS, RUNS, TENANT, Entity, Kind
+from app.search.orders import Term, check_count, ordering, terms
+from app.search.page import Page, page
+from app.search.parse import parse_filter, parse_order
+from app.search.syntax import Filter
+from app.search.tables import experiments, logged_model_metrics, logged_models, runs
+from app.tenancy.tenant import TENANT_TAG, Tenant
+from app.validation import INT64_MAX, INT64_MIN
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetFilter:
+    """Only a logged model's metrics on this dataset count; without a digest, on any of the name."""
+
+    dataset_name: str
+    dataset_digest: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOrder:
+    """An attribute, or `metrics.` and a key as it is, without quotes; of a metric, the latest."""
+
+    field_name: str
+    ascending: bool = True
+    dataset_name: str | None = None
+    dataset_digest: str | None = None
+
+
+def search_runs(
+    tenant: Tenant,
+    experiment_ids: Sequence[int],
+    *,
+    filter: str = "",
+    order_by: Sequence[str] = (),
+    view: ViewType = "ACTIVE_ONLY",
+    statuses: Sequence[str] = (),
+    limit: int,
+    page_token: str | None = None,
+    offset: int = 0,
+    tenant_tag: bool = True,
+) -> Page:
+    """The runs of the experiments; their ids are UUIDs.
+
+    Where the order leaves it open, the newest come first, then those with the lower run id.
+    """
+    entity = _with_tenant_tag(RUNS) if tenant_tag else RUNS
+    where = [
+        runs.c.tenant_id == tenant.id,
+        *_of_experiments(runs.c.experiment_id, experiment_ids),
+        *_in_view(runs.c.deleted_time, view),
+        *_in_status(statuses),
+        *conditions(tenant, entity, parse_filter(filter)),
+    ]
+    order = [
+        *_terms(tenant, entity, order_by),
+        Term(entity.orders["start_time"], descending=True),
+        Term(entity.orders["run_id"]),
+    ]
+    return page(
+        runs.c.run_id,
+        runs,
+        where,
+        ordering(tenant, order),
+        limit=limit,
+        offset=offset,
+        page_token=page_token,
+        search=["runs", tenant.id, _set(experiment_ids), filter, list(order_by), view, *statuses],
+    )
+
+
+def search_experiments(
+    tenant: Tenant,
+    *,
+    filter: str = "",
+    order_by: Sequence[str] = (),
+    view: ViewType = "ACTIVE_ONLY",
+    name_contains: str = "",
+    limit: int,
+    page_token: str | None = None,
+    offset: int = 0,
+    tenant_tag: bool = True,
+) -> Page:
+    """The experiments; `name_contains` ignores case. Without an order, the newest come first."""
+    entity = _with_tenant_tag(EXPERIMENTS) if tenant_tag else EXPERIMENTS
+    where = [
+        experiments.c.tenant_id == tenant.id,
+        *_in_view(experiments.c.deleted_time, view),
+        *conditions(tenant, entity, parse_filter(filter)),
+    ]
+    if name_contains:
+        validation.text(name_contains, "name_contains")
+        where.append(experiments.c.name.icontains(name_contains, autoescape=True))
+    # MLflow breaks ties by the id: upwards in its own order, downwards in the caller's.
+    by_default = ("creation_time DESC", "experiment_id ASC")
+    order = [
+        *_terms(tenant, entity, order_by or by_default),
+        Term(entity.orders["experiment_id"], descending=True),
+    ]
+    return page(
+        experiments.c.experiment_id,
+        experiments,
+        where,
+        ordering(tenant, order),
+        limit=limit,
+        offset=offset,
+        page_token=page_token,
+        search=["experiments", tenant.id, filter, list(order_by), view, name_contains],
+    )
+
+
+def search_logged_models(
+    tenant: Tenant,
+    experiment_ids: Sequence[int],
+    *,
+    filter: str = "",
+    order_by: Sequence[ModelOrder] = (),
+    datasets: Sequence[DatasetFilter] = (),
+    limit: int,
+    page_token: str | None = None,
+    offset: int = 0,
+) -> Page:
+    """The logged models of the experiments that are not deleted.
+
+    `datasets` restrict the metrics that the filter sees; where it sees none, the models are those
+    with any metric on one of the datasets. The order is not touched by them.
+    """
+    tree = parse_filter(filter)
+    metrics = ModelMetrics(_on_any(datasets)) if datasets else ModelMetrics()
+    entity = replace(LOGGED_MODELS, attached={**LOGGED_MODELS.attached, Kind.METRIC: metrics})
+    where = [
+        logged_models.c.tenant_id == tenant.id,
+        *_of_experiments(logged_models.c.experiment_id, experiment_ids),
+        *_in_view(logged_models.c.deleted_time, "ACTIVE_ONLY"),
+        *conditions(tenant, entity, tree),
+    ]
+    if datasets and not _names_metric(tree):
+        where.append(metrics.any(tenant, logged_models.c.model_id))
+    check_count(order_by)
+    order = [
+        *(_model_term(tenant, each) for each in order_by),
+        Term(entity.orders["creation_time"], descending=True),
+        Term(entity.orders["model_id"]),
+    ]
+    return page(
+        logged_models.c.model_id,
+        logged_models,
+        where,
+        ordering(tenant, order),
+        limit=limit,
+        offset=offset,
+        page_token=page_token,
+        search=[
+            "logged_models",
+            tenant.id,
+            _set(experiment_ids),
+            filter,
+            [asdict(each) for each in order_by],
+            [asdict(each) for each in datasets],
+        ],
+    )
+
+
+def _with_tenant_tag(entity: Entity) -> Entity:
+    return replace(entity, tags={**entity.tags, TENANT_TAG: TENANT})
+
+
+def _terms(tenant: Tenant, entity: Entity, order_by: Sequence[str]) -> list[Term]:
+    check_count(order_by)
+    return terms(tenant, entity, [parse_order(each) for each in order_by])
+
+
+def _model_term(tenant: Tenant, order: ModelOrder) -> Term:
+    name = order.field_name
+    validation.text(name, "order_by", validation.MAX_KEY_LENGTH * 2)
+    prefix, dot, metric = name.partition(".")
+    if not dot:
+        attribute = LOGGED_MODELS.orders.get(name.strip())
+        if attribute is None:
+            raise InvalidValueError(f"Invalid order by field name: {name}", field="order_by")
+        return Term(attribute, not order.ascending)
+    if prefix != "metrics":
+        raise InvalidValueError(
+            f"Invalid order by field name: {name}. Only metrics are supported.", field="order_by"
+        )
+    metrics = ModelMetrics(_on(order.dataset_name, order.dataset_digest, "order_by"))
+    return Term(metrics.joined(tenant, logged_models.c.model_id, metric), not order.ascending)
+
+
+def _names_metric(tree: Filter) -> bool:
+    return any(each.identifier.text.startswith("metrics.") for each in tree.comparisons)
+
+
+def _on_any(datasets: Sequence[DatasetFilter]) -> ColumnElement[bool]:
+    found = []
+    for each in datasets:
+        if not each.dataset_name:
+            raise InvalidValueError(
+                "`dataset_name` in the `datasets` clause must be specified.", field="datasets"
+            )
+        found.append(_on(each.dataset_name, each.dataset_digest, "datasets"))
+    return or_(*found)
+
+
+def _on(name: str | None, digest: str | None, field: str) -> ColumnElement[bool]:
+    """That a metric is on the dataset, as far as one is named."""
+    metric = logged_model_metrics.c
+    parts = [(metric.dataset_name, name), (metric.dataset_digest, digest)]
+    for _, value in parts:
+        validation.text(value or "", field)
+    return and_(true(), *(column == value for column, value in parts if value))
+
+
+def _of_experiments(column: Column[int], ids: Sequence[int]) -> list[ColumnElement[bool]]:
+    known = [each for each in _set(ids) if INT64_MIN <= each <= INT64_MAX]
+    match known:
+        case []:
+            return [false()]
+        case [one]:
+            # With a plain equality the index gives the runs in order of their start.
+            return [column == one]
+        case _:
+            return [column == any_(literal(known, ARRAY(BigInteger)))]
+
+
+def _in_view(deleted_time: Column[Any], view: ViewType) -> list[ColumnElement[bool]]:
+    match view:
+        case "ACTIVE_ONLY":
+            return [deleted_time.is_(None)]
+        case "DELETED_ONLY":
+            return [deleted_time.is_not(None)]
+        case _:
+            return []
+
+
+def _in_status(statuses: Sequence[str]) -> list[ColumnElement[bool]]:
+    if not statuses:
+        return []
+    for each in statuses:
+        validation.text(each, "statuses")
+    return [runs.c.status == any_(literal(list(statuses), ARRAY(Text)))]
+
+
+def _set(ids: Sequence[int]) -> list[int]:
+    return sorted(set(ids))

@@ -1,0 +1,30 @@
+"""The tables that searches read, as SQLAlchemy Core knows them."""
+
+from typing import cast
+
+from sqlalchemy import Table
+
+from app.db.base import Base
+from app.experiments.models import Experiment, ExperimentTag
+from app.metrics.models import MetricSeries
+from app.models.models import LoggedModel, LoggedModelMetric, LoggedModelParam, LoggedModelTag
+from app.runs.models import Dataset, Input, InputTag, Param, Run, RunTag
+
+
+def _table(model: type[Base]) -> Table:
+    return cast(Table, model.__table__)
+
+
+experiments = _table(Experiment)
+experiment_tags = _table(ExperimentTag)
+runs = _table(Run)
+params = _table(Param)
+run_tags = _table(RunTag)
+metric_series = _table(MetricSeries)
+datasets = _table(Dataset)
+inputs = _table(Input)
+input_tags = _table(InputTag)
+logged_models = _table(LoggedModel)
+logged_model_params = _table(LoggedModelParam)
+logged_model_tags = _table(LoggedModelTag)
+logged_model_metrics = _table(LoggedModelMetric)
