@@ -1,0 +1,267 @@
+"""MLflow's logged models."""
+
+import posixpath
+from typing import Literal
+
+import msgspec
+
+from app import validation
+from app.api.mlflow.artifacts import FileInfo
+from app.api.mlflow.common import KeyValue, number, page_size, pairs, strings
+from app.api.mlflow.router import Call, Empty, Routes
+from app.artifacts.paths import artifact_path
+from app.models import entities
+from app.search.queries import DatasetFilter, ModelOrder
+
+routes = Routes()
+
+# The default is that of MLflow's message; it has 100 for an explicit 0, and no upper limit.
+DEFAULT_RESULTS, RESULTS_FOR_ZERO, MAX_RESULTS = 50, 100, 50_000
+
+# A name is read before a number: protobuf's JSON has both.
+GivenStatus = (
+    Literal["LOGGED_MODEL_PENDING", "LOGGED_MODEL_READY", "LOGGED_MODEL_UPLOAD_FAILED"] | int
+)
+_STATUS_NUMBERS: dict[int, entities.Status] = {
+    1: "LOGGED_MODEL_PENDING",
+    2: "LOGGED_MODEL_READY",
+    3: "LOGGED_MODEL_UPLOAD_FAILED",
+}
+
+
+class Metric(msgspec.Struct, omit_defaults=True):
+    key: str
+    value: float | str
+    timestamp: int
+    step: int
+    model_id: str
+    run_id: str
+    dataset_name: str | None = None
+    dataset_digest: str | None = None
+
+
+class ModelInfo(msgspec.Struct, omit_defaults=True):
+    model_id: str
+    experiment_id: str
+    name: str
+    creation_timestamp_ms: int
+    last_updated_timestamp_ms: int
+    artifact_uri: str
+    status: str
+    model_type: str
+    source_run_id: str
+    tags: list[KeyValue] = []
+
+
+class ModelData(msgspec.Struct, omit_defaults=True):
+    params: list[KeyValue] = []
+    metrics: list[Metric] = []
+
+
+class LoggedModel(msgspec.Struct):
+    info: ModelInfo
+    data: ModelData
+
+
+class ModelAnswer(msgspec.Struct):
+    model: LoggedModel
+
+
+class CreateModel(msgspec.Struct):
+    experiment_id: str
+    name: str | None = None
+    model_type: str = ""
+    source_run_id: str = ""
+    params: list[KeyValue] = []
+    tags: list[KeyValue] = []
+
+
+class GetModel(msgspec.Struct):
+    model_id: str
+    allow_deleted: str = "false"
+
+
+class FinalizeModel(msgspec.Struct):
+    model_id: str
+    status: GivenStatus
+
+
+class ModelId(msgspec.Struct):
+    model_id: str
+
+
+class SetTags(msgspec.Struct):
+    model_id: str
+    tags: list[KeyValue] = []
+
+
+class DeleteTag(msgspec.Struct):
+    model_id: str
+    tag_key: str
+
+
+class LogParams(msgspec.Struct):
+    model_id: str
+    params: list[KeyValue] = []
+
+
+class SearchDataset(msgspec.Struct):
+    dataset_name: str = ""
+    dataset_digest: str | None = None
+
+
+class SearchOrder(msgspec.Struct):
+    field_name: str = ""
+    ascending: bool = True
+    dataset_name: str | None = None
+    dataset_digest: str | None = None
+
+
+class SearchModels(msgspec.Struct):
+    experiment_ids: list[str]
+    filter: str = ""
+    datasets: list[SearchDataset] = []
+    max_results: int = DEFAULT_RESULTS
+    order_by: list[SearchOrder] = []
+    page_token: str = ""
+
+
+class SearchModelsAnswer(msgspec.Struct, omit_defaults=True):
+    models: list[LoggedModel] = []
+    next_page_token: str | None = None
+
+
+class ListArtifacts(msgspec.Struct):
+    model_id: str
+    artifact_directory_path: str = ""
+    page_token: str = ""
+
+
+class ListArtifactsAnswer(msgspec.Struct, omit_defaults=True):
+    root_uri: str
+    files: list[FileInfo] = []
+    next_page_token: str | None = None
+
+
+@routes.add("POST", "logged-models", CreateModel, writes=True)
+async def create(call: Call, message: CreateModel) -> ModelAnswer:
+    model = await call.services.models.create(
+        call.tenant,
+        message.experiment_id,
+        name=message.name or "",
+        model_type=message.model_type,
+        source_run_id=message.source_run_id,
+        params=strings(message.params),
+        tags=strings(message.tags),
+    )
+    return ModelAnswer(_shown(model))
+
+
+@routes.add("GET", "logged-models/{model_id}", GetModel)
+async def get(call: Call, message: GetModel) -> ModelAnswer:
+    model = await call.services.models.get(
+        call.tenant, message.model_id, allow_deleted=message.allow_deleted.lower() == "true"
+    )
+    return ModelAnswer(_shown(model))
+
+
+@routes.add("PATCH", "logged-models/{model_id}", FinalizeModel)
+async def finalize(call: Call, message: FinalizeModel) -> ModelAnswer:
+    model = await call.services.models.finalize(
+        call.tenant, message.model_id, _status(message.status)
+    )
+    return ModelAnswer(_shown(model))
+
+
+@routes.add("DELETE", "logged-models/{model_id}", ModelId)
+async def delete(call: Call, message: ModelId) -> Empty:
+    await call.services.models.delete(call.tenant, message.model_id)
+    return Empty()
+
+
+@routes.add("POST", "logged-models/search", SearchModels)
+async def search(call: Call, message: SearchModels) -> SearchModelsAnswer:
+    models, token = await call.services.models.search(
+        call.tenant,
+        message.experiment_ids,
+        filter=message.filter,
+        order_by=[
+            ModelOrder(one.field_name, one.ascending, one.dataset_name, one.dataset_digest)
+            for one in message.order_by
+        ],
+        datasets=[
+            DatasetFilter(one.dataset_name, one.dataset_digest or None) for one in message.datasets
+        ],
+        limit=page_size(message.max_results, MAX_RESULTS, RESULTS_FOR_ZERO),
+        page_token=message.page_token or None,
+    )
+    return SearchModelsAnswer([_shown(one) for one in models], token)
+
+
+@routes.add("PATCH", "logged-models/{model_id}/tags", SetTags)
+async def set_tags(call: Call, message: SetTags) -> Empty:
+    await call.services.models.set_tags(call.tenant, message.model_id, strings(message.tags))
+    return Empty()
+
+
+@routes.add("DELETE", "logged-models/{model_id}/tags/{tag_key}", DeleteTag)
+async def delete_tag(call: Call, message: DeleteTag) -> Empty:
+    await call.services.models.delete_tag(call.tenant, message.model_id, message.tag_key)
+    return Empty()
+
+
+@routes.add("POST", "logged-models/{model_id}/params", LogParams)
+async def log_params(call: Call, message: LogParams) -> Empty:
+    await call.services.models.log_params(call.tenant, message.model_id, strings(message.params))
+    return Empty()
+
+
+@routes.add("GET", "logged-models/{model_id}/artifacts/directories", ListArtifacts)
+async def list_artifacts(call: Call, message: ListArtifacts) -> ListArtifactsAnswer:
+    path = artifact_path(message.artifact_directory_path, allow_root=True)
+    model = await call.services.models.get(call.tenant, message.model_id)
+    folder = entities.model_folder(model)
+    entries, token = await call.services.artifacts.list(
+        call.tenant, posixpath.join(folder, path).rstrip("/"), page_token=message.page_token or None
+    )
+    files = [FileInfo(one.path.removeprefix(f"{folder}/"), one.is_dir, one.size) for one in entries]
+    return ListArtifactsAnswer(model.artifact_uri, files, token)
+
+
+def _status(given: GivenStatus) -> entities.Status:
+    if not isinstance(given, int):
+        return given
+    if given not in _STATUS_NUMBERS:
+        raise validation.invalid("status", given, "it is not the number of a model's status")
+    return _STATUS_NUMBERS[given]
+
+
+def _shown(model: entities.LoggedModel) -> LoggedModel:
+    return LoggedModel(
+        ModelInfo(
+            model_id=model.model_id,
+            experiment_id=str(model.experiment_id),
+            name=model.name,
+            creation_timestamp_ms=model.creation_time,
+            last_updated_timestamp_ms=model.last_updated_time,
+            artifact_uri=model.artifact_uri,
+            status=model.status,
+            model_type=model.model_type,
+            source_run_id=model.source_run_id,
+            tags=pairs(model.tags),
+        ),
+        ModelData(pairs(model.params), [_metric(model, one) for one in model.metrics]),
+    )
+
+
+def _metric(model: entities.LoggedModel, metric: entities.ModelMetric) -> Metric:
+    return Metric(
+        key=metric.key,
+        value=number(metric.value),
+        timestamp=metric.timestamp,
+        step=metric.step,
+        model_id=model.model_id,
+        run_id=metric.run_id.hex,
+        dataset_name=metric.dataset_name or None,
+        dataset_digest=metric.dataset_digest or None,
+    )
