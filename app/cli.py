@@ -262,6 +262,8 @@ def run_server(settings: Settings, sock: socket.socket) -> None:
         log_level="warning",
         timeout_graceful_shutdown=GRACE,
     )
+    # Code that cannot be imported ends the command here: uvicorn would restart its workers forever.
+    config.load_app()
     threading.Thread(target=announce, args=(sock, settings.host), daemon=True).start()
     if settings.workers == 1:
         uvicorn.Server(config).run(sockets=[sock])

@@ -42,7 +42,7 @@ class Service:
             if found := re.search(r"ready on (http://\S+)", line):
                 self.url = found[1]
                 return self
-        raise AssertionError(f"did not start: {self.lines}")
+        raise AssertionError(f"did not start: {''.join(self.lines)}")
 
     def health(self) -> int:
         with urllib.request.urlopen(f"{self.url}/health", timeout=10) as response:
