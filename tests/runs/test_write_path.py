@@ -1,0 +1,282 @@
+"""The write path: what is acknowledged, what is refused, and what Postgres then holds."""
+
+import asyncio
+import math
+from collections.abc import AsyncIterator
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from app.db.database import Database
+from app.errors import ConflictError, InvalidStateError, NotFoundError, UnavailableError
+from app.runs import flush as flush_module
+from app.runs import write_queue
+from app.runs.entities import LatestMetric, Point, RunWrite
+from app.runs.write_queue import WriteQueue
+from app.services import Services
+from app.tenancy.tenant import Tenant
+
+# Few values, so that points repeat and tie.
+VALUES = st.sampled_from([-math.inf, -1.0, -0.0, 0.0, 1.0, 2.5, math.inf, math.nan])
+POINTS = st.builds(
+    Point,
+    key=st.sampled_from(["loss", "acc/val"]),
+    value=VALUES,
+    timestamp=st.integers(0, 2),
+    step=st.integers(-1, 1),
+)
+BATCHES = st.lists(st.lists(POINTS, max_size=8), min_size=1, max_size=5)
+
+
+async def new_run(services: Services, tenant: Tenant) -> str:
+    return (await services.runs.create(tenant, "0")).run_id.hex
+
+
+def identity(point: Point) -> tuple[int, int, str]:
+    """What makes two points the same row; -0.0 and 0.0 are one, and so are NaNs."""
+    return point.timestamp, point.step, str(point.value + 0.0)
+
+
+def recency(point: Point) -> tuple[int, int, float]:
+    return point.step, point.timestamp, 0.0 if math.isnan(point.value) else point.value
+
+
+class TestMetricSeries:
+    @settings(
+        max_examples=60,
+        deadline=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture],
+    )
+    @given(batches=BATCHES)
+    async def test_agrees_with_a_model(
+        self, services: Services, tenant: Tenant, batches: list[list[Point]]
+    ) -> None:
+        """Latest, count, least and greatest, and the history, after any batches."""
+        run_id = await new_run(services, tenant)
+        for batch in batches:
+            await services.runs.log(tenant, RunWrite(run_id, batch))
+        logged = [point for batch in batches for point in batch]
+        series = await read_series(services.database, tenant, run_id)
+        assert series.keys() == {point.key for point in logged}
+        for key, (latest, count, least, greatest) in series.items():
+            points = {identity(point): point for point in logged if point.key == key}
+            assert count == len(points)
+            best = max(map(recency, points.values()))
+            assert recency(Point(key, latest.value, latest.timestamp, latest.step)) == best
+            numbers = [p.value for p in points.values() if not math.isnan(p.value)]
+            assert least == min(numbers, default=None)
+            assert greatest == max(numbers, default=None)
+            history, _ = await services.metrics.history(tenant, run_id, key)
+            assert {(t, s, str(v + 0.0)) for t, s, v in history} == set(points)
+            assert len(history) == len(points)
+
+    async def test_a_retry_changes_nothing(self, services: Services, tenant: Tenant) -> None:
+        run_id = await new_run(services, tenant)
+        write = RunWrite(run_id, [Point("loss", float(i), i, i) for i in range(100)])
+        await services.runs.log(tenant, write)
+        before = await read_series(services.database, tenant, run_id)
+        await services.runs.log(tenant, write)
+        assert await read_series(services.database, tenant, run_id) == before
+
+
+async def read_series(
+    database: Database, tenant: Tenant, run_id: str
+) -> dict[str, tuple[LatestMetric, int, float | None, float | None]]:
+    async with database.pipeline(tenant) as connection:
+        cursor = await connection.execute(
+            "SELECT key, last_value, last_timestamp, last_step, point_count, min_value, max_value"
+            " FROM metric_series WHERE run_id = %s",
+            [run_id],
+        )
+        rows = await cursor.fetchall()
+    return {row[0]: (LatestMetric(*row[:4]), *row[4:]) for row in rows}
+
+
+class TestCoalescing:
+    async def test_neighbours_of_a_bad_write_are_written(
+        self, services: Services, tenant: Tenant
+    ) -> None:
+        """Writes that wait together share a transaction, and yet fail alone."""
+        run_id, gone = await new_run(services, tenant), await new_run(services, tenant)
+        await services.runs.delete(tenant, gone)
+        await services.runs.log(tenant, RunWrite(run_id, params={"depth": "1"}))
+        writes = {
+            "good": RunWrite(run_id, [Point("a", 1.0, 1)], {"depth": "1"}, {"t": "1"}),
+            "changed": RunWrite(run_id, [Point("b", 1.0, 1)], {"depth": "2"}, {"u": "1"}),
+            "absent": RunWrite("f" * 32, [Point("a", 1.0, 1)]),
+            "malformed": RunWrite("no-such-run", [Point("a", 1.0, 1)]),
+            "deleted": RunWrite(gone, [Point("a", 1.0, 1)]),
+            "model": RunWrite(run_id, [Point("c", 1.0, 1, 0, "m-none")], {}, {"v": "1"}),
+            "also good": RunWrite(run_id, [Point("d", 1.0, 1)], {"width": "3"}),
+        }
+        answers = await asyncio.gather(
+            *(services.runs.log(tenant, write) for write in writes.values()),
+            return_exceptions=True,
+        )
+        outcome = dict(zip(writes, map(type, answers), strict=True))
+        assert outcome == {
+            "good": type(None),
+            "changed": ConflictError,
+            "absent": NotFoundError,
+            "malformed": NotFoundError,
+            "deleted": InvalidStateError,
+            "model": NotFoundError,
+            "also good": type(None),
+        }
+        run = await services.runs.get(tenant, run_id)
+        assert [metric.key for metric in run.metrics] == ["a", "d"]
+        assert run.params == {"depth": "1", "width": "3"}
+        assert run.tags.keys() & {"t", "u", "v"} == {"t"}
+
+    async def test_of_two_values_for_a_param_one_wins(
+        self, services: Services, tenant: Tenant
+    ) -> None:
+        run_id = await new_run(services, tenant)
+        answers = await asyncio.gather(
+            *(services.runs.log(tenant, RunWrite(run_id, params={"p": str(i)})) for i in range(9)),
+            return_exceptions=True,
+        )
+        (winner,) = [i for i, answer in enumerate(answers) if answer is None]
+        assert (await services.runs.get(tenant, run_id)).params == {"p": str(winner)}
+
+    async def test_later_tags_win(self, services: Services, tenant: Tenant) -> None:
+        run_id = await new_run(services, tenant)
+        await asyncio.gather(
+            *(
+                services.runs.log(
+                    tenant, RunWrite(run_id, tags={"t": str(i), "mlflow.runName": f"run {i}"})
+                )
+                for i in range(9)
+            )
+        )
+        run = await services.runs.get(tenant, run_id)
+        assert (run.tags["t"], run.name) == ("8", "run 8")
+
+    async def test_waiting_writes_share_a_flush(
+        self, services: Services, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        sizes: list[int] = []
+
+        async def counted(database, its_tenant, writes):
+            sizes.append(len(writes))
+            return await flush_module.flush(database, its_tenant, writes)
+
+        monkeypatch.setattr(write_queue, "flush", counted)
+        run_id = await new_run(services, tenant)
+        await asyncio.gather(
+            *(services.runs.log(tenant, RunWrite(run_id, [Point("a", i, i)])) for i in range(50))
+        )
+        assert sizes == [50]
+
+    async def test_a_write_that_postgres_refuses_fails_alone(
+        self, services: Services, tenant: Tenant
+    ) -> None:
+        """Should validation ever let through what Postgres does not take, neighbours survive."""
+        run_id = await new_run(services, tenant)
+        queue = WriteQueue(services.database)
+        answers = await asyncio.gather(
+            queue.write(tenant, RunWrite(run_id, tags={"a": "1"})),
+            queue.write(tenant, RunWrite(run_id, tags={"b": "NUL \x00"})),
+            queue.write(tenant, RunWrite(run_id, tags={"c": "3"})),
+            return_exceptions=True,
+        )
+        assert [type(answer) for answer in answers] == [type(None), psycopg.DataError, type(None)]
+        tags = (await services.runs.get(tenant, run_id)).tags
+        assert tags.keys() & {"a", "b", "c"} == {"a", "c"}
+
+    async def test_tenants_do_not_wait_for_one_another(
+        self, services: Services, tenant: Tenant, other_tenant: Tenant
+    ) -> None:
+        """While one tenant's run is locked, another tenant's writes go through."""
+        ours, theirs = await new_run(services, tenant), await new_run(services, other_tenant)
+        async with services.database.pipeline(tenant) as connection:
+            await (await connection.execute("SELECT run_id FROM runs FOR UPDATE")).fetchall()
+            blocked = asyncio.create_task(
+                services.runs.log(tenant, RunWrite(ours, [Point("a", 1.0, 1)]))
+            )
+            await services.runs.log(other_tenant, RunWrite(theirs, [Point("a", 1.0, 1)]))
+            assert not blocked.done()
+        await blocked
+
+    async def test_too_much_waiting_is_refused(
+        self, services: Services, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(write_queue, "MAX_WAITING_ITEMS", 10)
+        run_id = await new_run(services, tenant)
+        write = RunWrite(run_id, tags={str(i): "x" for i in range(10)})
+        answers = await asyncio.gather(
+            *(services.runs.log(tenant, write) for _ in range(5)), return_exceptions=True
+        )
+        assert answers[0] is None
+        assert isinstance(answers[-1], UnavailableError)
+
+
+class TestConcurrentWorkers:
+    """Several queues, as several workers have, on the same runs."""
+
+    @pytest.fixture
+    async def queues(self, services: Services) -> AsyncIterator[list[WriteQueue]]:
+        url = services.settings.database_url
+        assert url
+        databases = [Database(url, pool_size=2) for _ in range(3)]
+        yield [WriteQueue(database) for database in databases]
+        for database in databases:
+            await database.close()
+
+    async def test_nothing_is_lost_and_nothing_deadlocks(
+        self, services: Services, tenant: Tenant, queues: list[WriteQueue]
+    ) -> None:
+        runs = [await new_run(services, tenant) for _ in range(4)]
+
+        async def work(worker: int, queue: WriteQueue) -> None:
+            for round_ in range(15):
+                await asyncio.gather(
+                    *(
+                        queue.write(
+                            tenant,
+                            RunWrite(
+                                run_id,
+                                [Point(f"m{round_}", float(worker), worker, round_)],
+                                {f"p{round_}": "same"},
+                                {f"t{worker}": str(round_)},
+                            ),
+                        )
+                        for run_id in (runs if worker % 2 else reversed(runs))
+                    )
+                )
+
+        await asyncio.gather(*(work(worker, queue) for worker, queue in enumerate(queues)))
+        for run in await services.runs.get_many(tenant, runs):
+            assert len(run.params) == 15
+            series = await read_series(services.database, tenant, run.run_id.hex)
+            assert [count for _, count, *_ in series.values()] == [len(queues)] * 15
+            assert {latest.value for latest, *_ in series.values()} == {len(queues) - 1}
+
+    async def test_deleting_an_experiment_meanwhile(
+        self, services: Services, tenant: Tenant, queues: list[WriteQueue]
+    ) -> None:
+        """Each write is wholly there or was refused; none hangs."""
+        experiment = str(await services.experiments.create(tenant, "meanwhile"))
+        runs = [(await services.runs.create(tenant, experiment)).run_id.hex for _ in range(4)]
+
+        async def work(queue: WriteQueue) -> int:
+            written = 0
+            for step in range(40):
+                answers = await asyncio.gather(
+                    *(queue.write(tenant, RunWrite(r, [Point("m", 0.0, 0, step)])) for r in runs),
+                    return_exceptions=True,
+                )
+                assert {type(answer) for answer in answers} <= {type(None), InvalidStateError}
+                written += answers.count(None)
+            return written
+
+        async def flip() -> None:
+            for _ in range(5):
+                await services.experiments.delete(tenant, experiment)
+                await services.experiments.restore(tenant, experiment)
+
+        results = await asyncio.gather(*(work(queue) for queue in queues[:1]), flip())
+        counts = [(await read_series(services.database, tenant, run_id))["m"][1] for run_id in runs]
+        assert sum(counts) == results[0]
