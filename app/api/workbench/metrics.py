@@ -1,0 +1,87 @@
+"""Histories of metrics."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query
+from pydantic import ConfigDict, Field
+
+from app.api.workbench.dependencies import RUN_EXAMPLE, RunId, ServicesDep, TenantDep
+from app.api.workbench.fields import Shown, Time, shown_time
+from app.api.workbench.openapi import answers
+from app.api.workbench.schemas import example
+from app.errors import InvalidValueError
+from app.validation import INT64_MAX, INT64_MIN
+
+router = APIRouter(prefix="/experiments/runs/{run_id}/metrics", tags=["metrics"])
+
+# What an answer holds at most; a longer history is sampled.
+MAX_POINTS = 100_000
+
+QueryStep = Annotated[int, Field(ge=INT64_MIN, le=INT64_MAX)]
+
+
+class HistoryPoint(Shown):
+    """A value, where and when it was logged."""
+
+    step: int
+    timestamp: Time
+    value: float
+
+
+class MetricHistory(Shown):
+    """The values of a metric in the order of their steps."""
+
+    model_config = ConfigDict(
+        json_schema_extra=example(
+            {
+                "run_id": RUN_EXAMPLE,
+                "key": "val_loss",
+                "total": 2,
+                "sampled": False,
+                "points": [
+                    {"step": 1, "timestamp": "2025-11-23T09:30:00.000Z", "value": 0.31},
+                    {"step": 2, "timestamp": "2025-11-23T09:31:00.000Z", "value": 0.27},
+                ],
+            }
+        )
+    )
+
+    run_id: str
+    key: str
+    total: int = Field(description="How many points there are between the steps.")
+    sampled: bool = Field(description="Whether there are more points than are shown.")
+    points: list[HistoryPoint]
+
+
+@router.get("/{key:path}", summary="Get a metric's history", responses=answers(404))
+async def get_metric_history(
+    run_id: RunId,
+    key: Annotated[str, Path(description="It may hold slashes.", examples=["val_loss"])],
+    services: ServicesDep,
+    tenant: TenantDep,
+    max_points: Annotated[
+        int,
+        Query(ge=2, le=MAX_POINTS, description="A longer history is sampled down to it."),
+    ] = MAX_POINTS,
+    step_min: Annotated[QueryStep | None, Query(description="The first step.")] = None,
+    step_max: Annotated[QueryStep | None, Query(description="The last step.")] = None,
+) -> MetricHistory:
+    """All points between two steps, or an even sample of them in which each part of the history
+    keeps its lowest and its highest. A metric that was never logged has none."""
+    if step_min is not None and step_max is not None and step_min > step_max:
+        raise InvalidValueError(
+            f"step_min {step_min} is above step_max {step_max}", field="step_min"
+        )
+    sampled = await services.metrics.sampled(
+        tenant, run_id, key, max_points=max_points, step_min=step_min, step_max=step_max
+    )
+    return MetricHistory(
+        run_id=run_id,
+        key=key,
+        total=sampled.total,
+        sampled=len(sampled.points) < sampled.total,
+        points=[
+            HistoryPoint(step=step, timestamp=shown_time(timestamp), value=value)
+            for timestamp, step, value in sampled.points
+        ],
+    )

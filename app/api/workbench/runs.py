@@ -1,0 +1,193 @@
+"""Runs: create, find, change, end, delete."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from pydantic import Field
+
+from app import validation
+from app.api.workbench.bodies import JsonRoute
+from app.api.workbench.dependencies import RunId, ServicesDep, TenantDep, services_of, tenant_of
+from app.api.workbench.fields import Body, Stage, check_params, check_tags
+from app.api.workbench.openapi import answers
+from app.api.workbench.schemas import (
+    CreateRun,
+    EndRun,
+    Run,
+    RunPage,
+    RunStatus,
+    UpdateRun,
+    shown_runs,
+    with_description,
+)
+from app.clock import now_ms
+from app.errors import InvalidValueError, NotFoundError
+from app.runs import entities
+from app.runs.entities import DESCRIPTION_TAG, PARENT_RUN_TAG
+from app.services import Services
+from app.tenancy.tenant import Tenant
+from app.validation import INT64_MAX
+
+router = APIRouter(prefix="/experiments/runs", tags=["runs"], route_class=JsonRoute)
+
+
+class ListRuns(Body):
+    """Which runs to list."""
+
+    experiment_id: list[str] = Field(
+        default=[],
+        description="Repeat it for several. Without one, the runs of all experiments.",
+        max_length=1000,
+    )
+    status: list[RunStatus] = Field(default=[], description="Repeat it for several.")
+    filter: str = Field(
+        default="",
+        description="In MLflow's filter language.",
+        examples=["metrics.val_loss < 0.3 AND params.model = 'xgboost'"],
+    )
+    order_by: list[str] = Field(
+        default=[],
+        description="As in MLflow; repeat it for several. Without one, the newest come first.",
+        examples=[["metrics.val_loss ASC"]],
+    )
+    lifecycle_stage: Stage = Stage.ACTIVE
+    limit: int = Field(default=100, ge=1, le=1000)
+    offset: int = Field(default=0, ge=0, le=INT64_MAX)
+
+
+@router.post("", status_code=201, summary="Create a run", responses=answers(404, 409, 413, 415))
+async def create_run(request: Request, body: CreateRun) -> Run:
+    """The run is `running` from now on, until it is ended.
+
+    404 where the experiment or the parent run does not exist, 409 in an archived experiment.
+    """
+    check_tags(body.tags)
+    check_params(body.params)
+    validation.text(body.name, "name")
+    validation.text(body.description, "description")
+    services = services_of(request)
+    tenant = await tenant_of(request, write=True)
+    tags = dict(body.tags)
+    if body.description:
+        tags[DESCRIPTION_TAG] = body.description
+    if body.parent_run_id is not None:
+        tags[PARENT_RUN_TAG] = await _existing_parent(services, tenant, body.parent_run_id)
+    run = await services.runs.create(
+        tenant, body.experiment_id, name=body.name, tags=tags, params=body.params
+    )
+    return Run.of(run, artifacts=[])
+
+
+async def _existing_parent(services: Services, tenant: Tenant, run_id: str) -> str:
+    try:
+        return (await services.runs.get(tenant, run_id)).run_id.hex
+    except NotFoundError as error:
+        raise NotFoundError(error.message, field="parent_run_id") from error
+
+
+@router.get("", summary="List runs", responses=answers())
+async def list_runs(
+    query: Annotated[ListRuns, Query()], services: ServicesDep, tenant: TenantDep
+) -> RunPage:
+    """The runs that match all that is given, with a count of them.
+
+    An experiment that does not exist has no runs. Without `experiment_id`, runs of archived
+    experiments are listed like those that were deleted by themselves.
+    """
+    found, total = await services.runs.search_and_count(
+        tenant,
+        query.experiment_id or await _all_experiments(services, tenant),
+        filter=query.filter,
+        order_by=query.order_by,
+        statuses=[status.upper() for status in query.status],
+        view=query.lifecycle_stage.view,
+        limit=query.limit,
+        offset=query.offset,
+    )
+    return RunPage(
+        runs=await shown_runs(services, tenant, found),
+        total=total,
+        limit=query.limit,
+        offset=query.offset,
+    )
+
+
+async def _all_experiments(services: Services, tenant: Tenant) -> list[str]:
+    """Archived ones too: the lifecycle stage asked for is the runs'."""
+    ids: list[str] = []
+    token = None
+    while True:
+        found, token = await services.experiments.search(
+            tenant, view="ALL", limit=1000, page_token=token
+        )
+        ids += [str(experiment.experiment_id) for experiment in found]
+        if token is None:
+            return ids
+
+
+@router.get("/{run_id}", summary="Get a run", responses=answers(404))
+async def get_run(run_id: RunId, services: ServicesDep, tenant: TenantDep) -> Run:
+    """A deleted one is shown too, with the lifecycle stage `deleted`."""
+    return await _shown(services, tenant, await services.runs.get(tenant, run_id))
+
+
+@router.patch(
+    "/{run_id}", summary="Rename, describe or tag a run", responses=answers(404, 409, 413, 415)
+)
+async def update_run(
+    run_id: RunId, body: UpdateRun, services: ServicesDep, tenant: TenantDep
+) -> Run:
+    """Changes all that is given, or nothing. A deleted run must be restored first."""
+    check_tags(body.tags)
+    validation.text(body.name, "name")
+    validation.text(body.description or "", "description")
+    run = await services.runs.update(
+        tenant, run_id, name=body.name or None, tags=with_description(body.tags, body)
+    )
+    return await _shown(services, tenant, run)
+
+
+@router.delete("/{run_id}", status_code=204, summary="Delete a run", responses=answers(404))
+async def delete_run(run_id: RunId, services: ServicesDep, tenant: TenantDep) -> None:
+    """The run can be restored. Deleting it again changes nothing."""
+    run = await services.runs.get(tenant, run_id)
+    if run.deleted_time is None:
+        await services.runs.delete(tenant, run_id)
+
+
+@router.post("/{run_id}/restore", summary="Restore a deleted run", responses=answers(404))
+async def restore_run(run_id: RunId, services: ServicesDep, tenant: TenantDep) -> Run:
+    """Restoring an active run changes nothing."""
+    await services.runs.restore(tenant, run_id)
+    return await _shown(services, tenant, await services.runs.get(tenant, run_id))
+
+
+@router.post("/{run_id}/end", summary="End a run", responses=answers(404, 409, 413, 415))
+async def end_run(
+    run_id: RunId, services: ServicesDep, tenant: TenantDep, body: EndRun | None = None
+) -> Run:
+    """Without a body, the run is finished, now. To end it again corrects its status; the time of
+    its end changes only where one is given."""
+    body = body or EndRun()
+    run = await services.runs.get(tenant, run_id)
+    ended = await services.runs.update(
+        tenant, run_id, status=body.status.upper(), end_time=_end_time(run, body.end_time)
+    )
+    return await _shown(services, tenant, ended)
+
+
+def _end_time(run: entities.Run, given: int | None) -> int:
+    if given is None:
+        # A client whose clock is ahead may have started the run later than now.
+        return run.end_time if run.end_time is not None else max(now_ms(), run.start_time)
+    if given < run.start_time:
+        raise InvalidValueError(
+            f"The end time {given} is before the run's start time {run.start_time}",
+            field="end_time",
+        )
+    return given
+
+
+async def _shown(services: Services, tenant: Tenant, run: entities.Run) -> Run:
+    (shown,) = await shown_runs(services, tenant, [run])
+    return shown

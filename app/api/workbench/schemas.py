@@ -1,0 +1,280 @@
+"""Experiments and runs as the workbench sees them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, cast
+
+from pydantic import ConfigDict, Field
+
+from app.api.workbench.dependencies import EXPERIMENT_EXAMPLE, RUN_EXAMPLE
+from app.api.workbench.fields import (
+    Body,
+    EpochMs,
+    ParamValue,
+    Shown,
+    Time,
+    own_tags,
+    shown_time,
+)
+from app.experiments import entities as experiments
+from app.runs import entities as runs
+from app.runs.entities import DESCRIPTION_TAG, PARENT_RUN_TAG
+from app.services import Services
+from app.tenancy.tenant import Tenant
+from app.validation import MAX_TAG_VALUE_LENGTH
+
+USER_TAG = "mlflow.user"
+
+RunStatus = Literal["running", "scheduled", "finished", "failed", "killed"]
+LifecycleStage = Literal["active", "deleted"]
+
+ExperimentName = Annotated[str, Field(min_length=1, max_length=255)]
+ExperimentDescription = Annotated[str, Field(max_length=1000)]
+RunName = Annotated[str, Field(min_length=1, max_length=MAX_TAG_VALUE_LENGTH)]
+RunDescription = Annotated[str, Field(max_length=MAX_TAG_VALUE_LENGTH)]
+NewTags = Annotated[
+    dict[str, str],
+    Field(description="Tags that start with `mlflow.`, and `matih.tenant_id`, cannot be set."),
+]
+ChangedTags = Annotated[
+    dict[str, str | None], Field(description="Merged with those there are; null removes one.")
+]
+
+_EXPERIMENT = {
+    "id": EXPERIMENT_EXAMPLE,
+    "name": "churn-prediction-v2",
+    "description": "Customer churn prediction",
+    "artifact_location": f"mlflow-artifacts:/experiments/{EXPERIMENT_EXAMPLE}",
+    "lifecycle_stage": "active",
+    "created_at": "2025-11-23T09:30:00.000Z",
+    "last_updated": "2025-11-23T09:30:00.000Z",
+    "tags": {"team": "data-science", "matih.tenant_id": "acme-corp"},
+}
+_RUN = {
+    "id": RUN_EXAMPLE,
+    "experiment_id": EXPERIMENT_EXAMPLE,
+    "name": "xgboost-baseline",
+    "description": "",
+    "status": "finished",
+    "lifecycle_stage": "active",
+    "user_id": "ada",
+    "parent_run_id": None,
+    "start_time": "2025-11-23T09:30:00.000Z",
+    "end_time": "2025-11-23T09:42:07.250Z",
+    "duration_seconds": 727.25,
+    "tags": {"model_type": "xgboost", "matih.tenant_id": "acme-corp"},
+    "params": {"learning_rate": "0.1"},
+    "metrics": {"val_loss": 0.231},
+    "artifacts": ["model/model.json"],
+}
+
+
+def run_status(run: runs.Run) -> RunStatus:
+    """MLflow's status in the workbench's case."""
+    return cast(RunStatus, run.status.lower())
+
+
+def example(*values: Any) -> dict[str, Any]:
+    """The examples of a schema, for OpenAPI."""
+    return {"examples": list(values)}
+
+
+class Experiment(Shown):
+    """A named collection of runs."""
+
+    model_config = ConfigDict(json_schema_extra=example(_EXPERIMENT))
+
+    id: str
+    name: str
+    description: str
+    artifact_location: str
+    lifecycle_stage: LifecycleStage
+    created_at: Time
+    last_updated: Time
+    tags: dict[str, str]
+
+    @classmethod
+    def of(cls, experiment: experiments.Experiment) -> "Experiment":
+        return cls(
+            id=str(experiment.experiment_id),
+            name=experiment.name,
+            description=experiment.tags.get(DESCRIPTION_TAG, ""),
+            artifact_location=experiment.artifact_uri,
+            lifecycle_stage="active" if experiment.deleted_time is None else "deleted",
+            created_at=shown_time(experiment.creation_time),
+            last_updated=shown_time(experiment.last_update_time),
+            tags=own_tags(experiment.tags),
+        )
+
+
+class ExperimentPage(Shown):
+    """Some of the experiments that match, and how many there are."""
+
+    model_config = ConfigDict(
+        json_schema_extra=example(
+            {"experiments": [_EXPERIMENT], "total": 1, "limit": 100, "offset": 0}
+        )
+    )
+
+    experiments: list[Experiment]
+    total: int
+    limit: int
+    offset: int
+
+
+class Run(Shown):
+    """One execution of training code."""
+
+    model_config = ConfigDict(json_schema_extra=example(_RUN))
+
+    id: str
+    experiment_id: str
+    name: str
+    description: str
+    status: RunStatus
+    lifecycle_stage: LifecycleStage
+    user_id: str | None
+    parent_run_id: str | None
+    start_time: Time
+    end_time: Time | None
+    duration_seconds: float | None
+    tags: dict[str, str]
+    params: dict[str, str]
+    metrics: dict[str, float] = Field(description="The latest value of each.")
+    artifacts: list[str] = Field(description="The paths of the first hundred files.")
+
+    @classmethod
+    def of(cls, run: runs.Run, artifacts: Sequence[str]) -> "Run":
+        ended = run.end_time
+        return cls(
+            id=run.run_id.hex,
+            experiment_id=str(run.experiment_id),
+            name=run.name,
+            description=run.tags.get(DESCRIPTION_TAG, ""),
+            status=run_status(run),
+            lifecycle_stage="active" if run.deleted_time is None else "deleted",
+            user_id=run.user_id or run.tags.get(USER_TAG),
+            parent_run_id=run.tags.get(PARENT_RUN_TAG),
+            start_time=shown_time(run.start_time),
+            end_time=None if ended is None else shown_time(ended),
+            duration_seconds=None if ended is None else (ended - run.start_time) / 1000,
+            tags=own_tags(run.tags),
+            params=run.params,
+            metrics={metric.key: metric.value for metric in run.metrics},
+            artifacts=list(artifacts),
+        )
+
+
+class RunPage(Shown):
+    """Some of the runs that match, and how many there are."""
+
+    model_config = ConfigDict(
+        json_schema_extra=example({"runs": [_RUN], "total": 1, "limit": 100, "offset": 0})
+    )
+
+    runs: list[Run]
+    total: int
+    limit: int
+    offset: int
+
+
+async def shown_runs(services: Services, tenant: Tenant, found: Sequence[runs.Run]) -> list[Run]:
+    """The runs with the paths of their files."""
+    paths = await services.artifacts.paths_of_runs(tenant, found)
+    return [Run.of(run, paths[run.run_id]) for run in found]
+
+
+class CreateExperiment(Body):
+    """A new experiment."""
+
+    model_config = ConfigDict(
+        json_schema_extra=example(
+            {
+                "name": "churn-prediction-v2",
+                "description": "Customer churn prediction",
+                "tags": {"team": "data-science"},
+            }
+        )
+    )
+
+    name: ExperimentName
+    description: ExperimentDescription = ""
+    artifact_location: str | None = Field(
+        default=None,
+        description="A cloud URI to keep artifacts at, which clients reach with credentials of"
+        " their own. Left out, artifacts go through this server.",
+    )
+    tags: NewTags = Field(default={})
+
+
+class UpdateExperiment(Body):
+    """Only what is given changes."""
+
+    model_config = ConfigDict(
+        json_schema_extra=example({"description": "With Q4 data", "tags": {"team": None}})
+    )
+
+    # No explicit null or "" gets past validation, so "" stands for a name that was not given.
+    name: ExperimentName = ""
+    description: ExperimentDescription | None = Field(
+        default=None, description='Null or "" removes it.'
+    )
+    tags: ChangedTags = Field(default={})
+
+
+class CreateRun(Body):
+    """A new run, running from now on."""
+
+    model_config = ConfigDict(
+        json_schema_extra=example(
+            {
+                "experiment_id": EXPERIMENT_EXAMPLE,
+                "name": "xgboost-baseline",
+                "tags": {"model_type": "xgboost"},
+                "params": {"learning_rate": 0.1},
+            }
+        )
+    )
+
+    experiment_id: str
+    name: Annotated[str, Field(max_length=MAX_TAG_VALUE_LENGTH)] = Field(
+        default="", description="Left out, one is made up."
+    )
+    description: RunDescription = ""
+    tags: NewTags = Field(default={})
+    params: dict[str, ParamValue] = Field(default={})
+    parent_run_id: str | None = Field(default=None, description="The run that this is a part of.")
+
+
+class UpdateRun(Body):
+    """Only what is given changes."""
+
+    model_config = ConfigDict(
+        json_schema_extra=example({"name": "xgboost-tuned", "tags": {"reviewed": "yes"}})
+    )
+
+    # As in UpdateExperiment.
+    name: RunName = ""
+    description: RunDescription | None = Field(default=None, description='Null or "" removes it.')
+    tags: ChangedTags = Field(default={})
+
+
+class EndRun(Body):
+    """How and when a run ended."""
+
+    model_config = ConfigDict(json_schema_extra=example({"status": "finished"}))
+
+    status: Literal["finished", "failed", "killed"] = "finished"
+    end_time: EpochMs | None = Field(
+        default=None,
+        description="Epoch milliseconds. Left out: now, or the end that it already had.",
+    )
+
+
+def with_description(
+    tags: Mapping[str, str | None], body: UpdateExperiment | UpdateRun
+) -> dict[str, str | None]:
+    """The changed tags, with the description where one is given."""
+    changed = dict(tags)
+    if "description" in body.model_fields_set:
+        changed[DESCRIPTION_TAG] = body.description or None
+    return changed
