@@ -2,11 +2,10 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sqlalchemy import ColumnElement
 
-from app.errors import InvalidValueError
 from app.search import predicates
 from app.search.entities import Attribute, Entity, Kind
 from app.search.predicates import NULLNESS, Predicate
@@ -32,11 +31,15 @@ _ESCAPED = {"n": "\n", "r": "\r", "t": "\t"}
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What an identifier stands for; `attribute` is set where one value of the entity does."""
+    """What an identifier stands for; `attribute` is set where it is one value of the entity.
+
+    `written` is the name before aliases were resolved.
+    """
 
     kind: Kind
     name: str
     attribute: Attribute | None
+    written: str = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +54,8 @@ class _Operand:
 def conditions(tenant: Tenant, entity: Entity, filter: Filter) -> list[ColumnElement[bool]]:
     """What must hold of the entity's table. Raises InvalidValueError(field="filter").
 
-    All values are read before the first comparator is checked, as MLflow does, so that of two
-    mistakes the same one is reported.
+    For most entities MLflow reads all values before it checks the first comparator; so do we, so
+    that of two mistakes the same one is reported.
     """
     operands = [_operand(entity, filter.source, each) for each in filter.comparisons]
     return [_condition(tenant, entity, filter.source, each) for each in operands]
@@ -62,9 +65,12 @@ def key_of(entity: Entity, source: Source, identifier: Identifier, *, order: boo
     """The meaning of an identifier in a filter, or in an order. Raises InvalidValueError."""
     text, at = identifier.text, identifier.at
     if not entity.unquoted and not _STRICT.fullmatch(text):
-        hint = " (put a name with special characters in backticks)"
-        message = f"Invalid comparison clause. Expected 'Identifier' found '{text[:100]}'{hint}"
-        raise source.error(message, at)
+        hint = "put a name with special characters in backticks"
+        if order:
+            problem = f"Invalid order_by clause '{source.text[:100]}'. Could not be parsed."
+        else:
+            problem = f"Invalid comparison clause. Expected 'Identifier' found '{text[:100]}'"
+        raise source.error(f"{problem}; {hint}", at)
     prefix, dot, rest = text.partition(".")
     if not dot:
         prefix, rest = "", text
@@ -79,20 +85,19 @@ def key_of(entity: Entity, source: Source, identifier: Identifier, *, order: boo
             if name not in names:
                 raise source.error(_unknown("attribute", name, names), at)
             attribute = names[name]
-            return Key(kind, attribute.name, attribute)
+            return Key(kind, attribute.name, attribute, name)
         case Kind.DATASET if name not in DATASET_KEYS:
             raise source.error(_unknown("dataset", name, DATASET_KEYS), at)
         case Kind.TAG:
-            return Key(kind, name, entity.tags.get(name))
-    return Key(kind, name, None)
+            return Key(kind, name, entity.tags.get(name), name)
+    return Key(kind, name, None, name)
 
 
 def _operand(entity: Entity, source: Source, comparison: Comparison) -> _Operand:
     key = key_of(entity, source, comparison.identifier)
+    if comparison.value is None or entity.comparators_first:
+        _check_comparator(entity, source, comparison, key)
     if comparison.value is None:
-        allowed = entity.comparators.get(key.kind, frozenset())
-        if comparison.comparator not in allowed:
-            raise _refused(entity, source, comparison, key, allowed)
         return _Operand(comparison, key, None)
     try:
         value = _value(entity, key, comparison.value)
@@ -105,20 +110,14 @@ def _condition(
     tenant: Tenant, entity: Entity, source: Source, operand: _Operand
 ) -> ColumnElement[bool]:
     key, comparison = operand.key, operand.comparison
-    if key.kind is Kind.ATTRIBUTE:
-        assert key.attribute is not None
-        allowed = key.attribute.comparators
-    else:
-        allowed = entity.comparators[key.kind]
-    if comparison.comparator not in allowed:
-        raise _refused(entity, source, comparison, key, allowed)
+    _check_comparator(entity, source, comparison, key)
     if key.attribute is not None:
         return _of_attribute(tenant, source, key.attribute, operand)
-    collection = entity.attached[key.kind]
+    attached = entity.attached[key.kind]
     if operand.value is None:
-        found = collection.having(tenant, entity.id, key.name, None)
+        found = attached.having(tenant, entity.id, key.name, None)
         return ~found if comparison.comparator == "IS NULL" else found
-    return collection.having(tenant, entity.id, key.name, _predicate(operand))
+    return attached.having(tenant, entity.id, key.name, _predicate(operand))
 
 
 def _of_attribute(
@@ -129,7 +128,13 @@ def _of_attribute(
     if comparator in NULLNESS:
         return expression.is_(None) if comparator == "IS NULL" else expression.is_not(None)
     match attribute.type, value:
-        case "integer", int() | float():
+        case "whole", float():
+            assert operand.comparison.value is not None
+            raise source.error(
+                f"Invalid value for numeric attribute '{attribute.name}': '{value}'",
+                operand.comparison.value.at,
+            )
+        case "integer" | "whole", int() | float():
             return predicates.integer(comparator, value)(expression)
         case "run_id", str() | tuple():
             return predicates.run_id(comparator, value)(expression)
@@ -177,11 +182,11 @@ def _value(entity: Entity, key: Key, value: Value) -> str | float | tuple[str, .
         if isinstance(value, Number):
             return float(value.source)
         raise ValueError(f"Expected numeric value type for metric. Found {shown}")
-    if key.kind is Kind.ATTRIBUTE and key.attribute and key.attribute.type == "integer":
+    if key.kind is Kind.ATTRIBUTE and key.attribute and key.attribute.type in ("integer", "whole"):
         if isinstance(value, Number):
             return _number(value.source)
         raise ValueError(
-            f"Expected numeric value type for numeric attribute: {key.name}. Found {shown}"
+            f"Expected numeric value type for numeric attribute: {key.written}. Found {shown}"
         )
     match value:
         case Text():
@@ -257,18 +262,24 @@ def _unknown(kind: str, name: str, valid: object) -> str:
     return f"Invalid {kind} key '{name[:100]}' specified. Valid keys are '{{{keys}}}'"
 
 
+# In the order in which errors list them.
+_COMPARATORS = ("<", "<=", ">", ">=", "=", "!=", "LIKE", "ILIKE", "IN", "NOT IN", *sorted(NULLNESS))
 _PLURAL = {"attribute": "attributes", "metric": "metrics", "parameter": "params", "tag": "tags"}
 
 
-def _refused(
-    entity: Entity, source: Source, comparison: Comparison, key: Key, allowed: frozenset[str]
-) -> InvalidValueError:
+def _check_comparator(entity: Entity, source: Source, comparison: Comparison, key: Key) -> None:
+    allowed = entity.comparators.get(key.kind, frozenset())
+    if key.kind is Kind.ATTRIBUTE and key.attribute is not None:
+        allowed = key.attribute.comparators
+    if comparison.comparator in allowed:
+        return
     nullness = comparison.comparator in NULLNESS
     template = entity.wording.nullness if nullness else entity.wording.comparator
     message = template.format(
         comparator=comparison.comparator[:100],
-        allowed=", ".join(repr(each) for each in sorted(allowed)),
+        allowed=", ".join(repr(each) for each in _COMPARATORS if each in allowed),
         kind=_PLURAL[key.kind] if entity.unquoted else key.kind.value,
         key=key.name[:100],
+        written=key.written[:100],
     )
-    return source.error(message, comparison.comparator_at)
+    raise source.error(message, comparison.comparator_at)

@@ -5,7 +5,7 @@ store (mlflow.utils.search_utils, mlflow.utils.search_logged_model_utils); so is
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -35,12 +35,14 @@ class Kind(StrEnum):
     DATASET = "dataset"
 
 
-Type = Literal["text", "integer", "run_id", "experiment_id"]
+# `integer` compares with any number and `whole` only with whole ones; `experiment_id` is a number
+# that is written as a text.
+Type = Literal["text", "integer", "whole", "run_id", "experiment_id"]
 
-# `experiment_id` is a number that is compared as the text it is shown as.
 _COMPARATORS: Mapping[Type, frozenset[str]] = {
     "text": PATTERN | MEMBERSHIP,
     "integer": ORDERING,
+    "whole": ORDERING,
     "run_id": PATTERN | MEMBERSHIP,
     "experiment_id": EQUALITY | MEMBERSHIP,
 }
@@ -78,7 +80,7 @@ class Entity:
     `listable` are the attributes that take IN. `order_kinds` are the collections one can sort by.
     `tags` are those that are not stored as tags.
     `unquoted`: a text may be compared with a number or a word, and `/` and `-` may stand in a
-    key, without quotes.
+    key, without quotes. `comparators_first`: a comparator is checked before its value is.
     """
 
     name: str
@@ -95,6 +97,7 @@ class Entity:
     repeatable_orders: bool = True
     tags: Mapping[str, Attribute] = field(default_factory=dict)
     unquoted: bool = False
+    comparators_first: bool = False
 
 
 TENANT = Attribute(TENANT_TAG, lambda tenant: literal(tenant.slug, Text))
@@ -171,7 +174,7 @@ RUNS = Entity(
         " Valid values are ['metric', 'parameter', 'tag', 'attribute', 'dataset']",
         comparator="Invalid comparator '{comparator}' not one of '{{{allowed}}}'",
         nullness="IS NULL / IS NOT NULL is only supported for tags and params,"
-        " not for '{kind}' '{key}'",
+        " not for '{kind}' '{written}'",
         order="Invalid identifier type '{kind}'",
     ),
     order_kinds=frozenset({Kind.METRIC, Kind.PARAM, Kind.TAG}),
@@ -182,8 +185,8 @@ RUNS = Entity(
 _EXPERIMENT_ATTRIBUTES = {
     "name": _of(experiments.c.name),
     "experiment_id": _of(experiments.c.experiment_id, "experiment_id"),
-    "creation_time": _of(experiments.c.creation_time, "integer"),
-    "last_update_time": _of(experiments.c.last_update_time, "integer"),
+    "creation_time": _of(experiments.c.creation_time, "whole"),
+    "last_update_time": _of(experiments.c.last_update_time, "whole"),
 }
 
 EXPERIMENTS = Entity(
@@ -200,7 +203,7 @@ EXPERIMENTS = Entity(
         prefix="Invalid entity type '{prefix}'."
         " Valid entity types are ('attribute', 'tag', 'tags')",
         comparator="Invalid comparator '{comparator}' not one of '{{{allowed}}}'",
-        nullness="IS NULL / IS NOT NULL is only supported for tags, not for {kind} '{key}'",
+        nullness="IS NULL / IS NOT NULL is only supported for tags, not for {kind} '{written}'",
     ),
 )
 
@@ -215,8 +218,11 @@ def _model_status(tenant: Tenant) -> ColumnElement[str]:
     return case(names, value=logged_models.c.status, else_="UNSPECIFIED")
 
 
-_CREATION = _of(logged_models.c.creation_time, "integer")
-_UPDATE = _of(logged_models.c.last_updated_time, "integer")
+# The columns' names in MLflow's tables are names that one can use, and those its errors show.
+_CREATION = replace(_of(logged_models.c.creation_time, "integer"), name="creation_timestamp_ms")
+_UPDATE = replace(
+    _of(logged_models.c.last_updated_time, "integer"), name="last_updated_timestamp_ms"
+)
 _MODEL_ATTRIBUTES = {
     "model_id": _of(logged_models.c.model_id),
     "name": _of(logged_models.c.name),
@@ -265,4 +271,5 @@ LOGGED_MODELS = Entity(
         nullness=_INVALID_OPERATOR,
     ),
     unquoted=True,
+    comparators_first=True,
 )

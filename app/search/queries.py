@@ -26,7 +26,7 @@ from app import validation
 from app.errors import InvalidValueError
 from app.lifecycle import ViewType
 from app.search.attached import ModelMetrics
-from app.search.conditions import conditions
+from app.search.conditions import conditions, key_of
 from app.search.entities import EXPERIMENTS, LOGGED_MODELS, RUNS, TENANT, Entity, Kind
 from app.search.orders import Term, check_count, ordering, terms
 from app.search.page import Page, page
@@ -162,7 +162,7 @@ def search_logged_models(
         *_in_view(logged_models.c.deleted_time, "ACTIVE_ONLY"),
         *conditions(tenant, entity, tree),
     ]
-    if datasets and not _names_metric(tree):
+    if datasets and not _names_metric(entity, tree):
         where.append(metrics.any(tenant, logged_models.c.model_id))
     check_count(order_by)
     order = [
@@ -215,8 +215,9 @@ def _model_term(tenant: Tenant, order: ModelOrder) -> Term:
     return Term(metrics.joined(tenant, logged_models.c.model_id, metric), not order.ascending)
 
 
-def _names_metric(tree: Filter) -> bool:
-    return any(each.identifier.text.startswith("metrics.") for each in tree.comparisons)
+def _names_metric(entity: Entity, tree: Filter) -> bool:
+    keys = (key_of(entity, tree.source, each.identifier) for each in tree.comparisons)
+    return any(key.kind is Kind.METRIC for key in keys)
 
 
 def _on_any(datasets: Sequence[DatasetFilter]) -> ColumnElement[bool]:
