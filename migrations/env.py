@@ -3,7 +3,7 @@
 from logging.config import fileConfig
 
 from alembic import context
-from sqlalchemy import create_engine, pool
+from sqlalchemy import create_engine, pool, text
 
 from app.config import Settings
 from app.db import rls
@@ -37,6 +37,9 @@ def run() -> None:
             connection=connection, target_metadata=metadata, compare_server_default=True
         )
         with context.begin_transaction():
+            # Of two operators, or two replicas, that migrate at once, the second waits and then
+            # finds nothing to do.
+            connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('tracking-migrate'))"))
             context.run_migrations()
             rls.grant(connection, application_role)
 

@@ -3,6 +3,7 @@
 from importlib.metadata import version
 
 from fastapi import APIRouter, Request, Response
+from fastapi.responses import RedirectResponse
 from pydantic import BaseModel
 
 from app.errors import UnavailableError
@@ -25,6 +26,12 @@ class Readiness(BaseModel):
 class Version(BaseModel):
     name: str = "tracking"
     version: str
+
+
+@router.get("/", include_in_schema=False)
+async def root(request: Request) -> RedirectResponse:
+    """The mlflow client prints links to pages below this one; there is an API and no pages."""
+    return RedirectResponse(f"{request.scope.get('root_path', '')}/docs")
 
 
 @router.get("/health", summary="Alive: the process answers")

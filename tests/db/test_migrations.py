@@ -78,6 +78,22 @@ class TestMigrations:
             assert done.returncode == 0, done.stderr
         assert tables(empty_database.owner_url) == set()
 
+    def test_two_at_once(self, empty_database: EmptyDatabase) -> None:
+        """As when several replicas start on an empty database."""
+        url = empty_database.owner_url
+        processes = [
+            subprocess.Popen(
+                [sys.executable, "-m", "alembic", "upgrade", "head"],
+                cwd=ROOT,
+                env=os.environ | {"TRACKING_MIGRATION_DATABASE_URL": url},
+                stderr=subprocess.DEVNULL,
+            )
+            for _ in range(3)
+        ]
+        assert [process.wait(60) for process in processes] == [0, 0, 0]
+        assert migrate.state(url) == "current"
+        migrate.downgrade(url, "base")
+
     def test_state(self, empty_database: EmptyDatabase) -> None:
         url = empty_database.owner_url
         migrate.upgrade(url)
