@@ -1,0 +1,56 @@
+"""Assertions and helpers that the tests of the workbench's API share."""
+
+from typing import Any
+
+import httpx
+
+V1 = "/api/v1"
+RUNS = f"{V1}/experiments/runs"
+ABSENT_RUN = "00000000000070008000000000000000"
+
+
+def assert_problem(
+    response: httpx.Response, status: int, field: str | None = None
+) -> dict[str, Any]:
+    """The answer is a problem of that status that names `field`, where one is given."""
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    problem: dict[str, Any] = response.json()
+    assert problem["status"] == status
+    assert problem["type"].startswith("urn:tracking:")
+    assert problem["title"]
+    assert problem["detail"]
+    assert problem["instance"] == response.request.url.raw_path.decode().partition("?")[0]
+    if field is not None:
+        assert [error["field"] for error in problem["errors"]] == [field], problem
+    return problem
+
+
+async def new_experiment(client: httpx.AsyncClient, **body: Any) -> dict[str, Any]:
+    response = await client.post(f"{V1}/experiments", json=body)
+    assert response.status_code == 201, response.text
+    created: dict[str, Any] = response.json()
+    return created
+
+
+async def new_run(client: httpx.AsyncClient, **body: Any) -> dict[str, Any]:
+    """A run, in experiment 0 unless another is given."""
+    response = await client.post(RUNS, json={"experiment_id": "0"} | body)
+    assert response.status_code == 201, response.text
+    created: dict[str, Any] = response.json()
+    return created
+
+
+async def log(client: httpx.AsyncClient, run_id: str, **body: Any) -> None:
+    response = await client.post(f"{RUNS}/{run_id}/log-batch", json=body)
+    assert response.status_code == 200, response.text
+
+
+async def same_answer_as_for_an_absent_id(
+    client: httpx.AsyncClient, method: str, url: str, other_id: str, absent_id: str, **body: Any
+) -> None:
+    """Another tenant's id is told apart from one that never existed by nothing but itself."""
+    other = await client.request(method, url.format(other_id), **body)
+    absent = await client.request(method, url.format(absent_id), **body)
+    assert_problem(other, 404)
+    assert other.text.replace(other_id, "ID") == absent.text.replace(absent_id, "ID")
