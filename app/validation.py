@@ -24,6 +24,9 @@ MAX_TAGS_PER_BATCH = 100
 MAX_ENTITIES_PER_BATCH = 1000
 MAX_BATCH_BYTES = 1_000_000
 
+# How much of a value an error repeats.
+_SHOWN_CHARACTERS = 200
+
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 
 _KEY = re.compile(r"[/\w.\- :]*")
@@ -36,6 +39,8 @@ _LOCAL_SCHEMES = {"file", "http", "https", "ftp", "data", "javascript"}
 
 def invalid(field: str, value: object, reason: str) -> InvalidValueError:
     shown = json.dumps(value, separators=(",", ":"))
+    if len(shown) > _SHOWN_CHARACTERS:
+        shown = shown[:_SHOWN_CHARACTERS] + "…"
     return InvalidValueError(
         f"Invalid value {shown} for parameter '{field}' supplied: {reason}", field=field
     )
@@ -81,11 +86,15 @@ def text(value: str, field: str, limit: int | None = None) -> None:
     if limit is not None and len(value) > limit:
         raise too_long(field, limit)
     if _UNSTORABLE.search(value):
-        raise InvalidValueError(
-            f"Invalid value for parameter '{field}' supplied: it holds a NUL character or half of"
-            " a surrogate pair, which cannot be stored",
-            field=field,
-        )
+        raise unstorable(field)
+
+
+def unstorable(field: str) -> InvalidValueError:
+    return InvalidValueError(
+        f"Invalid value for parameter '{field}' supplied: it holds a NUL character or half of"
+        " a surrogate pair, which cannot be stored",
+        field=field,
+    )
 
 
 def too_long(field: str, limit: int) -> InvalidValueError:

@@ -13,8 +13,8 @@ from app.experiments import repository
 from app.experiments.entities import Experiment
 from app.ids import new_experiment_id, parse_experiment_id
 from app.lifecycle import ViewType, stage
-from app.search.queries import search_experiments
 from app.search.page import Page
+from app.search.queries import search_experiments
 from app.tenancy.tenant import TENANT_TAG, Tenant
 
 

@@ -4,6 +4,7 @@ import base64
 import binascii
 import struct
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -12,7 +13,7 @@ import psycopg
 from app import validation
 from app.db.arrays import integers
 from app.db.database import Database
-from app.errors import InvalidValueError
+from app.errors import InvalidValueError, NotFoundError
 from app.ids import parse_run_id
 from app.metrics import sql
 from app.runs.flush import run_absent
@@ -102,13 +103,17 @@ class Metrics:
     ) -> list[tuple[str, list[PointRow]]]:
         """For each run, at most `limit` points, evenly spread, the last one always among them.
 
+        Runs that do not exist have no points, as in MLflow.
+        Runs that do not exist have no points, as in MLflow.
         The same places are picked as by MLflow 3.17: the first point of each of `limit` parts.
         """
         sampled = []
         async with self._database.pipeline(tenant) as connection:
             for run_id in run_ids:
-                series, count = await _find(connection, tenant, run_id, key)
-                if series is not None:
+                with suppress(NotFoundError):
+                    series, count = await _find(connection, tenant, run_id, key)
+                    if series is None:
+                        continue
                     values = _range(tenant, series, step_min, step_max)
                     count = await _count(connection, values, count)
                     points = await _read_places(connection, values, even_places(count, limit))

@@ -33,12 +33,16 @@ class Point(msgspec.Struct):
 
 @dataclass(slots=True)
 class RunWrite:
-    """What one request writes to one run, wholly or not at all."""
+    """What one request writes to one run, wholly or not at all.
+
+    `single` where the request has room for one item: errors then name its field without an index.
+    """
 
     run_id: str
     points: list[Point] = field(default_factory=list)
     params: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
+    single: bool = False
 
 
 class LatestMetric(msgspec.Struct):
@@ -76,7 +80,7 @@ class Run(msgspec.Struct):
     start_time: int
     end_time: int | None
     deleted_time: int | None
-    artifact_uri: str
+    artifact_uri: str = ""
     params: dict[str, str] = {}
     tags: dict[str, str] = {}
     metrics: list[LatestMetric] = []

@@ -2,7 +2,7 @@
 
 import secrets
 
-_ADJECTIVES = (
+_ADJECTIVES = (  # noqa: SIM905
     "amber ample bold brave brief bright brisk calm candid clear clever coral crisp daring deft"
     " eager early fair fleet fond frank fresh gentle glad golden grand handy hardy honest humble"
     " ideal jolly keen kind light lively loyal lucid lucky mellow merry mild modest neat nimble"
@@ -10,7 +10,7 @@ _ADJECTIVES = (
     " smart smooth snug solid spry stately steady still stout sunny swift tidy trusty upbeat valid"
     " vivid warm whole wise witty zesty"
 ).split()
-_NOUNS = (
+_NOUNS = (  # noqa: SIM905
     "acorn alder anchor apple arrow aspen badger beacon beech birch bison breeze brook canyon"
     " cedar cliff cloud comet coral crane creek dawn delta dune eagle elm ember falcon fern finch"
     " fjord forest fox glade grove gull harbor hare hawk hazel heron hill ibis island jay juniper"

@@ -46,9 +46,10 @@ async def read(
 
 
 def _run(row: Sequence[Any]) -> Run:
-    run_id, experiment_id, *columns, artifact_location = row
-    artifact_uri = run_artifact_uri(experiment_id, artifact_location, run_id.hex)
-    return Run(run_id, experiment_id, *columns, artifact_uri)
+    *columns, artifact_location = row
+    run = Run(*columns)
+    run.artifact_uri = run_artifact_uri(run.experiment_id, artifact_location, run.run_id.hex)
+    return run
 
 
 async def create(

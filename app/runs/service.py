@@ -16,7 +16,7 @@ from app.experiments.service import experiment_absent, experiment_not_active
 from app.ids import new_uuid, parse_experiment_id, parse_run_id
 from app.lifecycle import ViewType
 from app.runs import repository, sql
-from app.runs.entities import LOGGED_MODELS_TAG, RUN_NAME_TAG, Run, RunWrite
+from app.runs.entities import LOGGED_MODELS_TAG, RUN_NAME_TAG, Point, Run, RunWrite
 from app.runs.flush import run_absent, run_not_active
 from app.runs.names import random_name
 from app.runs.write_queue import WriteQueue
@@ -204,7 +204,7 @@ class Runs:
         await self._mark(tenant, run_id, None)
 
     async def delete_tag(self, tenant: Tenant, run_id: str, key: str) -> None:
-        """Raises NotFoundError where the run has no such tag, InvalidValueError for a derived one."""
+        """Raises NotFoundError where there is no such tag, InvalidValueError for a derived one."""
         validation.text(key, "key")
         validation.settable(key, "key")
         if key == RUN_NAME_TAG:
@@ -287,18 +287,33 @@ def check_write(write: RunWrite) -> None:
     validation.batch(write.points, write.params, write.tags)
     seen: set[str] = set()
     for index, point in enumerate(write.points):
+        at = _place(write, "metrics", index)
         if point.key not in seen:
-            validation.key(point.key, f"metrics[{index}].key")
+            validation.key(point.key, f"{at}key")
             seen.add(point.key)
-        validation.int64(point.timestamp, f"metrics[{index}].timestamp", 0)
-        validation.int64(point.step, f"metrics[{index}].step")
-        if point.model_id is not None:
-            for name in ("model_id", "dataset_name", "dataset_digest"):
-                validation.text(getattr(point, name) or "", f"metrics[{index}].{name}", 500)
+        validation.int64(point.timestamp, f"{at}timestamp", 0)
+        validation.int64(point.step, f"{at}step")
+        if point.model_id or point.dataset_name or point.dataset_digest:
+            _check_measured_on(point, at)
     for index, (key, value) in enumerate(write.params.items()):
-        validation.param(key, value, f"params[{index}].")
+        validation.param(key, value, _place(write, "params", index))
     for index, (key, value) in enumerate(write.tags.items()):
-        validation.tag(key, value, f"tags[{index}].")
+        validation.tag(key, value, _place(write, "tags", index))
+
+
+def _place(write: RunWrite, items: str, index: int) -> str:
+    return "" if write.single else f"{items}[{index}]."
+
+
+def _check_measured_on(point: Point, at: str) -> None:
+    """The logged model and the dataset that a point was measured on."""
+    for name in ("model_id", "dataset_name", "dataset_digest"):
+        validation.text(getattr(point, name) or "", f"{at}{name}", 500)
+    if bool(point.dataset_name) != bool(point.dataset_digest):
+        raise InvalidValueError(
+            "Both dataset_name and dataset_digest must be provided if one is provided",
+            field=f"{at}dataset_digest" if point.dataset_name else f"{at}dataset_name",
+        )
 
 
 async def _lock_active(connection: psycopg.AsyncConnection, tenant: Tenant, run_id: str) -> None:

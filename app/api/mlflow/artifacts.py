@@ -16,7 +16,14 @@ from starlette.routing import Route, Router
 from starlette.types import Receive, Scope, Send
 
 from app import validation
-from app.api.mlflow.router import Call, Routes, error_answer, log_unexpected
+from app.api.mlflow.router import (
+    METHODS,
+    Call,
+    Routes,
+    error_answer,
+    log_unexpected,
+    unknown_route,
+)
 from app.artifacts.paths import artifact_path
 from app.artifacts.service import Artifact, Entry, run_folder
 from app.errors import TrackingError
@@ -77,6 +84,7 @@ class ArtifactProxy:
                 Route(path, self._answered(_download), methods=["GET", "HEAD"]),
                 Route(path, self._answered(_upload, writes=True), methods=["PUT"]),
                 Route(path, self._answered(_delete), methods=["DELETE"]),
+                Route("/{path:path}", _not_served, methods=[*METHODS, "HEAD", "OPTIONS"]),
             ]
         )
 
@@ -104,6 +112,12 @@ class ArtifactProxy:
             return Response(body, status, media_type="application/json")
 
         return endpoint
+
+
+async def _not_served(request: Request) -> Response:
+    path: str = request.path_params["path"]
+    status = 405 if path.partition("/")[0] == "artifacts" else 404
+    return Response(unknown_route(request.method, path), status, media_type="application/json")
 
 
 async def _list_folder(call: Call, request: Request) -> Response:

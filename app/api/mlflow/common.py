@@ -1,11 +1,20 @@
 """Shapes and conversions that several of MLflow's resources share."""
 
 import math
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, TypeVar, get_args
 
 import msgspec
 
+from app import validation
 from app.errors import InvalidValueError
+from app.lifecycle import ViewType
+
+# A field that MLflow requires, for which an empty string is as good as none.
+Required = Annotated[str, msgspec.Meta(min_length=1)]
+
+Name = TypeVar("Name", bound=str)
 
 
 class KeyValue(msgspec.Struct):
@@ -38,9 +47,35 @@ def page_size(max_results: int, limit: int, default: int | None = None) -> int:
     if max_results == 0 and default is not None:
         return default
     if not 0 < max_results <= limit:
+        rule = "a positive integer" if max_results <= 0 else f"at most {limit}"
         raise InvalidValueError(
-            f"Invalid value {max_results} for parameter 'max_results' supplied: It must be at"
-            f" most {limit} and at least 1",
+            f"Invalid value {max_results} for parameter 'max_results' supplied. It must be {rule}",
             field="max_results",
         )
     return max_results
+
+
+def enum(field: str, given: str | int, names: Sequence[Name]) -> Name:
+    """One of an enum's names, which protobuf counts from 1, by its name or its number."""
+    for number, name in enumerate(names, start=1):
+        if given in (name, number, str(number)):
+            return name
+    raise validation.invalid(field, given, f"it must be one of {', '.join(names)}")
+
+
+def view(field: str, given: str | int) -> ViewType:
+    names: Sequence[ViewType] = get_args(ViewType)
+    return enum(field, given, names)
+
+
+def experiment_id(given: str) -> str:
+    """An experiment's id as given, if it can be one of MLflow's, which are numbers.
+
+    Who gives an experiment's name instead is told so. Raises InvalidValueError.
+    """
+    if not re.fullmatch(r"-?[0-9]+", given):
+        raise InvalidValueError(
+            f"Invalid experiment ID '{given}'. Experiment ID must be a valid integer.",
+            field="experiment_id",
+        )
+    return given

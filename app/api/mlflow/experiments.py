@@ -2,10 +2,19 @@
 
 import msgspec
 
-from app.api.mlflow.common import KeyValue, page_size, pairs, strings
+from app.api.mlflow.common import (
+    KeyValue,
+    Required,
+    experiment_id,
+    page_size,
+    pairs,
+    strings,
+    view,
+)
 from app.api.mlflow.router import Call, Empty, Routes
 from app.experiments import entities
-from app.lifecycle import ViewType, stage
+from app.lifecycle import stage
+from app.tenancy.tenant import Tenant
 
 routes = Routes()
 
@@ -13,23 +22,30 @@ MAX_RESULTS = 50_000
 
 
 class Experiment(msgspec.Struct, omit_defaults=True):
+    """`workspace` is what MLflow calls a tenant."""
+
     experiment_id: str
     name: str
     artifact_location: str
     lifecycle_stage: str
     last_update_time: int
     creation_time: int
+    workspace: str
     tags: list[KeyValue] = []
 
 
 class CreateExperiment(msgspec.Struct):
-    name: str
+    name: Required
     artifact_location: str = ""
     tags: list[KeyValue] = []
 
 
-class ExperimentId(msgspec.Struct):
+class CreateExperimentAnswer(msgspec.Struct):
     experiment_id: str
+
+
+class ExperimentId(msgspec.Struct):
+    experiment_id: Required
 
 
 class ExperimentAnswer(msgspec.Struct):
@@ -37,12 +53,12 @@ class ExperimentAnswer(msgspec.Struct):
 
 
 class GetByName(msgspec.Struct):
-    experiment_name: str
+    experiment_name: Required
 
 
 class UpdateExperiment(msgspec.Struct):
-    experiment_id: str
-    new_name: str = ""
+    experiment_id: Required
+    new_name: Required
 
 
 class SearchExperiments(msgspec.Struct):
@@ -50,7 +66,7 @@ class SearchExperiments(msgspec.Struct):
     page_token: str = ""
     filter: str = ""
     order_by: list[str] = []
-    view_type: ViewType = "ACTIVE_ONLY"
+    view_type: str | int = "ACTIVE_ONLY"
 
 
 class SearchExperimentsAnswer(msgspec.Struct, omit_defaults=True):
@@ -59,37 +75,37 @@ class SearchExperimentsAnswer(msgspec.Struct, omit_defaults=True):
 
 
 class SetTag(msgspec.Struct):
-    experiment_id: str
-    key: str
-    value: str
+    experiment_id: Required
+    key: Required
+    value: str = ""
 
 
 class DeleteTag(msgspec.Struct):
-    experiment_id: str
-    key: str
+    experiment_id: Required
+    key: Required
 
 
 @routes.add("POST", "experiments/create", CreateExperiment, writes=True)
-async def create(call: Call, message: CreateExperiment) -> ExperimentId:
-    experiment_id = await call.services.experiments.create(
+async def create(call: Call, message: CreateExperiment) -> CreateExperimentAnswer:
+    created = await call.services.experiments.create(
         call.tenant,
         message.name,
         artifact_location=message.artifact_location,
         tags=strings(message.tags),
     )
-    return ExperimentId(str(experiment_id))
+    return CreateExperimentAnswer(str(created))
 
 
 @routes.add("GET", "experiments/get", ExperimentId)
 async def get(call: Call, message: ExperimentId) -> ExperimentAnswer:
-    found = await call.services.experiments.get(call.tenant, message.experiment_id)
-    return ExperimentAnswer(_shown(found))
+    found = await call.services.experiments.get(call.tenant, experiment_id(message.experiment_id))
+    return ExperimentAnswer(_shown(call.tenant, found))
 
 
 @routes.add("GET", "experiments/get-by-name", GetByName)
 async def get_by_name(call: Call, message: GetByName) -> ExperimentAnswer:
     found = await call.services.experiments.get_by_name(call.tenant, message.experiment_name)
-    return ExperimentAnswer(_shown(found))
+    return ExperimentAnswer(_shown(call.tenant, found))
 
 
 @routes.add("POST", "experiments/search", SearchExperiments)
@@ -100,49 +116,50 @@ async def search(call: Call, message: SearchExperiments) -> SearchExperimentsAns
         call.tenant,
         filter=message.filter,
         order_by=message.order_by,
-        view=message.view_type,
+        view=view("view_type", message.view_type),
         limit=limit,
         page_token=message.page_token or None,
     )
-    return SearchExperimentsAnswer([_shown(one) for one in found], token)
+    return SearchExperimentsAnswer([_shown(call.tenant, one) for one in found], token)
 
 
 @routes.add("POST", "experiments/update", UpdateExperiment)
 async def update(call: Call, message: UpdateExperiment) -> Empty:
-    if message.new_name:
-        await call.services.experiments.update(
-            call.tenant, message.experiment_id, name=message.new_name
-        )
+    await call.services.experiments.update(
+        call.tenant, experiment_id(message.experiment_id), name=message.new_name
+    )
     return Empty()
 
 
 @routes.add("POST", "experiments/delete", ExperimentId)
 async def delete(call: Call, message: ExperimentId) -> Empty:
-    await call.services.experiments.delete(call.tenant, message.experiment_id)
+    await call.services.experiments.delete(call.tenant, experiment_id(message.experiment_id))
     return Empty()
 
 
 @routes.add("POST", "experiments/restore", ExperimentId)
 async def restore(call: Call, message: ExperimentId) -> Empty:
-    await call.services.experiments.restore(call.tenant, message.experiment_id)
+    await call.services.experiments.restore(call.tenant, experiment_id(message.experiment_id))
     return Empty()
 
 
 @routes.add("POST", "experiments/set-experiment-tag", SetTag, writes=True)
 async def set_tag(call: Call, message: SetTag) -> Empty:
     await call.services.experiments.set_tag(
-        call.tenant, message.experiment_id, message.key, message.value
+        call.tenant, experiment_id(message.experiment_id), message.key, message.value
     )
     return Empty()
 
 
 @routes.add("POST", "experiments/delete-experiment-tag", DeleteTag)
 async def delete_tag(call: Call, message: DeleteTag) -> Empty:
-    await call.services.experiments.delete_tag(call.tenant, message.experiment_id, message.key)
+    await call.services.experiments.delete_tag(
+        call.tenant, experiment_id(message.experiment_id), message.key
+    )
     return Empty()
 
 
-def _shown(experiment: entities.Experiment) -> Experiment:
+def _shown(tenant: Tenant, experiment: entities.Experiment) -> Experiment:
     return Experiment(
         experiment_id=str(experiment.experiment_id),
         name=experiment.name,
@@ -150,5 +167,6 @@ def _shown(experiment: entities.Experiment) -> Experiment:
         lifecycle_stage=stage(experiment.deleted_time),
         last_update_time=experiment.last_update_time,
         creation_time=experiment.creation_time,
+        workspace=tenant.slug,
         tags=pairs(experiment.tags),
     )

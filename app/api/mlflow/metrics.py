@@ -3,13 +3,15 @@
 import msgspec
 
 from app import validation
-from app.api.mlflow.common import number
+from app.api.mlflow.common import Required, number
 from app.api.mlflow.router import Call, Routes
 from app.errors import InvalidValueError
 
 routes = Routes()
 
 MAX_RUNS = 100
+# Nobody has as many points; more would not fit into the LIMIT of a statement.
+MAX_HISTORY_RESULTS = 2**31
 MAX_BULK_RESULTS = 25_000
 MAX_INTERVAL_RESULTS = 2_500
 
@@ -30,7 +32,7 @@ class MetricOfRun(msgspec.Struct):
 
 
 class GetHistory(msgspec.Struct):
-    metric_key: str
+    metric_key: Required
     run_id: str = ""
     run_uuid: str = ""
     page_token: str = ""
@@ -50,7 +52,7 @@ class GetBulk(msgspec.Struct):
 
 class GetInterval(msgspec.Struct):
     run_ids: list[str]
-    metric_key: str
+    metric_key: Required
     start_step: int | None = None
     end_step: int | None = None
     max_results: int = MAX_INTERVAL_RESULTS
@@ -75,7 +77,7 @@ async def get_history(call: Call, message: GetHistory) -> History:
         call.tenant,
         run_id,
         message.metric_key,
-        limit=message.max_results,
+        limit=message.max_results and min(message.max_results, MAX_HISTORY_RESULTS),
         page_token=message.page_token or None,
     )
     key = message.metric_key

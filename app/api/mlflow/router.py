@@ -1,7 +1,6 @@
 """MLflow's REST protocol: a table of endpoints, and the way from a request to one and back.
 
-Requests are decoded straight into msgspec structs, as lenient as protobuf's JSON mapping is
-(numbers may be strings, unknown fields are ignored); answers are structs or ready-made bytes.
+Requests are decoded straight into msgspec structs; answers are structs or ready-made bytes.
 Routes are looked up in a dict, since nearly all of MLflow's paths are fixed.
 """
 
@@ -11,10 +10,11 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import msgspec
-from starlette.datastructures import Headers, QueryParams
+from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
 from app import errors, validation
+from app.api.mlflow.decoding import from_body, from_query
 from app.services import Services
 from app.tenancy.tenant import Tenant
 
@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 # The whole of a JSON body is held in memory; the largest that a client sends is the profile of a
 # dataset, of up to 16 MiB.
 MAX_BODY_BYTES = 32 * 1024 * 1024
+
+METHODS = ("GET", "POST", "PATCH", "PUT", "DELETE")
 
 STATUS = {
     errors.InvalidValueError: (400, "INVALID_PARAMETER_VALUE"),
@@ -111,7 +113,7 @@ class MlflowApi:
         except errors.TrackingError as error:
             status, body = error_answer(error)
         except _UnknownRouteError as error:
-            status, body = error.status, encode_error("ENDPOINT_NOT_FOUND", str(error))
+            status, body = error.status, unknown_route(scope["method"], path)
         except Exception:
             status, body = log_unexpected(scope["method"], path)
         await respond(send, status, body)
@@ -120,10 +122,11 @@ class MlflowApi:
         endpoint, parameters = self._find(scope["method"], path)
         headers = Headers(scope=scope)
         if scope["method"] == "GET":
-            message = from_query(scope["query_string"].decode("latin-1"), parameters, endpoint)
+            query = scope["query_string"].decode("latin-1")
+            message = from_query(query, parameters, endpoint.message)
         else:
             body = await read_body(receive, headers, endpoint.max_body_bytes)
-            message = from_body(body, parameters, endpoint)
+            message = from_body(body, parameters, endpoint.message)
         services = self._services()
         tenant = await services.tenants.resolve(
             scope.get("tenant_in_path"), headers, write=endpoint.writes
@@ -138,21 +141,30 @@ class MlflowApi:
         if endpoint is not None:
             return endpoint, {}
         segments = path.split("/")
+        served = any((other, path) in self._fixed for other in METHODS)
         for its_method, template, its_endpoint in self._templates:
             parameters = _match(template, segments)
-            if parameters is not None and its_method == method:
-                return its_endpoint, parameters
-        raise _UnknownRouteError(method, path)
+            if parameters is not None:
+                if its_method == method:
+                    return its_endpoint, parameters
+                served = True
+        raise _UnknownRouteError(405 if served else 404)
 
 
 class _UnknownRouteError(Exception):
-    status = 404
+    """405 where the path is served for another method, as MLflow's server has it."""
 
-    def __init__(self, method: str, path: str) -> None:
-        super().__init__(
-            f"{method} /{path} is not served here. This server keeps experiments, runs, metrics,"
-            " logged models and artifacts; see /docs for its own API."
-        )
+    def __init__(self, status: int) -> None:
+        super().__init__()
+        self.status = status
+
+
+def unknown_route(method: str, path: str) -> bytes:
+    return encode_error(
+        "ENDPOINT_NOT_FOUND",
+        f"{method} /{path} is not served here. This server keeps experiments, runs, metrics,"
+        " logged models and artifacts; see /docs for its own API.",
+    )
 
 
 def _match(template: list[str], segments: list[str]) -> dict[str, str] | None:
@@ -194,50 +206,6 @@ def _too_large(limit: int, size: int) -> errors.TrackingError:
             f" {size}."
         )
     return errors.TooLargeError(f"A request body may have at most {limit} bytes, got {size}.")
-
-
-def from_body(body: bytes, parameters: dict[str, str], endpoint: Endpoint[Message]) -> Message:
-    """Decode a JSON body; an empty one is an empty message."""
-    try:
-        if not parameters:
-            return msgspec.json.decode(body or b"{}", type=endpoint.message, strict=False)
-        fields = msgspec.json.decode(body or b"{}", type=dict[str, Any])
-        return msgspec.convert(fields | parameters, endpoint.message, strict=False)
-    except msgspec.ValidationError as error:
-        raise invalid_field(error) from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise errors.InvalidValueError(
-            f"The request body is not valid JSON: {error}", field="body"
-        ) from error
-
-
-def from_query(query: str, parameters: dict[str, str], endpoint: Endpoint[Message]) -> Message:
-    """Take a message from the query string, where a repeated field is a list."""
-    given = QueryParams(query)
-    fields: dict[str, Any] = dict(parameters)
-    for field in msgspec.structs.fields(endpoint.message):
-        name = field.encode_name
-        if name in given:
-            repeated = getattr(field.type, "__origin__", None) is list
-            fields[name] = given.getlist(name) if repeated else given[name]
-    try:
-        return msgspec.convert(fields, endpoint.message, strict=False)
-    except msgspec.ValidationError as error:
-        raise invalid_field(error) from error
-
-
-def invalid_field(error: msgspec.ValidationError) -> errors.InvalidValueError:
-    """MLflow's words for a field that is missing or of the wrong type."""
-    reason, _, path = str(error).partition(" - at `$")
-    path = path.rstrip("`").lstrip(".")
-    if reason.startswith("Object missing required field"):
-        name = reason.split("`")[1]
-        return validation.missing(f"{path}.{name}" if path else name)
-    return errors.InvalidValueError(
-        f"Invalid value for parameter '{path or 'body'}' supplied: {reason}."
-        " See the API docs for more information about request parameters.",
-        field=path or "body",
-    )
 
 
 def error_answer(error: errors.TrackingError) -> tuple[int, bytes]:

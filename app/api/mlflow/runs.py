@@ -1,30 +1,31 @@
 """MLflow's runs."""
 
 import json
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
 from app import validation
-from app.api.mlflow.common import KeyValue, number, page_size, pairs, strings
+from app.api.mlflow.common import (
+    KeyValue,
+    Required,
+    enum,
+    experiment_id,
+    number,
+    page_size,
+    pairs,
+    strings,
+    view,
+)
 from app.api.mlflow.inputs import RunInputs, RunOutputs, shown_inputs, shown_outputs
 from app.api.mlflow.router import Call, Empty, Routes
 from app.errors import InvalidValueError
-from app.lifecycle import ViewType
 from app.runs import entities
-from app.runs.entities import RunWrite
+from app.runs.entities import STATUSES, RunWrite
 
 routes = Routes()
 
 MAX_RESULTS = 50_000
-Status = Literal["RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED"]
-_STATUS_NUMBERS: dict[int, Status] = {
-    1: "RUNNING",
-    2: "SCHEDULED",
-    3: "FINISHED",
-    4: "FAILED",
-    5: "KILLED",
-}
 
 
 class RunInfo(msgspec.Struct, omit_defaults=True):
@@ -80,7 +81,7 @@ class RunId(msgspec.Struct):
 
 
 class UpdateRun(RunId):
-    status: Status | int | None = None
+    status: str | int | None = None
     end_time: int | None = None
     run_name: str = ""
 
@@ -92,7 +93,7 @@ class UpdateRunAnswer(msgspec.Struct):
 class SearchRuns(msgspec.Struct):
     experiment_ids: list[str] = []
     filter: str = ""
-    run_view_type: ViewType = "ACTIVE_ONLY"
+    run_view_type: str | int = "ACTIVE_ONLY"
     max_results: int = 1000
     order_by: list[str] = []
     page_token: str = ""
@@ -104,7 +105,7 @@ class SearchRunsAnswer(msgspec.Struct, omit_defaults=True):
 
 
 class LogMetric(RunId, kw_only=True):
-    key: str
+    key: Required
     value: float
     timestamp: int
     step: int = 0
@@ -114,31 +115,31 @@ class LogMetric(RunId, kw_only=True):
 
 
 class LogParam(RunId, kw_only=True):
-    key: str
+    key: Required
     value: str = ""
 
 
 class DeleteTag(RunId, kw_only=True):
-    key: str
+    key: Required
 
 
 class LogBatch(msgspec.Struct):
-    run_id: str
+    run_id: Required
     metrics: list[entities.Point] = []
     params: list[KeyValue] = []
     tags: list[KeyValue] = []
 
 
 class LogModel(msgspec.Struct):
-    run_id: str
-    model_json: str
+    run_id: Required
+    model_json: Required
 
 
 @routes.add("POST", "runs/create", CreateRun, writes=True)
 async def create(call: Call, message: CreateRun) -> RunAnswer:
     run = await call.services.runs.create(
         call.tenant,
-        message.experiment_id or "0",
+        experiment_id(message.experiment_id or "0"),
         name=message.run_name,
         user_id=message.user_id,
         start_time=message.start_time,
@@ -157,7 +158,7 @@ async def update(call: Call, message: UpdateRun) -> UpdateRunAnswer:
     run = await call.services.runs.update(
         call.tenant,
         _id(message),
-        status=_status(message.status),
+        status=None if message.status is None else enum("status", message.status, STATUSES),
         end_time=message.end_time,
         name=message.run_name or None,
     )
@@ -180,10 +181,10 @@ async def restore(call: Call, message: RunId) -> Empty:
 async def search(call: Call, message: SearchRuns) -> SearchRunsAnswer:
     runs, token = await call.services.runs.search(
         call.tenant,
-        message.experiment_ids,
+        [experiment_id(one) for one in message.experiment_ids],
         filter=message.filter,
         order_by=message.order_by,
-        view=message.run_view_type,
+        view=view("run_view_type", message.run_view_type),
         limit=page_size(message.max_results, MAX_RESULTS),
         page_token=message.page_token or None,
     )
@@ -201,20 +202,20 @@ async def log_metric(call: Call, message: LogMetric) -> Empty:
         message.dataset_name,
         message.dataset_digest,
     )
-    await call.services.runs.log(call.tenant, RunWrite(_id(message), points=[point]))
+    await call.services.runs.log(call.tenant, RunWrite(_id(message), points=[point], single=True))
     return Empty()
 
 
 @routes.add("POST", "runs/log-parameter", LogParam)
 async def log_parameter(call: Call, message: LogParam) -> Empty:
-    write = RunWrite(_id(message), params={message.key: message.value})
+    write = RunWrite(_id(message), params={message.key: message.value}, single=True)
     await call.services.runs.log(call.tenant, write)
     return Empty()
 
 
 @routes.add("POST", "runs/set-tag", LogParam)
 async def set_tag(call: Call, message: LogParam) -> Empty:
-    write = RunWrite(_id(message), tags={message.key: message.value})
+    write = RunWrite(_id(message), tags={message.key: message.value}, single=True)
     await call.services.runs.log(call.tenant, write)
     return Empty()
 
@@ -307,11 +308,3 @@ def _id(message: RunId) -> str:
     if not run_id:
         raise validation.missing("run_id")
     return run_id
-
-
-def _status(given: Status | int | None) -> Status | None:
-    if not isinstance(given, int):
-        return given
-    if given not in _STATUS_NUMBERS:
-        raise validation.invalid("status", given, "it is not the number of a run status")
-    return _STATUS_NUMBERS[given]
