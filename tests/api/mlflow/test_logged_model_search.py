@@ -31,8 +31,9 @@ class TestSearch:
         for n, name in enumerate(("a", "b", "c")):
             model_id = await create_id(client, name=name, tags=[{"key": "n", "value": str(n)}])
             await log_metric(
-                client, run_id, model_id, key="m", value=-n, timestamp=1, dataset_name=f"d-{name}"
-            )
+                client, run_id, model_id, key="m", value=-n, timestamp=1,
+                dataset_name=f"d-{name}", dataset_digest="g",
+            )  # fmt: skip
             await asyncio.sleep(0.002)
         return ["a", "b", "c"]
 

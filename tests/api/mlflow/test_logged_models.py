@@ -299,19 +299,3 @@ class TestDelete:
         await client.delete(f"{MODELS}/{model_id}")
         point = {"run_id": run_id, "model_id": model_id, "key": "a", "value": 1, "timestamp": 1}
         not_found(await client.post(f"{API}/runs/log-metric", json=point), model_id)
-
-
-class TestCreateAgainstDelete:
-    async def test_an_experiment_stays_active_for_its_new_model(
-        self, client: httpx.AsyncClient
-    ) -> None:
-        """Of a delete and a create at once, either wins, and neither is an error of the server."""
-        for number in range(5):
-            made = await client.post(f"{API}/experiments/create", json={"name": f"e{number}"})
-            experiment = made.json()
-            answers = await asyncio.gather(
-                *(client.post(MODELS, json=experiment) for _ in range(4)),
-                client.post(f"{API}/experiments/delete", json=experiment),
-            )
-            assert {answer.status_code for answer in answers} <= {200, 400}
-            assert answers[-1].status_code == 200
