@@ -186,10 +186,10 @@ def _choices(metrics: Sequence[ComparedMetric] | None) -> list[MetricChoice] | N
         return None
     names = set()
     for index, metric in enumerate(metrics):
-        validation.key(metric.name, f"metrics.{index}.name")
+        validation.key(metric.name, f"metrics[{index}].name")
         if metric.name in names:
             raise InvalidValueError(
-                f"The metric '{metric.name}' is named twice", field=f"metrics.{index}.name"
+                f"The metric '{metric.name}' is named twice", field=f"metrics[{index}].name"
             )
         names.add(metric.name)
     return [MetricChoice(metric.name, metric.direction) for metric in metrics]

@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 from pydantic import ConfigDict, Field
 
+from app import validation
 from app.api.workbench.dependencies import RUN_EXAMPLE, RunId, ServicesDep, TenantDep
 from app.api.workbench.fields import Shown, Time, shown_time
 from app.api.workbench.openapi import answers
@@ -68,6 +69,7 @@ async def get_metric_history(
 ) -> MetricHistory:
     """All points between two steps, or an even sample of them in which each part of the history
     keeps its lowest and its highest. A metric that was never logged has none."""
+    validation.text(key, "key")
     if step_min is not None and step_max is not None and step_min > step_max:
         raise InvalidValueError(
             f"step_min {step_min} is above step_max {step_max}", field="step_min"

@@ -176,9 +176,14 @@ def _respond(
 
 
 def _dotted(location: Sequence[str | int]) -> str:
-    """`("body", "metrics", 0, "value")` as `metrics.0.value`; a body as a whole as `body`."""
-    names = [str(part) for part in location[1:] if part not in _MARKERS]
-    return _field(".".join(names) or str(location[0]))
+    """`("body", "metrics", 0, "value")` as `metrics[0].value`, as the services name it too; a body
+    as a whole as `body`."""
+    path = "".join(
+        f"[{part}]" if isinstance(part, int) else f".{part}"
+        for part in location[1:]
+        if part not in _MARKERS
+    )
+    return _field(path.removeprefix(".") or str(location[0]))
 
 
 def _field(name: str) -> str:
