@@ -3,10 +3,20 @@
 Each is looked up by the primary key of its table, entity by entity, and always within the tenant.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from sqlalchemy import Column, ColumnElement, FromClause, Table, exists, select, true
+from sqlalchemy import (
+    ColumnElement,
+    FromClause,
+    Select,
+    Table,
+    and_,
+    literal_column,
+    select,
+    true,
+)
 
 from app.search.predicates import Predicate
 from app.search.tables import datasets, input_tags, inputs, logged_model_metrics
@@ -14,6 +24,13 @@ from app.tenancy.tenant import Tenant
 
 # Where MLflow keeps what a dataset was used for: an input's tag.
 DATASET_CONTEXT = "mlflow.data.context"
+
+
+Owner = ColumnElement[Any]
+Rows = Select[Any]
+
+# Rows are only ever asked whether there are any.
+_ANY: Rows = select(literal_column("1"))
 
 
 @dataclass(frozen=True)
@@ -26,15 +43,16 @@ class Joined:
 
 
 class Attached(Protocol):
-    """Keyed values of an entity, whose id is `owner`."""
+    """Keyed values of an entity, whose id is `owner`. `unique`: it has one row for a key."""
 
-    def having(
-        self, tenant: Tenant, owner: ColumnElement[Any], key: str, predicate: Predicate | None
-    ) -> ColumnElement[bool]:
-        """That the entity has `key`, with a value of which `predicate` holds."""
+    @property
+    def unique(self) -> bool: ...
+
+    def rows(self, tenant: Tenant, owner: Owner, key: str, values: Sequence[Predicate]) -> Rows:
+        """The entity's rows of `key` with a value of which all of `values` hold."""
         ...
 
-    def joined(self, tenant: Tenant, owner: ColumnElement[Any], key: str) -> Joined:
+    def joined(self, tenant: Tenant, owner: Owner, key: str) -> Joined:
         """The one value of `key`, to sort by."""
         ...
 
@@ -46,22 +64,22 @@ class Pairs:
     table: Table
     owner: str
     value: str
+    unique = True
 
-    def having(
-        self, tenant: Tenant, owner: ColumnElement[Any], key: str, predicate: Predicate | None
-    ) -> ColumnElement[bool]:
-        found = exists().where(self._row(self.table, tenant, owner, key))
-        return found.where(predicate(self.table.c[self.value])) if predicate else found
+    def rows(self, tenant: Tenant, owner: Owner, key: str, values: Sequence[Predicate]) -> Rows:
+        value = self.table.c[self.value]
+        row = self._row(self.table, tenant, owner, key)
+        return _ANY.where(row, *(holds(value) for holds in values))
 
-    def joined(self, tenant: Tenant, owner: ColumnElement[Any], key: str) -> Joined:
+    def joined(self, tenant: Tenant, owner: Owner, key: str) -> Joined:
         table = self.table.alias()
         return Joined(table, self._row(table, tenant, owner, key), table.c[self.value])
 
     def _row(
-        self, table: FromClause, tenant: Tenant, owner: ColumnElement[Any], key: str
+        self, table: FromClause, tenant: Tenant, owner: Owner, key: str
     ) -> ColumnElement[bool]:
-        return (
-            (table.c.tenant_id == tenant.id) & (table.c[self.owner] == owner) & (table.c.key == key)
+        return and_(
+            table.c.tenant_id == tenant.id, table.c[self.owner] == owner, table.c.key == key
         )
 
 
@@ -70,58 +88,53 @@ class ModelMetrics:
     """A logged model's metrics: points of several runs and datasets, of which `only` count."""
 
     only: ColumnElement[bool] | None = None
+    unique = False
 
-    def having(
-        self, tenant: Tenant, owner: ColumnElement[Any], key: str, predicate: Predicate | None
-    ) -> ColumnElement[bool]:
+    def rows(self, tenant: Tenant, owner: Owner, key: str, values: Sequence[Predicate]) -> Rows:
         table = logged_model_metrics
-        found = exists().where(self._rows(tenant, owner), table.c.key == key)
-        return found.where(predicate(table.c.value)) if predicate else found
+        return self.all(tenant, owner).where(
+            table.c.key == key, *(holds(table.c.value) for holds in values)
+        )
 
-    def any(self, tenant: Tenant, owner: ColumnElement[Any]) -> ColumnElement[bool]:
-        """That the model has any metric that counts."""
-        return exists().where(self._rows(tenant, owner))
+    def all(self, tenant: Tenant, owner: Owner) -> Rows:
+        """Every metric that counts, whatever its key."""
+        table = logged_model_metrics
+        rows = _ANY.where(table.c.tenant_id == tenant.id, table.c.model_id == owner)
+        return rows if self.only is None else rows.where(self.only)
 
-    def joined(self, tenant: Tenant, owner: ColumnElement[Any], key: str) -> Joined:
+    def joined(self, tenant: Tenant, owner: Owner, key: str) -> Joined:
         table = logged_model_metrics
         latest = (
-            select(table.c.value)
-            .where(self._rows(tenant, owner), table.c.key == key)
+            self.rows(tenant, owner, key, ())
+            .with_only_columns(table.c.value)
             .order_by(table.c.timestamp.desc(), table.c.step.desc(), table.c.run_id)
             .limit(1)
             .lateral()
         )
         return Joined(latest, true(), latest.c.value)
 
-    def _rows(self, tenant: Tenant, owner: ColumnElement[Any]) -> ColumnElement[bool]:
-        table = logged_model_metrics
-        rows = (table.c.tenant_id == tenant.id) & (table.c.model_id == owner)
-        return rows if self.only is None else rows & self.only
-
 
 @dataclass(frozen=True)
 class RunDatasets:
     """The datasets that went into a run; a key is a field of theirs, or `context`."""
 
-    def having(
-        self, tenant: Tenant, owner: ColumnElement[Any], key: str, predicate: Predicate | None
-    ) -> ColumnElement[bool]:
-        assert predicate is not None
+    unique = False
+
+    def rows(self, tenant: Tenant, owner: Owner, key: str, values: Sequence[Predicate]) -> Rows:
         if key == "context":
-            return exists().where(
+            return _ANY.where(
                 input_tags.c.tenant_id == tenant.id,
                 input_tags.c.run_id == owner,
                 input_tags.c.key == DATASET_CONTEXT,
-                predicate(input_tags.c.value),
+                *(holds(input_tags.c.value) for holds in values),
             )
-        value: Column[Any] = datasets.c[key]
-        return exists().where(
+        return _ANY.where(
             inputs.c.tenant_id == tenant.id,
             inputs.c.run_id == owner,
             datasets.c.tenant_id == tenant.id,
             datasets.c.dataset_id == inputs.c.dataset_id,
-            predicate(value),
+            *(holds(datasets.c[key]) for holds in values),
         )
 
-    def joined(self, tenant: Tenant, owner: ColumnElement[Any], key: str) -> Joined:
+    def joined(self, tenant: Tenant, owner: Owner, key: str) -> Joined:
         raise NotImplementedError("a run has several datasets")

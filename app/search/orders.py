@@ -16,8 +16,8 @@ from app.search.entities import Attribute, Entity
 from app.search.syntax import Order
 from app.tenancy.tenant import Tenant
 
-# Each term can cost a join and two keys; nobody sorts by that many.
-MAX_TERMS = 20
+# Each term can cost a join and two keys; nobody sorts by more.
+MAX_TERMS = 10
 
 
 @dataclass(frozen=True)

