@@ -22,7 +22,7 @@ from app.api.workbench.downloads import (
     range_applies,
     validators,
 )
-from app.api.workbench.fields import Body, Shown, Time, shown_time
+from app.api.workbench.fields import Body, Limit, Shown, Time, shown_time
 from app.api.workbench.openapi import answers
 from app.api.workbench.schemas import example
 from app.artifacts.paths import artifact_path
@@ -161,7 +161,7 @@ async def list_artifacts(
     services: ServicesDep,
     tenant: TenantDep,
     path: Annotated[str, Query(description="A folder of the run.", examples=["model"])] = "",
-    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    limit: Annotated[Limit, Query()] = 100,
     page_token: Annotated[str | None, Query(description="From the Link header.")] = None,
 ) -> list[ArtifactEntry]:
     """The files and folders that lie directly in a folder, in order."""

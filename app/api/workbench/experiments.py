@@ -14,7 +14,7 @@ from app.api.workbench.dependencies import (
     services_of,
     tenant_of,
 )
-from app.api.workbench.fields import Body, Stage, check_tags
+from app.api.workbench.fields import Body, Limit, Offset, Stage, check_tags
 from app.api.workbench.openapi import answers
 from app.api.workbench.schemas import (
     CreateExperiment,
@@ -24,7 +24,7 @@ from app.api.workbench.schemas import (
     with_description,
 )
 from app.runs.entities import DESCRIPTION_TAG
-from app.validation import INT64_MAX, MAX_EXPERIMENT_TAG_VALUE_LENGTH
+from app.validation import MAX_EXPERIMENT_TAG_VALUE_LENGTH
 
 router = APIRouter(prefix="/experiments", tags=["experiments"], route_class=JsonRoute)
 
@@ -33,9 +33,9 @@ class ListExperiments(Body):
     """Which experiments to list."""
 
     search: str = Field(default="", description="What the name contains, in any case.")
-    lifecycle_stage: Stage = Stage.ACTIVE
-    limit: int = Field(default=100, ge=1, le=1000)
-    offset: int = Field(default=0, ge=0, le=INT64_MAX)
+    lifecycle_stage: Stage = Field(default=Stage.ACTIVE, description="Deleted ones, or both.")
+    limit: Limit = 100
+    offset: Offset = 0
 
 
 @router.post(

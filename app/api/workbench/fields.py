@@ -72,6 +72,8 @@ ParamValue = Annotated[
         }
     ),
 ]
+Limit = Annotated[int, Field(ge=1, le=1000, description="How many to show at most.")]
+Offset = Annotated[int, Field(ge=0, le=INT64_MAX, description="How many to pass over first.")]
 EpochMs = Annotated[int, Field(strict=True, ge=0, le=MAX_TIME, description="Epoch milliseconds.")]
 Step = Annotated[int, Field(strict=True, ge=INT64_MIN, le=INT64_MAX)]
 Time = Annotated[

@@ -8,7 +8,7 @@ from pydantic import Field
 from app import validation
 from app.api.workbench.bodies import JsonRoute
 from app.api.workbench.dependencies import RunId, ServicesDep, TenantDep, services_of, tenant_of
-from app.api.workbench.fields import Body, Stage, check_params, check_tags
+from app.api.workbench.fields import Body, Limit, Offset, Stage, check_params, check_tags
 from app.api.workbench.openapi import answers
 from app.api.workbench.schemas import (
     CreateRun,
@@ -26,7 +26,6 @@ from app.runs import entities
 from app.runs.entities import DESCRIPTION_TAG, PARENT_RUN_TAG
 from app.services import Services
 from app.tenancy.tenant import Tenant
-from app.validation import INT64_MAX
 
 router = APIRouter(prefix="/experiments/runs", tags=["runs"], route_class=JsonRoute)
 
@@ -50,9 +49,9 @@ class ListRuns(Body):
         description="As in MLflow; repeat it for several. Without one, the newest come first.",
         examples=[["metrics.val_loss ASC"]],
     )
-    lifecycle_stage: Stage = Stage.ACTIVE
-    limit: int = Field(default=100, ge=1, le=1000)
-    offset: int = Field(default=0, ge=0, le=INT64_MAX)
+    lifecycle_stage: Stage = Field(default=Stage.ACTIVE, description="Deleted ones, or both.")
+    limit: Limit = 100
+    offset: Offset = 0
 
 
 @router.post("", status_code=201, summary="Create a run", responses=answers(404, 409, 413, 415))

@@ -1,6 +1,7 @@
 """Assertions and helpers that the tests of the workbench's API share."""
 
 from typing import Any
+from urllib.parse import unquote
 
 import httpx
 
@@ -20,7 +21,8 @@ def assert_problem(
     assert problem["type"].startswith("urn:tracking:")
     assert problem["title"]
     assert problem["detail"]
-    assert problem["instance"] == response.request.url.raw_path.decode().partition("?")[0]
+    path = response.request.url.raw_path.decode().partition("?")[0]
+    assert unquote(problem["instance"]) == unquote(path)
     if field is not None:
         assert [error["field"] for error in problem["errors"]] == [field], problem
     return problem
