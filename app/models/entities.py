@@ -1,7 +1,7 @@
 """A logged model as both APIs see it."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 from uuid import UUID
 
 from app.errors import ConflictError, NotFoundError
@@ -9,6 +9,8 @@ from app.experiments.entities import ARTIFACT_SCHEME, model_artifact_uri
 from app.ids import new_uuid, parse_run_id
 
 Status = Literal["LOGGED_MODEL_PENDING", "LOGGED_MODEL_READY", "LOGGED_MODEL_UPLOAD_FAILED"]
+# In the order of MLflow's numbers, which start at 1.
+STATUSES: tuple[Status, ...] = get_args(Status)
 
 
 @dataclass(slots=True)

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, TypeVar, get_args
 
@@ -31,6 +32,19 @@ def pairs(values: Mapping[str, str]) -> list[KeyValue]:
 def strings(values: Iterable[KeyValue]) -> dict[str, str]:
     """The last value of each key."""
     return {one.key: one.value for one in values}
+
+
+def params(values: Sequence[KeyValue]) -> dict[str, str]:
+    """Raises InvalidValueError for a key that comes twice: a param has one value."""
+    given = strings(values)
+    if len(given) < len(values):
+        repeated = [key for key, count in Counter(one.key for one in values).items() if count > 1]
+        raise InvalidValueError(
+            f"Duplicate parameter keys have been submitted: {sorted(repeated)}. Please ensure the"
+            " request contains only one param value per param key.",
+            field="params",
+        )
+    return given
 
 
 def number(value: float) -> float | str:

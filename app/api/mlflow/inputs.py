@@ -2,7 +2,7 @@
 
 import msgspec
 
-from app.api.mlflow.common import KeyValue, pairs, strings
+from app.api.mlflow.common import KeyValue, Required, experiment_id, pairs, strings
 from app.api.mlflow.router import Call, Empty, Routes
 from app.runs import entities
 
@@ -44,13 +44,13 @@ class RunOutputs(msgspec.Struct, omit_defaults=True):
 
 
 class LogInputs(msgspec.Struct):
-    run_id: str
+    run_id: Required
     datasets: list[DatasetInput] = []
     models: list[ModelInput] = []
 
 
 class LogOutputs(msgspec.Struct):
-    run_id: str
+    run_id: Required
     models: list[ModelOutput]
 
 
@@ -92,7 +92,9 @@ async def log_outputs(call: Call, message: LogOutputs) -> Empty:
 
 @routes.add("POST", "experiments/search-datasets", SearchDatasets)
 async def search_datasets(call: Call, message: SearchDatasets) -> SearchDatasetsAnswer:
-    found = await call.services.inputs.search_datasets(call.tenant, message.experiment_ids)
+    found = await call.services.inputs.search_datasets(
+        call.tenant, [experiment_id(one) for one in message.experiment_ids]
+    )
     return SearchDatasetsAnswer(
         [DatasetSummary(str(one.experiment_id), one.name, one.digest, one.context) for one in found]
     )

@@ -1,13 +1,21 @@
 """MLflow's logged models."""
 
 import posixpath
-from typing import Literal
 
 import msgspec
 
-from app import validation
 from app.api.mlflow.artifacts import FileInfo
-from app.api.mlflow.common import KeyValue, number, page_size, pairs, strings
+from app.api.mlflow.common import (
+    KeyValue,
+    Required,
+    enum,
+    experiment_id,
+    number,
+    page_size,
+    pairs,
+    params,
+    strings,
+)
 from app.api.mlflow.router import Call, Empty, Routes
 from app.artifacts.paths import artifact_path
 from app.models import entities
@@ -17,16 +25,6 @@ routes = Routes()
 
 # The default is that of MLflow's message; it has 100 for an explicit 0, and no upper limit.
 DEFAULT_RESULTS, RESULTS_FOR_ZERO, MAX_RESULTS = 50, 100, 50_000
-
-# A name is read before a number: protobuf's JSON has both.
-GivenStatus = (
-    Literal["LOGGED_MODEL_PENDING", "LOGGED_MODEL_READY", "LOGGED_MODEL_UPLOAD_FAILED"] | int
-)
-_STATUS_NUMBERS: dict[int, entities.Status] = {
-    1: "LOGGED_MODEL_PENDING",
-    2: "LOGGED_MODEL_READY",
-    3: "LOGGED_MODEL_UPLOAD_FAILED",
-}
 
 
 class Metric(msgspec.Struct, omit_defaults=True):
@@ -68,7 +66,7 @@ class ModelAnswer(msgspec.Struct):
 
 
 class CreateModel(msgspec.Struct):
-    experiment_id: str
+    experiment_id: Required
     name: str | None = None
     model_type: str = ""
     source_run_id: str = ""
@@ -83,7 +81,7 @@ class GetModel(msgspec.Struct):
 
 class FinalizeModel(msgspec.Struct):
     model_id: str
-    status: GivenStatus
+    status: str | int
 
 
 class ModelId(msgspec.Struct):
@@ -147,11 +145,11 @@ class ListArtifactsAnswer(msgspec.Struct, omit_defaults=True):
 async def create(call: Call, message: CreateModel) -> ModelAnswer:
     model = await call.services.models.create(
         call.tenant,
-        message.experiment_id,
+        experiment_id(message.experiment_id),
         name=message.name or "",
         model_type=message.model_type,
         source_run_id=message.source_run_id,
-        params=strings(message.params),
+        params=params(message.params),
         tags=strings(message.tags),
     )
     return ModelAnswer(_shown(model))
@@ -168,7 +166,7 @@ async def get(call: Call, message: GetModel) -> ModelAnswer:
 @routes.add("PATCH", "logged-models/{model_id}", FinalizeModel)
 async def finalize(call: Call, message: FinalizeModel) -> ModelAnswer:
     model = await call.services.models.finalize(
-        call.tenant, message.model_id, _status(message.status)
+        call.tenant, message.model_id, enum("status", message.status, entities.STATUSES)
     )
     return ModelAnswer(_shown(model))
 
@@ -183,7 +181,7 @@ async def delete(call: Call, message: ModelId) -> Empty:
 async def search(call: Call, message: SearchModels) -> SearchModelsAnswer:
     models, token = await call.services.models.search(
         call.tenant,
-        message.experiment_ids,
+        [experiment_id(one) for one in message.experiment_ids],
         filter=message.filter,
         order_by=[
             ModelOrder(one.field_name, one.ascending, one.dataset_name, one.dataset_digest)
@@ -212,7 +210,7 @@ async def delete_tag(call: Call, message: DeleteTag) -> Empty:
 
 @routes.add("POST", "logged-models/{model_id}/params", LogParams)
 async def log_params(call: Call, message: LogParams) -> Empty:
-    await call.services.models.log_params(call.tenant, message.model_id, strings(message.params))
+    await call.services.models.log_params(call.tenant, message.model_id, params(message.params))
     return Empty()
 
 
@@ -226,14 +224,6 @@ async def list_artifacts(call: Call, message: ListArtifacts) -> ListArtifactsAns
     )
     files = [FileInfo(one.path.removeprefix(f"{folder}/"), one.is_dir, one.size) for one in entries]
     return ListArtifactsAnswer(model.artifact_uri, files, token)
-
-
-def _status(given: GivenStatus) -> entities.Status:
-    if not isinstance(given, int):
-        return given
-    if given not in _STATUS_NUMBERS:
-        raise validation.invalid("status", given, "it is not the number of a model's status")
-    return _STATUS_NUMBERS[given]
 
 
 def _shown(model: entities.LoggedModel) -> LoggedModel:

@@ -14,6 +14,7 @@ from app.api.mlflow.common import (
     number,
     page_size,
     pairs,
+    params,
     strings,
     view,
 )
@@ -229,16 +230,7 @@ async def delete_tag(call: Call, message: DeleteTag) -> Empty:
 @routes.add("POST", "runs/log-batch", LogBatch, max_body_bytes=validation.MAX_BATCH_BYTES)
 async def log_batch(call: Call, message: LogBatch) -> Empty:
     validation.batch(message.metrics, message.params, message.tags)
-    params = strings(message.params)
-    if len(params) < len(message.params):
-        keys = [param.key for param in message.params]
-        repeated = sorted({key for key in keys if keys.count(key) > 1})
-        raise InvalidValueError(
-            f"Duplicate parameter keys have been submitted: {repeated}. Please ensure the request"
-            " contains only one param value per param key.",
-            field="params",
-        )
-    write = RunWrite(message.run_id, message.metrics, params, strings(message.tags))
+    write = RunWrite(message.run_id, message.metrics, params(message.params), strings(message.tags))
     await call.services.runs.log(call.tenant, write)
     return Empty()
 

@@ -295,7 +295,7 @@ class TestRun:
     """What both calls ask of the run and of the models."""
 
     async def test_absent_run(self, client: httpx.AsyncClient, path: str) -> None:
-        for run_id in (NO_RUN, "nope", "", "\x00"):
+        for run_id in (NO_RUN, "nope", "\x00"):
             answer = await client.post(path, json={"run_id": run_id, "models": []})
             refused(answer, 404, "RESOURCE_DOES_NOT_EXIST", f"Run with id={run_id} not found")
 
@@ -330,7 +330,8 @@ class TestRun:
         )
 
     async def test_without_a_run(self, client: httpx.AsyncClient, path: str) -> None:
-        invalid(await client.post(path, json={"models": []}), "required parameter 'run_id'")
+        for body in ({"models": []}, {"models": [], "run_id": ""}, {"models": [], "run_id": None}):
+            invalid(await client.post(path, json=body), "required parameter 'run_id'")
 
     async def test_several_clients_at_once(self, client: httpx.AsyncClient, path: str) -> None:
         run_id = await create_run(client)

@@ -91,6 +91,12 @@ class TestParams:
             assert answer.status_code == 200
         assert (await get(client, model_id))["data"]["params"] == body["params"]
 
+    async def test_repeated_key(self, client: httpx.AsyncClient) -> None:
+        twice = [{"key": "k", "value": "1"}, {"key": "k", "value": "1"}]
+        url = f"{MODELS}/{await create_id(client)}/params"
+        answer = await client.post(url, json={"params": twice})
+        invalid(answer, "Duplicate parameter keys have been submitted: ['k'].")
+
     async def test_changed_value(self, client: httpx.AsyncClient) -> None:
         model_id = await create_id(client, params=[{"key": "a", "value": "1"}])
         params = [{"key": "b", "value": "1"}, {"key": "a", "value": "2"}]

@@ -86,7 +86,7 @@ class TestSearch:
 
     async def test_experiments(self, client: httpx.AsyncClient) -> None:
         await create_id(client)
-        for ids in ([], ["7"], ["x"], ["9" * 30]):
+        for ids in ([], ["7"], ["-1"], ["9" * 30]):
             assert await self.search(client, experiment_ids=ids) == {}
         assert len((await self.search(client, experiment_ids=["0", "7"]))["models"]) == 1
 
@@ -114,6 +114,7 @@ class TestSearch:
             ),
             ({"page_token": "zzz"}, "page token"),
             ({"experiment_ids": None}, "experiment_ids"),
+            ({"experiment_ids": ["x"]}, "Invalid experiment ID 'x'."),
         ],
     )
     async def test_invalid(

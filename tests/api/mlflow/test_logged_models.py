@@ -75,10 +75,12 @@ class TestCreate:
         info = model["info"]
         assert info["artifact_uri"] == f"s3://bucket/x/models/{info['model_id']}/artifacts"
 
-    async def test_last_of_a_repeated_key(self, client: httpx.AsyncClient) -> None:
+    async def test_repeated_key(self, client: httpx.AsyncClient) -> None:
+        """A tag can change, and so has the last value; a param cannot."""
         twice = [{"key": "k", "value": "1"}, {"key": "k", "value": "2"}]
-        model = await create(client, params=twice, tags=twice)
-        assert model["data"]["params"] == model["info"]["tags"] == twice[1:]
+        assert (await create(client, tags=twice))["info"]["tags"] == twice[1:]
+        answer = await client.post(MODELS, json={"experiment_id": "0", "params": twice})
+        invalid(answer, "Duplicate parameter keys have been submitted: ['k'].")
 
     async def test_keys_are_free_text(self, client: httpx.AsyncClient) -> None:
         pairs = [
@@ -99,7 +101,7 @@ class TestCreate:
             answer = await client.post(MODELS, json={"experiment_id": "0"}, headers=headers)
         assert answer.status_code == 200
 
-    @pytest.mark.parametrize("experiment_id", ["1", "x", "-1", "9" * 30, "\x00"])
+    @pytest.mark.parametrize("experiment_id", ["1", "-1", "9" * 30])
     async def test_absent_experiment(self, client: httpx.AsyncClient, experiment_id: str) -> None:
         answer = await client.post(MODELS, json={"experiment_id": experiment_id})
         message = f"No Experiment with id={experiment_id} exists"
@@ -120,7 +122,16 @@ class TestCreate:
         invalid(answer, f"The experiment {made['experiment_id']} must be in the 'active' state")
 
     async def test_without_an_experiment(self, client: httpx.AsyncClient) -> None:
-        invalid(await client.post(MODELS, json={}), "required parameter 'experiment_id'")
+        for body in ({}, {"experiment_id": ""}, {"experiment_id": None}):
+            answer = await client.post(MODELS, json=body)
+            invalid(answer, "required parameter 'experiment_id'")
+
+    @pytest.mark.parametrize("experiment_id", ["x", "1.0", "\x00"])
+    async def test_experiment_that_is_no_number(
+        self, client: httpx.AsyncClient, experiment_id: str
+    ) -> None:
+        answer = await client.post(MODELS, json={"experiment_id": experiment_id})
+        invalid(answer, "Experiment ID must be a valid integer.")
 
     @pytest.mark.parametrize("name", ["a/b", "a:b", "a.b", "a%b", 'a"b', "a'b"])
     async def test_invalid_name(self, client: httpx.AsyncClient, name: str) -> None:

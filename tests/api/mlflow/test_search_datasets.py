@@ -32,7 +32,7 @@ class TestSearchDatasets:
         await log(client, answer.json()["run"]["info"]["run_id"], one(dataset()))
         number = made["experiment_id"]
         shown = [{"experiment_id": number, "name": "d", "digest": "g"}]
-        assert await search(client, "0", number, "7", "x", "9" * 30, "\x00") == shown
+        assert await search(client, "0", number, "7", "9" * 30) == shown
         assert await search(client, "0") == []
 
     async def test_no_more_than_a_thousand(self, client: httpx.AsyncClient) -> None:
@@ -56,6 +56,8 @@ class TestSearchDatasets:
                 " experiment_ids.",
             ),
             ({"experiment_ids": "0"}, "experiment_ids"),
+            ({"experiment_ids": ["x"]}, "Invalid experiment ID 'x'."),
+            ({"experiment_ids": ["\x00"]}, "Invalid experiment ID"),
         ],
     )
     async def test_invalid(
