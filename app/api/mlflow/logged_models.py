@@ -67,7 +67,7 @@ class ModelAnswer(msgspec.Struct):
 
 class CreateModel(msgspec.Struct):
     experiment_id: Required
-    name: str | None = None
+    name: str = ""
     model_type: str = ""
     source_run_id: str = ""
     params: list[KeyValue] = []
@@ -146,7 +146,7 @@ async def create(call: Call, message: CreateModel) -> ModelAnswer:
     model = await call.services.models.create(
         call.tenant,
         experiment_id(message.experiment_id),
-        name=message.name or "",
+        name=message.name,
         model_type=message.model_type,
         source_run_id=message.source_run_id,
         params=params(message.params),
