@@ -241,15 +241,14 @@ def _on(name: str | None, digest: str | None, field: str) -> ColumnElement[bool]
 
 
 def _of_experiments(column: Column[int], ids: Sequence[int]) -> list[ColumnElement[bool]]:
-    known = [each for each in _set(ids) if INT64_MIN <= each <= INT64_MAX]
-    match known:
+    match _set(ids):
         case []:
             return [false()]
         case [one]:
             # With a plain equality the index gives the runs in order of their start.
             return [column == one]
-        case _:
-            return [column == any_(literal(known, ARRAY(BigInteger)))]
+        case many:
+            return [column == any_(literal(many, ARRAY(BigInteger)))]
 
 
 def _in_view(deleted_time: Column[Any], view: ViewType) -> list[ColumnElement[bool]]:
@@ -271,4 +270,5 @@ def _in_status(statuses: Sequence[str]) -> list[ColumnElement[bool]]:
 
 
 def _set(ids: Sequence[int]) -> list[int]:
-    return sorted(set(ids))
+    """The ids once each, without those that no experiment can have."""
+    return sorted({each for each in ids if INT64_MIN <= each <= INT64_MAX})
