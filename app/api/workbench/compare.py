@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 from app import validation
 from app.api.workbench.bodies import JsonRoute
 from app.api.workbench.dependencies import RUN_EXAMPLE, ServicesDep, TenantDep
-from app.api.workbench.fields import Body, Shown
+from app.api.workbench.fields import Body, Shown, ShownNumber
 from app.api.workbench.openapi import answers
 from app.api.workbench.schemas import RunStatus, example, run_status
 from app.errors import InvalidValueError, NotFoundError
@@ -69,7 +69,7 @@ class ComparedRun(Shown):
     name: str
     status: RunStatus
     params: dict[str, str]
-    metrics: dict[str, float]
+    metrics: dict[str, ShownNumber]
 
 
 class MetricComparison(Shown):
@@ -78,8 +78,8 @@ class MetricComparison(Shown):
     direction: Direction
     direction_inferred: bool
     best_run_id: str | None
-    best_value: float | None
-    all_values: dict[str, float | None]
+    best_value: ShownNumber | None
+    all_values: dict[str, ShownNumber | None]
 
 
 class ParamComparison(Shown):

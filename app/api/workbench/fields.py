@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -16,6 +16,7 @@ from app.validation import INT64_MAX, INT64_MIN
 
 # The last millisecond that ISO 8601's four-digit years can show.
 MAX_TIME = 253_402_300_799_999
+_EPOCH = datetime(1970, 1, 1)  # naive, so that isoformat leaves the offset to us: Z
 _NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 # Tags of this prefix are MLflow's own. The workbench shows and sets those that mean something to
@@ -62,6 +63,7 @@ _NUMBER_SCHEMA: dict[str, Any] = {
 }
 
 MetricValue = Annotated[float, BeforeValidator(_number), WithJsonSchema(_NUMBER_SCHEMA)]
+ShownNumber = Annotated[float, WithJsonSchema(_NUMBER_SCHEMA)]
 ParamValue = Annotated[
     str,
     BeforeValidator(_param_text),
@@ -109,9 +111,8 @@ def shown_time(epoch_ms: int) -> str:
 
     MLflow's clients may store any 64-bit number; one beyond the year 9999 shows as its end.
     """
-    seconds, ms = divmod(min(max(epoch_ms, 0), MAX_TIME), 1000)
-    moment = datetime.fromtimestamp(seconds, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{ms:03d}Z"
+    moment = _EPOCH + timedelta(milliseconds=min(max(epoch_ms, 0), MAX_TIME))
+    return moment.isoformat(timespec="milliseconds") + "Z"
 
 
 def check_tags(

@@ -4,10 +4,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 from pydantic import ConfigDict, Field
+from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from app import validation
 from app.api.workbench.dependencies import RUN_EXAMPLE, RunId, ServicesDep, TenantDep
-from app.api.workbench.fields import Shown, Time, shown_time
+from app.api.workbench.fields import Shown, ShownNumber, Time, shown_time
 from app.api.workbench.openapi import answers
 from app.api.workbench.schemas import example
 from app.errors import InvalidValueError
@@ -21,12 +22,12 @@ MAX_POINTS = 100_000
 QueryStep = Annotated[int, Field(ge=INT64_MIN, le=INT64_MAX)]
 
 
-class HistoryPoint(Shown):
+class HistoryPoint(TypedDict):
     """A value, where and when it was logged."""
 
     step: int
     timestamp: Time
-    value: float
+    value: ShownNumber
 
 
 class MetricHistory(Shown):

@@ -11,6 +11,7 @@ from app.api.workbench.fields import (
     EpochMs,
     ParamValue,
     Shown,
+    ShownNumber,
     Time,
     own_tags,
     shown_time,
@@ -139,7 +140,7 @@ class Run(Shown):
     duration_seconds: float | None
     tags: dict[str, str]
     params: dict[str, str]
-    metrics: dict[str, float] = Field(description="The latest value of each.")
+    metrics: dict[str, ShownNumber] = Field(description="The latest value of each.")
     artifacts: list[str] = Field(description="The paths of the first hundred files.")
 
     @classmethod
