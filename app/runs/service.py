@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
@@ -10,7 +11,7 @@ import psycopg
 from app import validation
 from app.clock import now_ms
 from app.db.database import Database
-from app.errors import InvalidValueError, NotFoundError
+from app.errors import ConflictError, InvalidValueError, NotFoundError
 from app.experiments.entities import run_artifact_uri
 from app.experiments.service import experiment_absent, experiment_not_active
 from app.ids import new_uuid, parse_experiment_id, parse_run_id
@@ -223,7 +224,10 @@ class Runs:
     async def record_logged_model(
         self, tenant: Tenant, run_id: str, model: Mapping[str, Any]
     ) -> None:
-        """Append to the list of models in the run's tag, as MLflow 2's clients ask for it."""
+        """Append to the list of models in the run's tag, as MLflow 2's clients ask for it.
+
+        Raises ConflictError where somebody has set that tag to something else.
+        """
         async with self._database.pipeline(tenant) as connection:
             await _lock_active(connection, tenant, run_id)
             row = await repository.one(
@@ -233,8 +237,7 @@ class Runs:
                 run=_id(run_id),
                 key=LOGGED_MODELS_TAG,
             )
-            models = [*(json.loads(row[0]) if row else []), model]
-            value = json.dumps(models)
+            value = json.dumps([*_logged_models(row[0] if row else "[]"), model])
             validation.tag(LOGGED_MODELS_TAG, value, "model_json.")
             await connection.execute(
                 sql.UPSERT_TAGS,
@@ -280,6 +283,17 @@ class Runs:
             if self._tenant_tag:
                 run.tags[TENANT_TAG] = tenant.slug
         return runs
+
+
+def _logged_models(tag: str) -> list[Any]:
+    with suppress(ValueError, RecursionError):
+        models = json.loads(tag)
+        if isinstance(models, list):
+            return models
+    raise ConflictError(
+        f"The tag '{LOGGED_MODELS_TAG}' of the run does not hold a list of models",
+        field=LOGGED_MODELS_TAG,
+    )
 
 
 def check_write(write: RunWrite) -> None:

@@ -237,30 +237,33 @@ async def log_batch(call: Call, message: LogBatch) -> Empty:
 
 @routes.add("POST", "runs/log-model", LogModel)
 async def log_model(call: Call, message: LogModel) -> Empty:
-    try:
-        model = json.loads(message.model_json)
-    except ValueError as error:
-        raise InvalidValueError(
-            f"Malformed model info. \n {message.model_json} \n is not a valid JSON.",
-            field="model_json",
-        ) from error
-    required = {"artifact_path", "flavors", "utc_time_created", "run_id"}
-    absent = required - set(model if isinstance(model, dict) else ())
-    if absent:
-        raise InvalidValueError(
-            f"Model json is missing mandatory fields: {absent}", field="model_json"
-        )
-    await call.services.runs.record_logged_model(call.tenant, message.run_id, _recorded(model))
+    model = _recorded(message.model_json)
+    await call.services.runs.record_logged_model(call.tenant, message.run_id, model)
     return Empty()
 
 
-def _recorded(model: dict[str, Any]) -> dict[str, Any]:
+def _recorded(model_json: str) -> dict[str, Any]:
     """What of a model's description is kept in the tag: all but what only loading it needs."""
+    field = "model_json"
+    try:
+        model = json.loads(model_json)
+    except (ValueError, RecursionError) as error:
+        raise InvalidValueError(
+            f"Malformed model info. \n {model_json} \n is not a valid JSON.", field=field
+        ) from error
+    required = ("artifact_path", "flavors", "utc_time_created", "run_id")
+    absent = [name for name in required if not isinstance(model, dict) or name not in model]
+    if absent:
+        raise InvalidValueError(
+            f"Model json is missing mandatory fields: {set(absent)}", field=field
+        )
+    if not isinstance(model["flavors"], dict):
+        raise validation.invalid(f"{field}.flavors", model["flavors"], "it must be an object")
     flavors = {
         name: {key: value for key, value in flavor.items() if key != "config"}
         if isinstance(flavor, dict)
         else flavor
-        for name, flavor in dict(model["flavors"]).items()
+        for name, flavor in model["flavors"].items()
     }
     kept = ("run_id", "artifact_path", "utc_time_created", "model_uuid", "model_id")
     return {key: model[key] for key in kept if key in model} | {"flavors": flavors}
