@@ -30,6 +30,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         summary="Multi-tenant experiment tracking: experiments, runs, metrics, artifacts.",
         description=workbench.DESCRIPTION,
         openapi_tags=workbench.TAGS,
+        servers=workbench.SERVERS,
         lifespan=lifespan,
     )
 

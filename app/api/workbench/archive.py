@@ -68,5 +68,6 @@ def _member(file: Artifact, size: int, folder: str) -> zipfile.ZipInfo:
     moment = time.gmtime(file.updated_time // 1000)
     member = zipfile.ZipInfo(file.path.removeprefix(f"{folder}/"), moment[:6])
     member.compress_type = zipfile.ZIP_DEFLATED
+    member.external_attr = 0o644 << 16  # zipfile's own choice is readable by its owner only
     member.file_size = size  # beyond 2 GiB, zipfile must know before it starts
     return member

@@ -108,6 +108,10 @@ class TestEachOperation:
         assert "X-Tenant-ID" in {parameter["name"] for parameter in operation["parameters"]}
 
 
+def test_both_ways_to_name_a_tenant(page: dict[str, Any]) -> None:
+    assert [server["url"] for server in page["servers"]] == ["/", "/t/{tenant}"]
+
+
 def test_ids_of_operations_are_unique() -> None:
     ids = [operation["operationId"] for operation in OPERATIONS.values()]
     assert "create_run" in ids
