@@ -59,7 +59,13 @@ class GetInterval(msgspec.Struct):
 
 
 class Histories(msgspec.Struct):
+    """MLflow writes this one by hand, so it has its field even where that is empty."""
+
     metrics: list[MetricOfRun]
+
+
+class SampledHistories(msgspec.Struct, omit_defaults=True):
+    metrics: list[MetricOfRun] = []
 
 
 @routes.add("GET", "metrics/get-history", GetHistory)
@@ -113,7 +119,7 @@ async def get_history_bulk(call: Call, message: GetBulk) -> Histories:
 
 
 @routes.add("GET", "metrics/get-history-bulk-interval", GetInterval)
-async def get_history_bulk_interval(call: Call, message: GetInterval) -> Histories:
+async def get_history_bulk_interval(call: Call, message: GetInterval) -> SampledHistories:
     _check_interval(message)
     sampled = await call.services.metrics.interval(
         call.tenant,
@@ -123,7 +129,7 @@ async def get_history_bulk_interval(call: Call, message: GetInterval) -> Histori
         step_min=message.start_step,
         step_max=message.end_step,
     )
-    return Histories(
+    return SampledHistories(
         [
             MetricOfRun(message.metric_key, number(v), t, s, run_id)
             for run_id, points in sampled
