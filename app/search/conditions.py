@@ -29,7 +29,11 @@ MAX_JOINED = 4
 
 DATASET_KEYS = ("context", "digest", "name")
 
-_STRICT = re.compile(r"(?:[\w.]|`(?:``|[^`])*`|\"[^\"]*(?:\"\"[^\"]*)*\"|'[^']*'|\[[^\]]*\])*")
+# An identifier without special characters outside of quotes. Possessive: quotes can be paired in
+# many ways, and trying them all would take forever.
+_STRICT = re.compile(
+    r"""(?:[\w.]|`(?:``|[^`])*`|"(?:""|\\"|[^"])*"|'(?:''|\\'|[^'])*'|\[[^\]\[]+\])*+"""
+)
 _ESCAPE = re.compile(r"\\([\\'\"nrt])")
 _ESCAPED = {"n": "\n", "r": "\r", "t": "\t"}
 
@@ -63,13 +67,14 @@ def conditions(tenant: Tenant, entity: Entity, filter: Filter) -> list[ColumnEle
     that of two mistakes the same one is reported.
     """
     operands = [_operand(entity, filter.source, each) for each in filter.comparisons]
+    found: list[ColumnElement[bool]] = []
     for each in operands:
         _check_comparator(entity, filter.source, each.comparison, each.key)
-    direct = [each for each in operands if each.key.attribute]
-    return [_of_attribute(tenant, filter.source, each) for each in direct] + [
-        _existence(rows, wanted, joined=place < MAX_JOINED)
-        for place, (rows, wanted) in enumerate(_lookups(tenant, entity, operands))
-    ]
+        if each.key.attribute:
+            found.append(_of_attribute(tenant, filter.source, each))
+    for place, (rows, wanted) in enumerate(_lookups(tenant, entity, operands)):
+        found.append(_existence(rows, wanted, joined=place < MAX_JOINED))
+    return found
 
 
 def _lookups(
@@ -125,7 +130,8 @@ def key_of(entity: Entity, source: Source, identifier: Identifier, *, order: boo
         case Kind.ATTRIBUTE:
             names = entity.orders if order else entity.attributes
             if name not in names:
-                raise source.error(_unknown("attribute", name, names), at)
+                called = entity.wording.order_key if order else "attribute"
+                raise source.error(_unknown(called, name, names), at)
             attribute = names[name]
             return Key(kind, attribute.name, attribute, name)
         case Kind.DATASET if name not in DATASET_KEYS:
@@ -162,7 +168,7 @@ def _of_attribute(tenant: Tenant, source: Source, operand: _Operand) -> ColumnEl
                 f"Invalid value for numeric attribute '{attribute.name}': '{value}'",
                 operand.comparison.value.at,
             )
-        case "integer" | "whole", int() | float():
+        case "integer" | "whole" | "whole_or_text", int() | float():
             return predicates.integer(comparator, value)(expression)
         case "run_id", str() | tuple():
             return predicates.run_id(comparator, value)(expression)
@@ -216,6 +222,10 @@ def _value(entity: Entity, key: Key, value: Value) -> str | float | tuple[str, .
         raise ValueError(
             f"Expected numeric value type for numeric attribute: {key.written}. Found {shown}"
         )
+    if key.attribute is not None and key.attribute.type == "whole_or_text":
+        match value:
+            case Number() | Text():
+                return _whole(key, value)
     match value:
         case Text():
             return value.value
@@ -233,13 +243,13 @@ def _value(entity: Entity, key: Key, value: Value) -> str | float | tuple[str, .
                 f"Only {sorted(entity.listable)} attributes support comparison with a list of"
                 " quoted string values."
             )
-    raise ValueError(_EXPECTED_TEXT[key.kind].format(kind=key.kind, shown=shown))
+    expected = _EXPECTED_TEXT.get(key.kind, entity.wording.attribute)
+    raise ValueError(expected.format(kind=key.kind, shown=shown))
 
 
 _EXPECTED_TEXT = {
     Kind.PARAM: "Expected a quoted string value for {kind} (e.g. 'my-value'). Got value {shown}",
     Kind.TAG: "Expected a quoted string value for {kind} (e.g. 'my-value'). Got value {shown}",
-    Kind.ATTRIBUTE: "Expected a quoted string value for attributes. Got value {shown}",
     Kind.DATASET: "Expected a quoted string value for dataset attributes. Got value {shown}",
 }
 
@@ -270,6 +280,17 @@ def _strings(value: Items) -> tuple[str, ...]:
                     f"{expected} a non-empty list of string values, but got ill-formed list."
                 )
     return tuple(found)
+
+
+def _whole(key: Key, value: Number | Text) -> int:
+    """A number that may be quoted, but has no fraction."""
+    number = _number(value.source) if isinstance(value, Number) else value.value
+    try:
+        if not isinstance(number, float):
+            return int(number)
+    except ValueError:
+        pass
+    raise ValueError(f"Invalid value for numeric attribute '{key.name}': {number!r:.100}")
 
 
 def _number(source: str) -> int | float:

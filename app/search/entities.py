@@ -20,7 +20,11 @@ from app.search.tables import (
     logged_model_tags,
     logged_models,
     metric_series,
+    model_version_tags,
+    model_versions,
     params,
+    registered_model_tags,
+    registered_models,
     run_tags,
     runs,
 )
@@ -36,13 +40,14 @@ class Kind(StrEnum):
 
 
 # `integer` compares with any number and `whole` only with whole ones; `experiment_id` is a number
-# that is written as a text.
-Type = Literal["text", "integer", "whole", "run_id", "experiment_id"]
+# that is written as a text, and `whole_or_text` one that may be.
+Type = Literal["text", "integer", "whole", "whole_or_text", "run_id", "experiment_id"]
 
 _COMPARATORS: Mapping[Type, frozenset[str]] = {
     "text": PATTERN | MEMBERSHIP,
     "integer": ORDERING,
     "whole": ORDERING,
+    "whole_or_text": ORDERING,
     "run_id": PATTERN | MEMBERSHIP,
     "experiment_id": EQUALITY | MEMBERSHIP,
 }
@@ -70,6 +75,8 @@ class Wording:
     comparator: str
     nullness: str
     order: str = "Invalid order_by entity: {kind}"
+    order_key: str = "attribute"
+    attribute: str = "Expected a quoted string value for attributes. Got value {shown}"
 
 
 @dataclass(frozen=True)
@@ -272,4 +279,74 @@ LOGGED_MODELS = Entity(
     ),
     unquoted=True,
     comparators_first=True,
+)
+
+# In MLflow both names of the time are the time of the last change.
+_MODEL_UPDATE = replace(
+    _of(registered_models.c.last_updated_time, "integer"), name="last_updated_timestamp"
+)
+_REGISTRY_COMPARATOR = "Invalid comparator for {kind}: {comparator}"
+_REGISTRY_PREFIXES = {"attribute": Kind.ATTRIBUTE, "tag": Kind.TAG, "tags": Kind.TAG}
+_REGISTRY_PREFIX = (
+    "Invalid entity type '{prefix}'. Valid entity types are ('attribute', 'tag', 'tags')"
+)
+
+REGISTERED_MODELS = Entity(
+    name="registered_models",
+    table=registered_models,
+    id=registered_models.c.registered_model_id,
+    prefixes=_REGISTRY_PREFIXES,
+    attributes={"name": _of(registered_models.c.name)},
+    orders={
+        "name": _of(registered_models.c.name),
+        "timestamp": _MODEL_UPDATE,
+        "last_updated_timestamp": _MODEL_UPDATE,
+    },
+    attached={Kind.TAG: Pairs(registered_model_tags, "registered_model_id", "value")},
+    comparators={Kind.TAG: PATTERN},
+    listable=frozenset({"name"}),
+    wording=Wording(
+        prefix=_REGISTRY_PREFIX,
+        comparator=_REGISTRY_COMPARATOR,
+        nullness=_REGISTRY_COMPARATOR,
+        order="Invalid order by key '{key}' specified.",
+        order_key="order by",
+        attribute="Expected a quoted string value or a list of quoted string values for"
+        " attributes. Got value {shown}",
+    ),
+    repeatable_orders=False,
+)
+
+_VERSION = replace(_of(model_versions.c.version, "whole_or_text"), name="version_number")
+
+# The name is the registered model's: whoever searches for versions joins it.
+MODEL_VERSIONS = Entity(
+    name="model_versions",
+    table=model_versions,
+    id=model_versions.c.version_id,
+    prefixes=_REGISTRY_PREFIXES,
+    attributes={
+        "name": _of(registered_models.c.name),
+        "version_number": _VERSION,
+        "run_id": _of(model_versions.c.run_id),
+        "source_path": replace(_of(model_versions.c.source), name="source_path"),
+    },
+    orders={
+        "name": _of(registered_models.c.name),
+        "version_number": _VERSION,
+        "creation_timestamp": _of(model_versions.c.creation_time, "integer"),
+        "last_updated_timestamp": _of(model_versions.c.last_updated_time, "integer"),
+    },
+    attached={Kind.TAG: Pairs(model_version_tags, "version_id", "value")},
+    comparators={Kind.TAG: PATTERN},
+    listable=frozenset({"name", "run_id"}),
+    wording=Wording(
+        prefix=_REGISTRY_PREFIX,
+        comparator=_REGISTRY_COMPARATOR,
+        nullness=_REGISTRY_COMPARATOR,
+        order="Invalid order by key '{key}' specified.",
+        attribute="Only the '{{'creation_timestamp', 'last_updated_timestamp', 'version_number'}}'"
+        " attributes support comparison with numeric values.",
+    ),
+    repeatable_orders=False,
 )

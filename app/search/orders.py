@@ -90,7 +90,9 @@ def _by(tenant: Tenant, entity: Entity, order: Order, key: Key) -> Attribute | J
     if key.attribute is not None:
         return key.attribute
     if key.kind not in entity.order_kinds:
-        raise order.source.error(entity.wording.order.format(kind=key.kind), order.identifier.at)
+        raise order.source.error(
+            entity.wording.order.format(kind=key.kind, key=key.name[:100]), order.identifier.at
+        )
     return entity.attached[key.kind].joined(tenant, entity.id, key.name)
 
 

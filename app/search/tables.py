@@ -8,6 +8,12 @@ from app.db.base import Base
 from app.experiments.models import Experiment, ExperimentTag
 from app.metrics.models import MetricSeries
 from app.models.models import LoggedModel, LoggedModelMetric, LoggedModelParam, LoggedModelTag
+from app.registry.models import (
+    ModelVersion,
+    ModelVersionTag,
+    RegisteredModel,
+    RegisteredModelTag,
+)
 from app.runs.models import Dataset, Input, InputTag, Param, Run, RunTag
 
 
@@ -28,3 +34,7 @@ logged_models = _table(LoggedModel)
 logged_model_params = _table(LoggedModelParam)
 logged_model_tags = _table(LoggedModelTag)
 logged_model_metrics = _table(LoggedModelMetric)
+registered_models = _table(RegisteredModel)
+registered_model_tags = _table(RegisteredModelTag)
+model_versions = _table(ModelVersion)
+model_version_tags = _table(ModelVersionTag)

@@ -197,6 +197,10 @@ def test_logged_models(filled: Seed, filter: str, field: str, dataset: str) -> N
         "a = '" + "''" * 90_000,
         "a = '" + "x" * 150_000 + "'",
         "`" * 190_001,
+        "`" * 190_000 + ".a-b = 1",
+        '"' * 190_000 + ".a-b = 1",
+        '"\\"' * 60_000 + '".a-b = 1',
+        '""".' * 40_000 + "a-b = 1",
         "a." * 95_000,
         "a" + "-a" * 95_000,
         "(" * 190_000,
@@ -208,7 +212,7 @@ def test_logged_models(filled: Seed, filter: str, field: str, dataset: str) -> N
         "1" * 190_000,
         " " * 190_000 + "a",
     ],
-    ids=range(14),
+    ids=range(18),
 )
 def test_a_long_filter_is_answered_soon(filled: Seed, filter: str) -> None:
     started = time.perf_counter()
