@@ -5,6 +5,7 @@ from app.db.base import Base, TenantOwned
 from app.experiments import models as experiments
 from app.metrics import models as metrics
 from app.models import models as logged_models
+from app.registry import models as registry
 from app.runs import models as runs
 from app.tenancy import models as tenancy
 
@@ -17,6 +18,7 @@ __all__ = [
     "logged_models",
     "metadata",
     "metrics",
+    "registry",
     "runs",
     "tenancy",
 ]
