@@ -262,6 +262,11 @@ def _owner(path: str) -> _Owner:
     )
 
 
+def check_owned(path: str) -> None:
+    """Raises InvalidValueError for a path that is outside the folders of runs and models."""
+    _owner(f"{path}/")
+
+
 def is_ours(run: Run) -> bool:
     """Whether the run's artifacts lie with this server, and not at a location of the user's."""
     return run.artifact_uri.startswith(ARTIFACT_SCHEME)

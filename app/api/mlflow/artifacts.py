@@ -7,7 +7,8 @@ router beside the table of messages.
 import mimetypes
 import posixpath
 from collections.abc import AsyncIterator, Awaitable, Callable
-from urllib.parse import quote
+from contextlib import suppress
+from urllib.parse import quote, unquote_to_bytes
 
 import msgspec
 from starlette.requests import ClientDisconnect, Request
@@ -25,8 +26,8 @@ from app.api.mlflow.router import (
     unknown_route,
 )
 from app.artifacts.paths import artifact_path
-from app.artifacts.service import Artifact, Entry, run_folder
-from app.errors import TrackingError
+from app.artifacts.service import Artifact, Entry, check_owned, run_folder
+from app.errors import InvalidValueError, NotFoundError, TrackingError
 from app.services import Services
 
 routes = Routes()
@@ -129,7 +130,7 @@ async def _list_folder(call: Call, request: Request) -> Response:
 
 
 async def _upload(call: Call, request: Request) -> Response:
-    path = artifact_path(request.path_params["path"])
+    path = _path(request)
     declared = request.headers.get("content-length", "")
     await call.services.artifacts.put(
         call.tenant,
@@ -142,7 +143,7 @@ async def _upload(call: Call, request: Request) -> Response:
 
 
 async def _download(call: Call, request: Request) -> Response:
-    path = artifact_path(request.path_params["path"])
+    path = _path(request)
     artifact = await call.services.artifacts.get(call.tenant, path)
     headers = download_headers(artifact)
     if request.method == "HEAD":
@@ -160,9 +161,23 @@ async def _download(call: Call, request: Request) -> Response:
 
 
 async def _delete(call: Call, request: Request) -> Response:
-    path = artifact_path(request.path_params["path"])
-    await call.services.artifacts.delete(call.tenant, path)
+    path = _path(request)
+    check_owned(path)
+    with suppress(NotFoundError):  # MLflow's deletions may be repeated
+        await call.services.artifacts.delete(call.tenant, path)
     return Response(b"{}", media_type="application/json")
+
+
+def _path(request: Request) -> str:
+    """The path as decoded once by the HTTP server, which replaces bytes that are not UTF-8."""
+    try:
+        unquote_to_bytes(request.scope.get("raw_path", b"")).decode()
+    except UnicodeDecodeError as error:
+        raise InvalidValueError("Invalid path: it is not UTF-8", field="path") from error
+    path = artifact_path(request.path_params["path"])
+    # `experiments/1/runs/…/artifacts/C:/x` is harmless, but to a client it is the run's `C:/x`.
+    artifact_path("/".join(path.split("/")[5:]), allow_root=True)
+    return path
 
 
 def content_type(path: str, declared: str | None) -> str:
