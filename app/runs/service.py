@@ -122,7 +122,7 @@ class Runs:
     async def search_and_count(
         self,
         tenant: Tenant,
-        experiment_ids: Sequence[str],
+        experiment_ids: Sequence[str] | None,
         *,
         filter: str = "",
         order_by: Sequence[str] = (),
@@ -131,10 +131,10 @@ class Runs:
         limit: int,
         offset: int,
     ) -> tuple[list[Run], int]:
-        """A page of runs by offset, and how many match in all."""
+        """A page of runs by offset, of all experiments with None, and how many match in all."""
         page = search_runs(
             tenant,
-            _existing_ids(experiment_ids),
+            None if experiment_ids is None else _existing_ids(experiment_ids),
             filter=filter,
             order_by=order_by,
             statuses=statuses,

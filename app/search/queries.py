@@ -57,7 +57,7 @@ class ModelOrder:
 
 def search_runs(
     tenant: Tenant,
-    experiment_ids: Sequence[int],
+    experiment_ids: Sequence[int] | None,
     *,
     filter: str = "",
     order_by: Sequence[str] = (),
@@ -68,14 +68,14 @@ def search_runs(
     offset: int = 0,
     tenant_tag: bool = True,
 ) -> Page:
-    """The runs of the experiments; their ids are UUIDs.
+    """The runs of the experiments, or of all with None; their ids are UUIDs.
 
     Where the order leaves it open, the newest come first, then those with the lower run id.
     """
     entity = _with_tenant_tag(RUNS) if tenant_tag else RUNS
     where = [
         runs.c.tenant_id == tenant.id,
-        *_of_experiments(runs.c.experiment_id, experiment_ids),
+        *([] if experiment_ids is None else _of_experiments(runs.c.experiment_id, experiment_ids)),
         *_in_view(runs.c.deleted_time, view),
         *_in_status(statuses),
         *conditions(tenant, entity, parse_filter(filter)),
@@ -93,7 +93,15 @@ def search_runs(
         limit=limit,
         offset=offset,
         page_token=page_token,
-        search=["runs", tenant.id, _set(experiment_ids), filter, list(order_by), view, *statuses],
+        search=[
+            "runs",
+            tenant.id,
+            None if experiment_ids is None else _set(experiment_ids),
+            filter,
+            list(order_by),
+            view,
+            *statuses,
+        ],
     )
 
 

@@ -95,7 +95,7 @@ async def list_runs(
     """
     found, total = await services.runs.search_and_count(
         tenant,
-        query.experiment_id or await _all_experiments(services, tenant),
+        query.experiment_id or None,
         filter=query.filter,
         order_by=query.order_by,
         statuses=[status.upper() for status in query.status],
@@ -109,19 +109,6 @@ async def list_runs(
         limit=query.limit,
         offset=query.offset,
     )
-
-
-async def _all_experiments(services: Services, tenant: Tenant) -> list[str]:
-    """Archived ones too: the lifecycle stage asked for is the runs'."""
-    ids: list[str] = []
-    token = None
-    while True:
-        found, token = await services.experiments.search(
-            tenant, view="ALL", limit=1000, page_token=token
-        )
-        ids += [str(experiment.experiment_id) for experiment in found]
-        if token is None:
-            return ids
 
 
 @router.get("/{run_id}", summary="Get a run", responses=answers(404))
