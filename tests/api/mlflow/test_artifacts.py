@@ -61,7 +61,7 @@ class TestRoundTrip:
             "résumé ü 数据 🚀.txt",
             "what?.txt",
             "a&b=c;d+e,f@g!$'()*~.txt",
-            "a:b.txt",
+            "step:10.txt",
             ".hidden",
             "no-extension",
         ],
