@@ -36,6 +36,10 @@ class InvalidStateError(TrackingError):
     """The resource is in a lifecycle stage that does not allow the operation."""
 
 
+class NotEmptyError(TrackingError):
+    """What was to be deleted still holds something."""
+
+
 class PermissionDeniedError(TrackingError):
     """The caller is known and may not do this."""
 

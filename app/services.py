@@ -12,6 +12,7 @@ from app.models.service import LoggedModels
 from app.runs.inputs import Inputs
 from app.runs.service import Runs
 from app.runs.write_queue import WriteQueue
+from app.tenancy.directory import Directory
 from app.tenancy.service import Tenants
 
 
@@ -20,6 +21,7 @@ class Services:
     settings: Settings
     database: Database
     tenants: Tenants
+    directory: Directory
     experiments: Experiments
     runs: Runs
     metrics: Metrics
@@ -33,16 +35,19 @@ class Services:
             raise ValueError("TRACKING_DATABASE_URL is not set; `tracking serve` sets it")
         database = Database(settings.database_url, pool_size=settings.database_pool_size)
         tag = settings.tenant_tag
+        tenants = Tenants(database, settings)
+        artifacts = Artifacts(database, artifact_store(settings))
         return cls(
             settings=settings,
             database=database,
-            tenants=Tenants(database, settings),
+            tenants=tenants,
+            directory=Directory(database, tenants, artifacts, settings.default_tenant),
             experiments=Experiments(database, tenant_tag=tag),
             runs=Runs(database, WriteQueue(database), tenant_tag=tag),
             metrics=Metrics(database),
             inputs=Inputs(database),
             models=LoggedModels(database),
-            artifacts=Artifacts(database, artifact_store(settings)),
+            artifacts=artifacts,
         )
 
     async def close(self) -> None:

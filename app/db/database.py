@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from app.db import migrate
 from app.db.url import sqlalchemy_url
-from app.errors import UnavailableError
+from app.errors import NotFoundError, UnavailableError
 from app.tenancy.tenant import Tenant
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ class Database:
 
         Raises UnavailableError where Postgres does not answer.
         """
-        with _availability():
+        with _translated():
             async with self.engine.begin() as connection:
                 await connection.execute(_SET_TENANT, {"tenant": str(tenant.id)})
                 yield connection
@@ -57,7 +57,7 @@ class Database:
         waits for what was sent until then. Committed on a clean exit, together with whatever
         has not been fetched yet.
         """
-        with _availability():
+        with _translated():
             async with self.engine.connect() as connection:
                 raw = (await connection.get_raw_connection()).driver_connection
                 assert isinstance(raw, psycopg.AsyncConnection)
@@ -68,7 +68,7 @@ class Database:
     @asynccontextmanager
     async def directory(self) -> AsyncIterator[AsyncConnection]:
         """A transaction of no tenant, for what stands outside them all: it sees no tenant's row."""
-        with _availability():
+        with _translated():
             async with self.engine.begin() as connection:
                 yield connection
 
@@ -87,14 +87,26 @@ class Database:
 
 
 @contextmanager
-def _availability() -> Iterator[None]:
+def _translated() -> Iterator[None]:
     try:
         yield
     except exc.TimeoutError as error:
         raise UnavailableError("All database connections are busy; try again shortly") from error
+    except (exc.IntegrityError, psycopg.errors.ForeignKeyViolation) as error:
+        if _lost_its_tenant(error):
+            raise NotFoundError("The tenant does not exist any more", field="tenant") from error
+        raise
     except (exc.OperationalError, exc.InterfaceError, psycopg.OperationalError) as error:
         log.warning("database unavailable: %s", str(error).splitlines()[0])
         raise UnavailableError("The database is not available; try again shortly") from error
+
+
+def _lost_its_tenant(error: Exception) -> bool:
+    """Whether a row was refused because its tenant was deleted while a worker still knew it."""
+    cause = error.orig if isinstance(error, exc.IntegrityError) else error
+    return isinstance(cause, psycopg.errors.ForeignKeyViolation) and (
+        cause.diag.constraint_name or ""
+    ).endswith("_tenants_fkey")
 
 
 def _configure(connection: Any, _record: object) -> None:

@@ -1,5 +1,6 @@
 """Which tenant a request is for, and whether there is one."""
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,18 +15,18 @@ from app.tenancy.tenant import Tenant
 
 HEADERS = ("x-tenant-id", "x-mlflow-workspace")
 
+# How long a worker trusts what it found: a tenant that another worker deleted is gone by then.
+KNOWN_SECONDS = 5.0
+
 
 class Tenants:
-    """Turns the names in a request into a tenant.
-
-    Slugs are never given to another tenant, so what a worker once found it may keep.
-    """
+    """Turns the names in a request into a tenant."""
 
     def __init__(self, database: Database, settings: Settings) -> None:
         self._database = database
         self._default = settings.default_tenant
         self._auto_create = settings.auto_create_tenants
-        self._known: dict[str, Tenant] = {}
+        self._known: dict[str, tuple[Tenant, float]] = {}
 
     async def resolve(
         self, in_path: str | None, headers: Mapping[str, Any], *, write: bool
@@ -37,18 +38,25 @@ class Tenants:
         for an unknown tenant where tenants are not made on the fly.
         """
         slug = self._named(in_path, headers)
-        known = self._known.get(slug)
-        if known is not None:
+        known, until = self._known.get(slug, (None, 0.0))
+        if known is not None and time.monotonic() < until:
             return known
         async with self._database.directory() as connection:
             tenant_id = await repository.find(connection, slug)
         if tenant_id is None:
+            self.forget(slug)
             if not self._auto_create:
                 raise NotFoundError(f"Tenant '{slug}' does not exist", field="tenant")
             if not write:
                 return Tenant(0, slug)
             tenant_id = await self._create(slug)
-        return self._known.setdefault(slug, Tenant(tenant_id, slug))
+        tenant = Tenant(tenant_id, slug)
+        self._known[slug] = (tenant, time.monotonic() + KNOWN_SECONDS)
+        return tenant
+
+    def forget(self, slug: str) -> None:
+        """Look the tenant up again when it is next named."""
+        self._known.pop(slug, None)
 
     def _named(self, in_path: str | None, headers: Mapping[str, Any]) -> str:
         names = {header: value for header in HEADERS if (value := headers.get(header))}

@@ -14,3 +14,6 @@ class Tenant:
 
     id: int
     slug: str
+
+
+NOBODY = Tenant(0, "")

@@ -12,6 +12,7 @@ from app.api.mlflow import (
     metrics,
     runs,
     server_info,
+    workspaces,
 )
 from app.api.mlflow.router import MlflowApi
 from app.services import Services
@@ -31,10 +32,12 @@ def mounts(services: Callable[[], Services]) -> list[BaseRoute]:
         logged_models.routes,
         artifacts.routes,
         server_info.routes,
+        workspaces.routes,
     )
     proxy = artifacts.ArtifactProxy(services)
+    # MLflow 3 asks for the datasets of experiments at a path that lacks a slash.
     return [
-        Mount(f"{prefix}/{name}", app)
+        Mount(f"{prefix}{name}", app)
         for prefix in PREFIXES
-        for name, app in (("mlflow", api), ("mlflow-artifacts", proxy))
+        for name, app in (("/mlflow", api), ("mlflow", api), ("/mlflow-artifacts", proxy))
     ]

@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 from app import errors, validation
 from app.api.mlflow.decoding import from_body, from_query
 from app.services import Services
-from app.tenancy.tenant import Tenant
+from app.tenancy.tenant import NOBODY, Tenant
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +32,7 @@ STATUS = {
     errors.AlreadyExistsError: (400, "RESOURCE_ALREADY_EXISTS"),
     errors.ConflictError: (400, "INVALID_PARAMETER_VALUE"),
     errors.InvalidStateError: (400, "INVALID_PARAMETER_VALUE"),
+    errors.NotEmptyError: (409, "INVALID_STATE"),
     errors.PermissionDeniedError: (403, "PERMISSION_DENIED"),
     errors.TooLargeError: (413, "INVALID_PARAMETER_VALUE"),
     errors.UnavailableError: (503, "TEMPORARILY_UNAVAILABLE"),
@@ -54,12 +55,15 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint(Generic[Message]):
-    """`writes` tells whether the call brings an unknown tenant into being."""
+    """`writes` tells whether the call brings an unknown tenant into being, `outside` that it is
+    about no tenant's data, and is answered whoever it is for."""
 
     message: type[Message]
     handler: Callable[[Call, Message], Awaitable[msgspec.Struct | bytes | None]]
     writes: bool
-    max_body_bytes: int = MAX_BODY_BYTES
+    outside: bool
+    status: int
+    max_body_bytes: int
 
 
 class Routes:
@@ -75,6 +79,8 @@ class Routes:
         message: type[Message],
         *,
         writes: bool = False,
+        outside: bool = False,
+        status: int = 200,
         max_body_bytes: int = MAX_BODY_BYTES,
     ) -> Callable[
         [Callable[[Call, Message], Awaitable[msgspec.Struct | bytes | None]]],
@@ -85,7 +91,9 @@ class Routes:
         def register(
             handler: Callable[[Call, Message], Awaitable[msgspec.Struct | bytes | None]],
         ) -> Callable[[Call, Message], Awaitable[msgspec.Struct | bytes | None]]:
-            self.table[method, path] = Endpoint(message, handler, writes, max_body_bytes)
+            self.table[method, path] = Endpoint(
+                message, handler, writes, outside, status, max_body_bytes
+            )
             return handler
 
         return register
@@ -108,8 +116,7 @@ class MlflowApi:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"].removeprefix(scope.get("root_path", "")).strip("/")
         try:
-            body = await self._answer(scope, receive, path)
-            status = 200
+            status, body = await self._answer(scope, receive, path)
         except errors.TrackingError as error:
             status, body = error_answer(error)
         except _UnknownRouteError as error:
@@ -118,23 +125,26 @@ class MlflowApi:
             status, body = log_unexpected(scope["method"], path)
         await respond(send, status, body)
 
-    async def _answer(self, scope: Scope, receive: Receive, path: str) -> bytes:
+    async def _answer(self, scope: Scope, receive: Receive, path: str) -> tuple[int, bytes]:
         endpoint, parameters = self._find(scope["method"], path)
         headers = Headers(scope=scope)
-        if scope["method"] == "GET":
-            query = scope["query_string"].decode("latin-1")
+        query = scope["query_string"].decode("latin-1")
+        if scope["method"] == "GET" or (scope["method"] == "DELETE" and query):
             message = from_query(query, parameters, endpoint.message)
         else:
             body = await read_body(receive, headers, endpoint.max_body_bytes)
             message = from_body(body, parameters, endpoint.message)
         services = self._services()
-        tenant = await services.tenants.resolve(
-            scope.get("tenant_in_path"), headers, write=endpoint.writes
-        )
+        tenant = NOBODY
+        if not endpoint.outside:
+            tenant = await services.tenants.resolve(
+                scope.get("tenant_in_path"), headers, write=endpoint.writes
+            )
         answer = await endpoint.handler(Call(services, tenant), message)
-        if isinstance(answer, bytes):
-            return answer
-        return b"{}" if answer is None else msgspec.json.encode(answer)
+        if answer is None:
+            return endpoint.status, b""
+        body = answer if isinstance(answer, bytes) else msgspec.json.encode(answer)
+        return endpoint.status, body
 
     def _find(self, method: str, path: str) -> tuple[Endpoint[Any], dict[str, str]]:
         endpoint = self._fixed.get((method, path))
@@ -233,6 +243,8 @@ async def respond(send: Send, status: int, body: bytes) -> None:
         (b"content-type", b"application/json"),
         (b"content-length", str(len(body)).encode()),
     ]
+    if status == 204:  # has no body, and so nothing to say of one (RFC 9110, 15.3.5)
+        headers.clear()
     if status == 503:
         headers.append((b"retry-after", b"1"))
     await send({"type": "http.response.start", "status": status, "headers": headers})

@@ -19,6 +19,6 @@ class ServerInfo(msgspec.Struct):
     presigned_upload_model_id_supported: bool = False
 
 
-@routes.add("GET", "server-info", Empty)
+@routes.add("GET", "server-info", Empty, outside=True)
 async def server_info(call: Call, message: Empty) -> ServerInfo:
     return ServerInfo()

@@ -72,6 +72,7 @@ _KINDS: dict[type[errors.TrackingError], tuple[str, str, int]] = {
     errors.AlreadyExistsError: ("already-exists", "Already exists", 409),
     errors.ConflictError: ("conflict", "Conflict", 409),
     errors.InvalidStateError: ("invalid-state", "Invalid lifecycle stage", 409),
+    errors.NotEmptyError: ("not-empty", "Not empty", 409),
     errors.PermissionDeniedError: ("permission-denied", "Permission denied", 403),
     errors.TooLargeError: ("too-large", "Too large", 413),
     errors.UnavailableError: ("unavailable", "Temporarily unavailable", 503),

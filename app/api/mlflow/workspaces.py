@@ -1,0 +1,94 @@
+"""MLflow's workspaces, which are this server's tenants."""
+
+from typing import get_args
+
+import msgspec
+
+from app.api.mlflow.router import Call, Empty, Routes
+from app.errors import InvalidValueError
+from app.tenancy.directory import DeletionMode, Entry
+
+routes = Routes()
+
+
+class Workspace(msgspec.Struct, omit_defaults=True):
+    name: str
+    description: str | None = None
+
+
+class WorkspaceAnswer(msgspec.Struct):
+    workspace: Workspace
+
+
+class WorkspacesAnswer(msgspec.Struct, omit_defaults=True):
+    workspaces: list[Workspace] = []
+
+
+class CreateWorkspace(msgspec.Struct):
+    name: str
+    description: str | None = None
+    default_artifact_root: str | None = None
+
+
+class WorkspaceName(msgspec.Struct):
+    workspace_name: str
+
+
+class UpdateWorkspace(WorkspaceName):
+    description: str | None = None
+    default_artifact_root: str | None = None
+
+
+class DeleteWorkspace(WorkspaceName):
+    mode: str = "RESTRICT"
+
+
+@routes.add("GET", "workspaces", Empty, outside=True)
+async def list_workspaces(call: Call, message: Empty) -> WorkspacesAnswer:
+    return WorkspacesAnswer([_shown(one) for one in await call.services.directory.list()])
+
+
+@routes.add("POST", "workspaces", CreateWorkspace, outside=True, status=201)
+async def create(call: Call, message: CreateWorkspace) -> WorkspaceAnswer:
+    _refuse_artifact_root(message.default_artifact_root)
+    entry = await call.services.directory.create(message.name, message.description)
+    return WorkspaceAnswer(_shown(entry))
+
+
+@routes.add("GET", "workspaces/{workspace_name}", WorkspaceName, outside=True)
+async def get(call: Call, message: WorkspaceName) -> WorkspaceAnswer:
+    return WorkspaceAnswer(_shown(await call.services.directory.get(message.workspace_name)))
+
+
+@routes.add("PATCH", "workspaces/{workspace_name}", UpdateWorkspace, outside=True)
+async def update(call: Call, message: UpdateWorkspace) -> WorkspaceAnswer:
+    _refuse_artifact_root(message.default_artifact_root)
+    if message.description is None:
+        raise InvalidValueError("Workspace update must have at least one key", field="description")
+    entry = await call.services.directory.describe(message.workspace_name, message.description)
+    return WorkspaceAnswer(_shown(entry))
+
+
+@routes.add("DELETE", "workspaces/{workspace_name}", DeleteWorkspace, outside=True, status=204)
+async def delete(call: Call, message: DeleteWorkspace) -> None:
+    modes: tuple[DeletionMode, ...] = get_args(DeletionMode)
+    chosen = [mode for mode in modes if mode == message.mode]
+    if not chosen:
+        raise InvalidValueError(
+            f"Invalid deletion mode '{message.mode}'. Must be one of: {', '.join(modes)}",
+            field="mode",
+        )
+    await call.services.directory.delete(message.workspace_name, chosen[0])
+
+
+def _refuse_artifact_root(root: str | None) -> None:
+    if root:
+        raise InvalidValueError(
+            "A workspace's artifacts lie in its own bucket or folder on this server;"
+            " 'default_artifact_root' cannot be set",
+            field="default_artifact_root",
+        )
+
+
+def _shown(entry: Entry) -> Workspace:
+    return Workspace(entry.slug, entry.description)
