@@ -9,6 +9,8 @@ from app.db.database import Database
 from app.experiments.service import Experiments
 from app.metrics.service import Metrics
 from app.models.service import LoggedModels
+from app.registry.service import RegisteredModels
+from app.registry.versions import ModelVersions
 from app.runs.inputs import Inputs
 from app.runs.service import Runs
 from app.runs.write_queue import WriteQueue
@@ -27,6 +29,8 @@ class Services:
     metrics: Metrics
     inputs: Inputs
     models: LoggedModels
+    registered_models: RegisteredModels
+    model_versions: ModelVersions
     artifacts: Artifacts
 
     @classmethod
@@ -47,6 +51,8 @@ class Services:
             metrics=Metrics(database),
             inputs=Inputs(database),
             models=LoggedModels(database),
+            registered_models=RegisteredModels(database),
+            model_versions=ModelVersions(database),
             artifacts=artifacts,
         )
 

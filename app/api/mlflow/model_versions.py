@@ -1,0 +1,209 @@
+"""MLflow's model versions."""
+
+import msgspec
+
+from app.api.mlflow.common import KeyValue, Required, page_size, pairs, strings
+from app.api.mlflow.router import Call, Empty, Routes
+from app.registry import entities
+
+routes = Routes()
+
+# The default, too.
+MAX_RESULTS = 200_000
+
+
+class ModelVersion(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """MLflow writes an empty text where there is no run and no link, and leaves out a description
+    that was removed."""
+
+    name: str
+    version: str
+    creation_timestamp: int
+    last_updated_timestamp: int
+    current_stage: str
+    description: str | None = None
+    source: str
+    run_id: str
+    status: str
+    tags: list[KeyValue] = []
+    run_link: str
+    aliases: list[str] = []
+
+
+class ModelVersionAnswer(msgspec.Struct):
+    model_version: ModelVersion
+
+
+class CreateVersion(msgspec.Struct):
+    """A missing id is not an empty one."""
+
+    name: Required
+    source: Required
+    run_id: str | None = None
+    tags: list[KeyValue] = []
+    run_link: str = ""
+    description: str = ""
+    model_id: str | None = None
+
+
+class VersionName(msgspec.Struct):
+    name: Required
+    version: Required
+
+
+class UpdateVersion(msgspec.Struct):
+    name: Required
+    version: Required
+    description: str | None = None
+
+
+class TransitionStage(msgspec.Struct):
+    name: Required
+    version: Required
+    stage: Required
+    archive_existing_versions: bool = False
+
+
+class GetDownloadUri(msgspec.Struct):
+    """The one message whose fields MLflow does not require."""
+
+    name: str = ""
+    version: str = ""
+
+
+class DownloadUriAnswer(msgspec.Struct):
+    artifact_uri: str
+
+
+class SearchVersions(msgspec.Struct):
+    filter: str = ""
+    max_results: int = MAX_RESULTS
+    order_by: list[str] = []
+    page_token: str = ""
+
+
+class SearchVersionsAnswer(msgspec.Struct, omit_defaults=True):
+    model_versions: list[ModelVersion] = []
+    next_page_token: str | None = None
+
+
+class SetTag(msgspec.Struct):
+    name: Required
+    version: Required
+    key: Required
+    value: str = ""
+
+
+class DeleteTag(msgspec.Struct):
+    name: Required
+    version: Required
+    key: Required
+
+
+@routes.add("POST", "model-versions/create", CreateVersion, writes=True)
+async def create(call: Call, message: CreateVersion) -> ModelVersionAnswer:
+    return _answer(
+        await call.services.model_versions.create(
+            call.tenant,
+            message.name,
+            message.source,
+            run_id=message.run_id,
+            model_id=message.model_id,
+            run_link=message.run_link,
+            description=message.description,
+            tags=strings(message.tags),
+        )
+    )
+
+
+@routes.add("GET", "model-versions/get", VersionName)
+async def get(call: Call, message: VersionName) -> ModelVersionAnswer:
+    return _answer(
+        await call.services.model_versions.get(call.tenant, message.name, message.version)
+    )
+
+
+@routes.add("PATCH", "model-versions/update", UpdateVersion)
+async def update(call: Call, message: UpdateVersion) -> ModelVersionAnswer:
+    return _answer(
+        await call.services.model_versions.update(
+            call.tenant, message.name, message.version, description=message.description
+        )
+    )
+
+
+@routes.add("DELETE", "model-versions/delete", VersionName)
+async def delete(call: Call, message: VersionName) -> Empty:
+    await call.services.model_versions.delete(call.tenant, message.name, message.version)
+    return Empty()
+
+
+@routes.add("GET", "model-versions/search", SearchVersions)
+async def search(call: Call, message: SearchVersions) -> SearchVersionsAnswer:
+    found, token = await call.services.model_versions.search(
+        call.tenant,
+        filter=message.filter,
+        order_by=message.order_by,
+        limit=page_size(message.max_results, MAX_RESULTS),
+        page_token=message.page_token or None,
+    )
+    return SearchVersionsAnswer([shown_version(one, aliases=False) for one in found], token)
+
+
+@routes.add("GET", "model-versions/get-download-uri", GetDownloadUri)
+async def get_download_uri(call: Call, message: GetDownloadUri) -> DownloadUriAnswer:
+    return DownloadUriAnswer(
+        await call.services.model_versions.download_uri(call.tenant, message.name, message.version)
+    )
+
+
+@routes.add("POST", "model-versions/transition-stage", TransitionStage)
+async def transition_stage(call: Call, message: TransitionStage) -> ModelVersionAnswer:
+    return _answer(
+        await call.services.model_versions.transition(
+            call.tenant,
+            message.name,
+            message.version,
+            message.stage,
+            archive_existing_versions=message.archive_existing_versions,
+        )
+    )
+
+
+@routes.add("POST", "model-versions/set-tag", SetTag)
+async def set_tag(call: Call, message: SetTag) -> Empty:
+    await call.services.model_versions.set_tag(
+        call.tenant, message.name, message.version, message.key, message.value
+    )
+    return Empty()
+
+
+@routes.add("DELETE", "model-versions/delete-tag", DeleteTag)
+async def delete_tag(call: Call, message: DeleteTag) -> Empty:
+    await call.services.model_versions.delete_tag(
+        call.tenant, message.name, message.version, message.key
+    )
+    return Empty()
+
+
+def _answer(version: entities.ModelVersion) -> ModelVersionAnswer:
+    return ModelVersionAnswer(shown_version(version))
+
+
+def shown_version(version: entities.ModelVersion, *, aliases: bool = True) -> ModelVersion:
+    """MLflow tells the aliases of a version that was asked for, and not of those in a search or in
+    a registered model."""
+    return ModelVersion(
+        name=version.name,
+        version=str(version.version),
+        creation_timestamp=version.creation_time,
+        last_updated_timestamp=version.last_updated_time,
+        current_stage=version.current_stage,
+        description=version.description,
+        source=version.source,
+        run_id=version.run_id,
+        status="READY",
+        tags=pairs(version.tags),
+        run_link=version.run_link,
+        aliases=version.aliases if aliases else [],
+    )

@@ -1,0 +1,175 @@
+"""From the source of a model version to what it was made from: the rules of MLflow 3.17's server.
+
+A source must be something that the caller's tenant has: below the artifacts of the run or of the
+logged model that the request names, a version of a registered model, or in a cloud storage.
+"""
+
+from dataclasses import dataclass
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.errors import InvalidValueError, NotFoundError
+from app.experiments.entities import run_artifact_uri
+from app.ids import parse_run_id
+from app.models import repository as logged_models
+from app.models.entities import LoggedModel, is_model_id
+from app.models.entities import model_absent as logged_model_absent
+from app.registry import lookup, uris
+from app.registry import version_repository as versions
+from app.registry.entities import PROMPT_SOURCES, is_prompt
+from app.tenancy.tenant import Tenant
+
+_NOT_CONTAINED = (
+    "The {field} request parameter must identify the resource that contains the source."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """`storage_location` is where the files are; `model_id` the logged model that the version is
+    one of, which is told so."""
+
+    source: str
+    storage_location: str
+    run_id: str
+    model_id: str | None = None
+
+
+def prompt_origin(source: str, run_id: str) -> Origin:
+    """The origin of a prompt, whose source is a placeholder. Raises InvalidValueError."""
+    if source not in PROMPT_SOURCES:
+        raise InvalidValueError(
+            f"Invalid prompt source: '{source}'. Prompt sources must use an MLflow placeholder.",
+            field="source",
+        )
+    return Origin(source, source, run_id)
+
+
+async def resolve(
+    connection: AsyncConnection,
+    tenant: Tenant,
+    source: str,
+    run_id: str | None,
+    model_id: str | None,
+) -> Origin:
+    """Where `source` leads. None differs from an empty id where a version is copied: it stands
+    for the copied version's.
+
+    Raises InvalidValueError for a source that is malformed, refused, or not of the run or model
+    that is named; NotFoundError for a model, a version or a logged model that is not there.
+    """
+    uris.check_reachable(source)
+    if uris.scheme(source) == "models":
+        named = _model_uri(source)
+        if not named.model_id:
+            return await _of_version(connection, tenant, source, named, run_id, model_id)
+    uris.check_path(source)
+    model = await _logged_model(connection, tenant, model_id) if model_id else None
+    if model_id:
+        _check_in_model(source, model_id, model)
+    else:
+        await _check_in_run(connection, tenant, source, run_id or "")
+    if model_id and model is None:
+        raise logged_model_absent(model_id)
+    return _origin(source, run_id or "", model)
+
+
+def _origin(source: str, run_id: str, model: LoggedModel | None) -> Origin:
+    if model is None:
+        return Origin(source, source, run_id)
+    by_id = uris.scheme(source) == "models"
+    return Origin(
+        source,
+        model.artifact_uri if by_id else source,
+        run_id or model.source_run_id,
+        model.model_id,
+    )
+
+
+async def _of_version(
+    connection: AsyncConnection,
+    tenant: Tenant,
+    source: str,
+    named: uris.ModelUri,
+    run_id: str | None,
+    model_id: str | None,
+) -> Origin:
+    """A copy of a version of a registered model."""
+    model = await lookup.model(connection, tenant, named.name)
+    if is_prompt(model.tags):
+        raise uris.invalid(source, "Prompt versions cannot be used as model version sources.")
+    if named.version:
+        version = await lookup.version(connection, tenant, named.name, named.version)
+    elif named.alias:
+        version = await lookup.by_alias(connection, tenant, model, named.alias)
+    else:
+        found = await lookup.newest(connection, tenant, model, named.stage or None)
+        if found is None:
+            stage = f" and stage '{named.stage}'" if named.stage else ""
+            raise NotFoundError(
+                f"No versions of model with name '{named.name}'{stage} found", field="source"
+            )
+        version = found
+    if (run_id is not None and run_id != version.run_id) or model_id:
+        raise uris.invalid(
+            source,
+            "The run_id and model_id request parameters must match the referenced model version.",
+        )
+    return Origin(
+        f"models:/{version.name}/{version.version}", version.storage_location, version.run_id
+    )
+
+
+def _model_uri(source: str) -> uris.ModelUri:
+    named = uris.model_uri(source)
+    if uris.host(source):
+        raise uris.invalid(source, "Registered model sources must use the active model registry.")
+    if named is None:
+        raise uris.invalid(source, _NOT_CONTAINED.format(field="model_id"))
+    return named
+
+
+def _check_in_model(source: str, model_id: str, model: LoggedModel | None) -> None:
+    match uris.scheme(source):
+        case "models":
+            contained = uris.segments(source) == [model_id]
+        case "mlflow-artifacts":
+            contained = model is not None and uris.is_within(source, model.artifact_uri)
+        case its_scheme:
+            contained = its_scheme != "runs"
+    if not contained:
+        raise uris.invalid(source, _NOT_CONTAINED.format(field="model_id"))
+
+
+async def _check_in_run(
+    connection: AsyncConnection, tenant: Tenant, source: str, run_id: str
+) -> None:
+    match uris.scheme(source):
+        case "models":
+            raise uris.invalid(source, _NOT_CONTAINED.format(field="model_id"))
+        case "runs":
+            contained = not uris.host(source) and uris.segments(source)[0] == run_id
+        case "mlflow-artifacts":
+            root = await _run_root(connection, tenant, run_id)
+            contained = root is not None and uris.is_within(source, root)
+        case _:
+            contained = True
+    if not contained:
+        raise uris.invalid(source, _NOT_CONTAINED.format(field="run_id"))
+
+
+async def _logged_model(
+    connection: AsyncConnection, tenant: Tenant, model_id: str
+) -> LoggedModel | None:
+    """The logged model, unless it was deleted."""
+    if not is_model_id(model_id):
+        return None
+    found = await logged_models.get(connection, tenant, [model_id])
+    return found[0] if found and found[0].deleted_time is None else None
+
+
+async def _run_root(connection: AsyncConnection, tenant: Tenant, run_id: str) -> str | None:
+    """The URI of a run's artifacts; None where there is no such run."""
+    parsed = parse_run_id(run_id)
+    found = await versions.run_artifacts(connection, tenant, parsed) if parsed else None
+    return None if found is None else run_artifact_uri(*found, run_id)

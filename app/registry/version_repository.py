@@ -1,0 +1,223 @@
+"""Model versions in SQL."""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    Select,
+    Uuid,
+    and_,
+    any_,
+    collate,
+    delete,
+    func,
+    insert,
+    literal,
+    select,
+    update,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.experiments.models import Experiment
+from app.registry.entities import ModelVersion
+from app.registry.models import ModelVersion as VersionRow
+from app.registry.models import RegisteredModel, RegisteredModelAlias
+from app.registry.tags import VERSION_TAGS
+from app.runs.models import Run
+from app.tenancy.tenant import Tenant
+from app.validation import INT64_MAX, INT64_MIN
+
+_ALIASES = (
+    select(
+        func.coalesce(
+            func.json_agg(
+                aggregate_order_by(
+                    RegisteredModelAlias.alias, collate(RegisteredModelAlias.alias, "C")
+                )
+            ),
+            func.json_build_array(),
+        )
+    )
+    .where(
+        RegisteredModelAlias.tenant_id == VersionRow.tenant_id,
+        RegisteredModelAlias.version_id == VersionRow.version_id,
+    )
+    .scalar_subquery()
+)
+
+_VERSIONS: Select[*tuple[Any, ...]] = select(
+    VersionRow.version_id,
+    RegisteredModel.name,
+    VersionRow.version,
+    VersionRow.creation_time,
+    VersionRow.last_updated_time,
+    VersionRow.current_stage,
+    VersionRow.description,
+    VersionRow.source,
+    VersionRow.storage_location,
+    VersionRow.run_id,
+    VersionRow.run_link,
+    VERSION_TAGS.as_object().label("tags"),
+    _ALIASES.label("aliases"),
+).join(
+    RegisteredModel,
+    and_(
+        RegisteredModel.tenant_id == VersionRow.tenant_id,
+        RegisteredModel.registered_model_id == VersionRow.registered_model_id,
+    ),
+)
+
+
+async def get(
+    connection: AsyncConnection, tenant: Tenant, ids: Sequence[UUID]
+) -> list[ModelVersion]:
+    """The versions of those ids, in the order of the ids."""
+    found = await _read(
+        connection,
+        _of(tenant).where(VersionRow.version_id == any_(literal(list(ids), ARRAY(Uuid)))),
+    )
+    versions = {version.version_id: version for version in found}
+    return [versions[one] for one in ids if one in versions]
+
+
+async def find(
+    connection: AsyncConnection, tenant: Tenant, name: str, version: int
+) -> ModelVersion | None:
+    if not INT64_MIN <= version <= INT64_MAX:
+        return None
+    found = await _read(
+        connection, _of(tenant).where(RegisteredModel.name == name, VersionRow.version == version)
+    )
+    return found[0] if found else None
+
+
+async def find_by_alias(
+    connection: AsyncConnection, tenant: Tenant, model_id: UUID, alias: str
+) -> ModelVersion | None:
+    pointed_at = (
+        select(RegisteredModelAlias.version_id)
+        .where(
+            RegisteredModelAlias.tenant_id == tenant.id,
+            RegisteredModelAlias.registered_model_id == model_id,
+            RegisteredModelAlias.alias == alias,
+        )
+        .scalar_subquery()
+    )
+    found = await _read(connection, _of(tenant).where(VersionRow.version_id == pointed_at))
+    return found[0] if found else None
+
+
+async def latest(
+    connection: AsyncConnection, tenant: Tenant, model_ids: Sequence[UUID]
+) -> list[ModelVersion]:
+    """Of each model and stage the version with the greatest number; by model, then by stage."""
+    newest = (
+        select(VersionRow.version_id)
+        .distinct(VersionRow.registered_model_id, VersionRow.current_stage)
+        .where(
+            VersionRow.tenant_id == tenant.id,
+            VersionRow.registered_model_id == any_(literal(list(model_ids), ARRAY(Uuid))),
+        )
+        .order_by(
+            VersionRow.registered_model_id, VersionRow.current_stage, VersionRow.version.desc()
+        )
+    )
+    return await _read(
+        connection,
+        _of(tenant)
+        .where(VersionRow.version_id.in_(newest))
+        .order_by(VersionRow.registered_model_id, collate(VersionRow.current_stage, "C")),
+    )
+
+
+async def stages_by_age(connection: AsyncConnection, tenant: Tenant, model_id: UUID) -> list[str]:
+    """The stages that a model has versions in, by the least number of one."""
+    rows = await connection.scalars(
+        select(VersionRow.current_stage)
+        .where(VersionRow.tenant_id == tenant.id, VersionRow.registered_model_id == model_id)
+        .group_by(VersionRow.current_stage)
+        .order_by(func.min(VersionRow.version))
+    )
+    return list(rows)
+
+
+async def create(connection: AsyncConnection, tenant: Tenant, **values: object) -> None:
+    await connection.execute(insert(VersionRow).values(tenant_id=tenant.id, **values))
+
+
+async def change(
+    connection: AsyncConnection, tenant: Tenant, version_id: UUID, **values: object
+) -> None:
+    await connection.execute(
+        update(VersionRow)
+        .where(VersionRow.tenant_id == tenant.id, VersionRow.version_id == version_id)
+        .values(**values)
+    )
+
+
+async def change_all(
+    connection: AsyncConnection, tenant: Tenant, model_id: UUID, **values: object
+) -> None:
+    """Change all versions of a model."""
+    await connection.execute(
+        update(VersionRow)
+        .where(VersionRow.tenant_id == tenant.id, VersionRow.registered_model_id == model_id)
+        .values(**values)
+    )
+
+
+async def archive(
+    connection: AsyncConnection, tenant: Tenant, model_id: UUID, stage: str, now: int
+) -> None:
+    """Archive the versions of a model that are in the stage."""
+    await connection.execute(
+        update(VersionRow)
+        .where(
+            VersionRow.tenant_id == tenant.id,
+            VersionRow.registered_model_id == model_id,
+            VersionRow.current_stage == stage,
+        )
+        .values(current_stage="Archived", last_updated_time=now)
+    )
+
+
+async def remove(connection: AsyncConnection, tenant: Tenant, version_id: UUID) -> None:
+    """Delete the version, with its tags and aliases."""
+    await connection.execute(
+        delete(VersionRow).where(
+            VersionRow.tenant_id == tenant.id, VersionRow.version_id == version_id
+        )
+    )
+
+
+async def run_artifacts(
+    connection: AsyncConnection, tenant: Tenant, run_id: UUID
+) -> tuple[int, str | None] | None:
+    """The experiment of a run and its artifact location; None where there is no such run."""
+    rows = await connection.execute(
+        select(Run.experiment_id, Experiment.artifact_location)
+        .join(
+            Experiment,
+            and_(
+                Experiment.tenant_id == Run.tenant_id,
+                Experiment.experiment_id == Run.experiment_id,
+            ),
+        )
+        .where(Run.tenant_id == tenant.id, Run.run_id == run_id)
+    )
+    row = rows.one_or_none()
+    return None if row is None else (row[0], row[1])
+
+
+def _of(tenant: Tenant) -> Select[*tuple[Any, ...]]:
+    return _VERSIONS.where(
+        VersionRow.tenant_id == tenant.id, RegisteredModel.tenant_id == tenant.id
+    )
+
+
+async def _read(
+    connection: AsyncConnection, statement: Select[*tuple[Any, ...]]
+) -> list[ModelVersion]:
+    return [ModelVersion(**row._mapping) for row in await connection.execute(statement)]
