@@ -58,7 +58,7 @@ def _document(body: bytes) -> dict[str, Any]:
         if given is None:
             return {}
         if isinstance(given, dict):
-            return {key: _clean(one, key) for key, one in given.items() if one is not None}
+            return _object(given, "")
     except (ValueError, RecursionError) as error:
         raise InvalidValueError(
             f"The request body is not valid JSON: {error}", field="body"
@@ -69,10 +69,16 @@ def _document(body: bytes) -> dict[str, Any]:
     )
 
 
+def _object(given: dict[str, Any], at: str) -> dict[str, Any]:
+    if any(_SURROGATE.search(key) for key in given):
+        raise validation.unstorable(at.rstrip(".") or "body")
+    return {key: _clean(one, f"{at}{key}") for key, one in given.items() if one is not None}
+
+
 def _clean(value: Any, path: str) -> Any:
     """Leave out the nulls in objects, and refuse what JSON or UTF-8 cannot hold."""
     if isinstance(value, dict):
-        return {key: _clean(one, f"{path}.{key}") for key, one in value.items() if one is not None}
+        return _object(value, f"{path}.")
     if isinstance(value, list):
         return [_clean(one, f"{path}[{index}]") for index, one in enumerate(value)]
     if isinstance(value, str) and _SURROGATE.search(value):

@@ -57,7 +57,7 @@ def run_root(connection: http.client.HTTPConnection, tenant: Tenant) -> str:
 def request(
     connection: http.client.HTTPConnection, method: str, path: str, body: bytes | None = None
 ) -> tuple[int, str]:
-    connection.request(method, path, body)
+    connection.request(method, path, body, {"content-type": "application/json"})
     answer = connection.getresponse()
     return answer.status, answer.read().decode()
 

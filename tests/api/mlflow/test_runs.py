@@ -70,8 +70,8 @@ class TestCreate:
                 ]
             },
             "inputs": {},
-            "outputs": {},
         }
+        assert await get_run(client, run_id) == run | {"outputs": {}}
 
     async def test_id_is_32_hex_digits(self, client: httpx.AsyncClient) -> None:
         run_id = await new_run(client)
