@@ -54,15 +54,18 @@ def missing(field: str) -> InvalidValueError:
     )
 
 
-def key(value: str, field: str) -> None:
-    """A param, metric or tag key: MLflow's alphabet, and no name that is another path's."""
+def key(value: str, field: str, *, called: str = "") -> None:
+    """A param, metric or tag key: MLflow's alphabet, and no name that is another path's.
+
+    `called` is what MLflow calls a key that is too long, where that is not the field's name.
+    """
+    if not value:
+        raise missing(field)
     if len(value) > MAX_KEY_LENGTH:
-        raise too_long(field, MAX_KEY_LENGTH)
+        raise InvalidValueError(_too_long(called or field, MAX_KEY_LENGTH), field=field)
     # Nearly all keys are one word; the full rules are for the others.
     if _PLAIN_KEY.fullmatch(value) and value.isascii():
         return
-    if not value:
-        raise invalid(field, value, "A key name must be provided.")
     text(value, field)
     if not _KEY.fullmatch(value):
         raise invalid(
@@ -98,9 +101,11 @@ def unstorable(field: str) -> InvalidValueError:
 
 
 def too_long(field: str, limit: int) -> InvalidValueError:
-    return InvalidValueError(
-        f"'{field}' exceeds the maximum length of {limit} characters", field=field
-    )
+    return InvalidValueError(_too_long(field, limit), field=field)
+
+
+def _too_long(name: str, limit: int) -> str:
+    return f"'{name}' exceeds the maximum length of {limit} characters"
 
 
 def tag(name: str, value: str, field: str = "", limit: int = MAX_TAG_VALUE_LENGTH) -> None:
@@ -119,7 +124,7 @@ def settable(name: str, field: str) -> None:
 
 
 def param(name: str, value: str, field: str = "") -> None:
-    key(name, f"{field}key")
+    key(name, f"{field}key", called="Param key")
     text(value, f"{field}value", MAX_PARAM_VALUE_LENGTH)
 
 

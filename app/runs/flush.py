@@ -257,7 +257,7 @@ def run_not_active(run_id: str, deleted_time: int | None) -> InvalidStateError:
 
 
 def param_changed(write: RunWrite, changed: list[dict[str, str]]) -> ConflictError:
-    if len(write.params) == 1 and not write.points and not write.tags:
+    if write.single:
         (one,) = changed
         return ConflictError(
             f"Changing param values is not allowed. Param with key='{one['key']}' was already"

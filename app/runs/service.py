@@ -153,6 +153,8 @@ class Runs:
         logged with another value, InvalidStateError for a deleted run.
         """
         check_write(write)
+        if write.tags.get(RUN_NAME_TAG) == "":
+            del write.tags[RUN_NAME_TAG]  # as in MLflow, a run does not lose its name
         await self._queue.write(tenant, write)
 
     async def update(
@@ -303,9 +305,15 @@ def check_write(write: RunWrite) -> None:
     for index, point in enumerate(write.points):
         at = _place(write, "metrics", index)
         if point.key not in seen:
-            validation.key(point.key, f"{at}key")
+            validation.key(point.key, f"{at}key", called="Metric name")
             seen.add(point.key)
-        validation.int64(point.timestamp, f"{at}timestamp", 0)
+        if not 0 <= point.timestamp <= validation.INT64_MAX:
+            raise validation.invalid(
+                f"{at}timestamp",
+                point.timestamp,
+                f"metric '{point.key}' (value={point.value})."
+                " Timestamp must be a nonnegative long (64-bit integer) ",
+            )
         validation.int64(point.step, f"{at}step")
         if point.model_id or point.dataset_name or point.dataset_digest:
             _check_measured_on(point, at)

@@ -15,7 +15,7 @@ from app.errors import InvalidValueError
 
 Message = TypeVar("Message", bound=msgspec.Struct)
 
-_SEE_DOCS = " See the API docs for more information about request parameters."
+SEE_DOCS = " See the API docs for more information about request parameters."
 _STEP = re.compile(r"\.?(\w+)|\[(\d+)\]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -31,14 +31,18 @@ def from_body(body: bytes, parameters: dict[str, str], message: type[Message]) -
 
 
 def from_query(query: str, parameters: dict[str, str], message: type[Message]) -> Message:
-    """Take a message from the query string, where a repeated field is a list."""
+    """Take a message from the query string, where a repeated field is a list.
+
+    Of a field that is given twice and is no list, the first counts, as in MLflow.
+    """
     given = QueryParams(query)
     fields: dict[str, Any] = dict(parameters)
     for field in msgspec.structs.fields(message):
         name = field.encode_name
         if name in given:
             repeated = getattr(field.type, "__origin__", None) is list
-            fields[name] = given.getlist(name) if repeated else given[name]
+            values = given.getlist(name)
+            fields[name] = values if repeated else values[0]
     return _converted(fields, message)
 
 
@@ -103,7 +107,7 @@ def _invalid_field(error: msgspec.ValidationError, fields: dict[str, Any]) -> In
     value = _at(fields, path)
     if reason.startswith("Expected"):
         reason = f" Hint: Value was of type '{type(value).__name__}'"
-    return validation.invalid(path, value, f"{reason}.{_SEE_DOCS}")
+    return validation.invalid(path, value, f"{reason}.{SEE_DOCS}")
 
 
 def _at(value: Any, path: str) -> Any:

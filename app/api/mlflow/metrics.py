@@ -4,6 +4,7 @@ import msgspec
 
 from app import validation
 from app.api.mlflow.common import Required, number
+from app.api.mlflow.decoding import SEE_DOCS
 from app.api.mlflow.router import Call, Routes
 from app.errors import InvalidValueError
 
@@ -32,9 +33,9 @@ class MetricOfRun(msgspec.Struct):
 
 
 class GetHistory(msgspec.Struct):
-    metric_key: Required
     run_id: str = ""
     run_uuid: str = ""
+    metric_key: str = ""
     page_token: str = ""
     max_results: int | None = None
 
@@ -73,6 +74,8 @@ async def get_history(call: Call, message: GetHistory) -> History:
     run_id = message.run_id or message.run_uuid
     if not run_id:
         raise validation.missing("run_id")
+    if not message.metric_key:
+        raise validation.missing("metric_key")
     if message.max_results is not None and message.max_results <= 0:
         raise InvalidValueError(
             f"Invalid value {message.max_results} for parameter 'max_results' supplied. It must"
@@ -144,12 +147,13 @@ def _check_interval(message: GetInterval) -> None:
     if len(message.run_ids) > MAX_RUNS:
         raise InvalidValueError(
             f"GetMetricHistoryBulkInterval request must specify at most {MAX_RUNS} run_ids."
-            f" Received {len(message.run_ids)} run_ids.",
+            f" Received {len(message.run_ids)} run_ids.{SEE_DOCS}",
             field="run_ids",
         )
     if not 1 <= message.max_results <= MAX_INTERVAL_RESULTS:
         raise InvalidValueError(
-            f"max_results must be between 1 and {MAX_INTERVAL_RESULTS}.", field="max_results"
+            f"max_results must be between 1 and {MAX_INTERVAL_RESULTS}.{SEE_DOCS}",
+            field="max_results",
         )
     first, last = message.start_step, message.end_step
     if (first is None) != (last is None):

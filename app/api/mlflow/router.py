@@ -132,6 +132,8 @@ class MlflowApi:
         if scope["method"] == "GET" or (scope["method"] == "DELETE" and query):
             message = from_query(query, parameters, endpoint.message)
         else:
+            if scope["method"] in ("POST", "PUT"):
+                require_json(headers)
             body = await read_body(receive, headers, endpoint.max_body_bytes)
             message = from_body(body, parameters, endpoint.message)
         services = self._services()
@@ -187,6 +189,21 @@ def _match(template: list[str], segments: list[str]) -> dict[str, str] | None:
         elif expected != given:
             return None
     return parameters
+
+
+def require_json(headers: Headers) -> None:
+    """Refuse a body that is not said to be JSON, as MLflow does.
+
+    A page of any site can make its visitor's browser send a form or plain text to this server;
+    before JSON the browser asks, and is not allowed.
+    """
+    given = headers.get("content-type")
+    if given is None:
+        raise errors.InvalidValueError("Bad Request. Content-Type header is missing.")
+    if given.partition(";")[0].strip().lower() != "application/json":
+        raise errors.InvalidValueError(
+            "Bad Request. Content-Type must be one of ['application/json']."
+        )
 
 
 async def read_body(receive: Receive, headers: Headers, limit: int) -> bytes:

@@ -146,7 +146,9 @@ async def create(call: Call, message: CreateRun) -> RunAnswer:
         start_time=message.start_time,
         tags=strings(message.tags),
     )
-    return RunAnswer(shown(run))
+    answer = shown(run)
+    answer.outputs = None  # MLflow shows them of every run but a new one
+    return RunAnswer(answer)
 
 
 @routes.add("GET", "runs/get", RunId)
@@ -160,7 +162,7 @@ async def update(call: Call, message: UpdateRun) -> UpdateRunAnswer:
         call.tenant,
         _id(message),
         status=None if message.status is None else enum("status", message.status, STATUSES),
-        end_time=message.end_time,
+        end_time=message.end_time or None,  # MLflow takes 0 for none
         name=message.run_name or None,
     )
     return UpdateRunAnswer(_info(run))
