@@ -17,7 +17,7 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by
+from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by, distinct_on
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.experiments.models import Experiment
@@ -115,7 +115,7 @@ async def latest(
     """Of each model and stage the version with the greatest number; by model, then by stage."""
     newest = (
         select(VersionRow.version_id)
-        .distinct(VersionRow.registered_model_id, VersionRow.current_stage)
+        .ext(distinct_on(VersionRow.registered_model_id, VersionRow.current_stage))
         .where(
             VersionRow.tenant_id == tenant.id,
             VersionRow.registered_model_id == any_(literal(list(model_ids), ARRAY(Uuid))),
