@@ -32,7 +32,7 @@ def name(value: str, field: str = "name") -> None:
         )
     if value in (".", ".."):
         raise validation.invalid(
-            field,
+            "name",
             value,
             "Names may be treated as files in certain cases, and must not resolve to other names"
             f" when treated as such. This name would resolve to '{value}'",

@@ -127,6 +127,7 @@ class RegisteredModels:
             await repository.remove(connection, tenant, model_id)
 
     async def set_tag(self, tenant: Tenant, name: str, key: str, value: str) -> None:
+        rules.name(name)
         rules.model_tags({key: value})
         async with self._database.transaction(tenant) as connection:
             model_id = await lookup.lock_model(connection, tenant, name)
@@ -134,6 +135,7 @@ class RegisteredModels:
 
     async def delete_tag(self, tenant: Tenant, name: str, key: str) -> None:
         """A tag that is not there is no error."""
+        rules.name(name)
         validation.key(key, "key")
         async with self._database.transaction(tenant) as connection:
             model_id = await lookup.lock_model(connection, tenant, name)
@@ -142,6 +144,7 @@ class RegisteredModels:
     async def set_alias(self, tenant: Tenant, name: str, alias: str, version: str) -> None:
         """Point the alias at a version, away from another. Raises NotFoundError for the version
         where the model is not there either."""
+        rules.name(name)
         rules.new_alias(alias)
         async with self._database.transaction(tenant) as connection:
             model_id, found = await lookup.lock_version(connection, tenant, name, version)
@@ -149,6 +152,7 @@ class RegisteredModels:
 
     async def delete_alias(self, tenant: Tenant, name: str, alias: str) -> None:
         """An alias that is not there is no error."""
+        rules.name(name)
         rules.alias(alias)
         async with self._database.transaction(tenant) as connection:
             model_id = await lookup.lock_model(connection, tenant, name)
@@ -159,6 +163,8 @@ class RegisteredModels:
 
         Raises InvalidValueError for an alias that is not there.
         """
+        rules.name(name)
+        rules.alias(alias)
         async with self._database.transaction(tenant) as connection:
             model = await lookup.model(connection, tenant, name)
             return await lookup.by_alias(connection, tenant, model, alias)

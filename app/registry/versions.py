@@ -166,6 +166,8 @@ class ModelVersions:
         return (await self.get(tenant, name, version)).storage_location
 
     async def set_tag(self, tenant: Tenant, name: str, version: str, key: str, value: str) -> None:
+        rules.name(name)
+        rules.version(version)
         rules.version_tags({key: value})
         async with self._database.transaction(tenant) as connection:
             _, found = await lookup.lock_version(connection, tenant, name, version)
@@ -173,6 +175,8 @@ class ModelVersions:
 
     async def delete_tag(self, tenant: Tenant, name: str, version: str, key: str) -> None:
         """A tag that is not there is no error."""
+        rules.name(name)
+        rules.version(version)
         validation.key(key, "key")
         async with self._database.transaction(tenant) as connection:
             _, found = await lookup.lock_version(connection, tenant, name, version)

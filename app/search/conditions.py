@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement
 from app.search import predicates
 from app.search.attached import Rows
 from app.search.entities import Attribute, Entity, Kind
-from app.search.predicates import NULLNESS, Predicate
+from app.search.predicates import MEMBERSHIP, NULLNESS, Predicate
 from app.search.syntax import (
     Comparison,
     Filter,
@@ -70,6 +70,7 @@ def conditions(tenant: Tenant, entity: Entity, filter: Filter) -> list[ColumnEle
     found: list[ColumnElement[bool]] = []
     for each in operands:
         _check_comparator(entity, filter.source, each.comparison, each.key)
+        _check_list(filter.source, each)
         if each.key.attribute:
             found.append(_of_attribute(tenant, filter.source, each))
     for place, (rows, wanted) in enumerate(_lookups(tenant, entity, operands)):
@@ -332,3 +333,13 @@ def _check_comparator(entity: Entity, source: Source, comparison: Comparison, ke
         written=key.written[:100],
     )
     raise source.error(message, comparison.comparator_at)
+
+
+def _check_list(source: Source, operand: _Operand) -> None:
+    """MLflow leaves `name = ('a', 'b')` to its database, which fails."""
+    comparison = operand.comparison
+    if isinstance(operand.value, tuple) and comparison.comparator not in MEMBERSHIP:
+        raise source.error(
+            f"Invalid comparator '{comparison.comparator}' for a list: use IN or NOT IN",
+            comparison.comparator_at,
+        )
