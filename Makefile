@@ -6,7 +6,7 @@ PY := .venv/bin/python
 INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format migration clean
+.PHONY: help run test check format migration parity compatibility clean
 
 help: ## Print what can be made
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' Makefile
@@ -17,6 +17,9 @@ run: .venv/run.stamp ## Serve on http://127.0.0.1:8000 with an embedded Postgres
 test: .venv/dev.stamp ## Run every test; args="-k word" chooses among them
 	@$(PY) -m pytest $(args)
 
+bench: .venv/dev.stamp ## Measure beside the peers; only= peers= seconds= rounds= choose (benchmarks/README.md)
+	@$(PY) -m benchmarks $(foreach name,only peers seconds rounds,$(if $($(name)),--$(name) $($(name)))) $(args)
+
 check: .venv/dev.stamp ## Check the format, lint and types
 	@$(PY) -m ruff format --check .
 	@$(PY) -m ruff check .
@@ -26,13 +29,19 @@ format: .venv/dev.stamp ## Format the code, and fix what lint can fix
 	@$(PY) -m ruff check --fix .
 	@$(PY) -m ruff format .
 
+parity: .venv/dev.stamp ## Hold the answers against a real MLflow server's, at length
+	@TRACKING_PARITY_EXAMPLES=$${TRACKING_PARITY_EXAMPLES:-300} $(PY) -m pytest tests/parity -rP $(args)
+
+compatibility: .venv/dev.stamp ## Write docs/mlflow-compatibility.md anew
+	@$(PY) -m tests.parity.compatibility
+
 migration: .venv/dev.stamp ## m="add a column": write the migration that the models now need
 	@test -n "$$m" || { echo 'usage: make migration m="add a column"' >&2; exit 2; }
 	@$(PY) -m app.cli revision "$$m"
 	@$(PY) -m ruff format --quiet migrations
 
 clean: ## Remove what was installed and built; the data in .data stays
-	rm -rf .venv build dist tracking.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-peers build dist tracking.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamps are newer than what they were installed from, so that nothing is installed twice.

@@ -267,8 +267,8 @@ def _recorded(model_json: str) -> dict[str, Any]:
         else flavor
         for name, flavor in model["flavors"].items()
     }
-    kept = ("run_id", "artifact_path", "utc_time_created", "model_uuid", "model_id")
-    return {key: model[key] for key in kept if key in model} | {"flavors": flavors}
+    kept = ("run_id", "artifact_path", "utc_time_created", "model_uuid")
+    return {key: model.get(key) for key in kept} | {"flavors": flavors}
 
 
 def shown(run: entities.Run) -> Run:

@@ -1,0 +1,86 @@
+"""What one server shows in another way, brought to the form in which both can be compared.
+
+Each function takes a part of an answer, and gives it back changed or as it was.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+Json = Any
+
+TENANT_TAG = "matih.tenant_id"
+
+
+def without_tenant_tag(value: Json) -> Json:
+    if not isinstance(value, dict) or not value.get("tags"):
+        return value
+    if isinstance(value["tags"], dict):  # as the client has them
+        return value | {"tags": without(TENANT_TAG)(value["tags"])}
+    tags = [tag for tag in value["tags"] if tag.get("key") != TENANT_TAG]
+    rest = {key: one for key, one in value.items() if key != "tags"}
+    return rest | {"tags": tags} if tags else rest
+
+
+def without(*keys: str) -> Callable[[Json], Json]:
+    def change(value: Json) -> Json:
+        if not isinstance(value, dict):
+            return value
+        return {name: one for name, one in value.items() if name not in keys}
+
+    return change
+
+
+def opaque(value: Json) -> Json:
+    if isinstance(value, dict) and "next_page_token" in value:
+        return value | {"next_page_token": "<token>"}
+    return value
+
+
+def in_our_folders(value: Json) -> Json:
+    """MLflow's `mlflow-artifacts:/{experiment}/{run}/artifacts`, with our folders' names."""
+    if not isinstance(value, str):
+        return value
+    return re.sub(
+        r"mlflow-artifacts:/(<id \d+>|0)(/models)?(/<id \d+>/artifacts)?",
+        lambda m: (
+            f"mlflow-artifacts:/experiments/{m[1]}" + (f"{m[2] or '/runs'}{m[3]}" if m[3] else "")
+        ),
+        value,
+    )
+
+
+def unbounded(value: Json) -> Json:
+    bounds = {1.7976931348623157e308: "Infinity", -1.7976931348623157e308: "-Infinity"}
+    return bounds.get(value, value) if isinstance(value, float) else value
+
+
+def without_sql(value: Json) -> Json:
+    if not isinstance(value, dict) or "error_code" not in value:
+        return value
+    message = re.sub(
+        r" Error: \((sqlite3\.|raised as).*", "", value.get("message", ""), flags=re.DOTALL
+    )
+    return value | {"message": message}
+
+
+def without_place(value: Json) -> Json:
+    if not isinstance(value, dict) or "error_code" not in value:
+        return value
+    message = re.sub(r" \(column \d+\)\n.*", "", value.get("message", ""), flags=re.DOTALL)
+    return value | {"message": message}
+
+
+def key_for_name(value: Json) -> Json:
+    if not isinstance(value, dict) or "error_code" not in value:
+        return value
+    message = re.sub(
+        r"for parameter '(metrics\[\d+\]\.)?name' ",
+        lambda m: f"for parameter '{m[1] or ''}key' ",
+        value.get("message", ""),
+    )
+    return value | {"message": message}
+
+
+def without_negative_zero(value: Json) -> Json:
+    return 0.0 if isinstance(value, float) and value == 0 else value
