@@ -1,0 +1,18 @@
+"""Groups of further rows, each of which is run only when it is named."""
+
+from collections.abc import Callable
+
+from benchmarks.further import connections, retries, search_growth, start, wide_run, workbench
+from benchmarks.further import workers as more_workers
+from benchmarks.further.bench import Bench
+from benchmarks.measure import Result
+
+GROUPS: dict[str, Callable[[Bench], list[Result]]] = {
+    "connections": connections.measure,
+    "workers": more_workers.measure,
+    "retries": retries.measure,
+    "search-growth": search_growth.measure,
+    "wide-run": wide_run.measure,
+    "workbench": workbench.measure,
+    "start": start.measure,
+}

@@ -1,0 +1,37 @@
+"""What a group of rows is given, and what several of them do."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import quantiles
+
+from benchmarks.measure import Result
+from benchmarks.seeds import Seeds
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Ours comes first among the servers; `folder` is for files of a group's own."""
+
+    servers: Sequence[Seeds]
+    folder: Path
+    seconds: int
+    rounds: int
+
+    @property
+    def ours(self) -> Seeds:
+        return self.servers[0]
+
+
+def timed(workload: str, server: str, calls: Sequence[Callable[[], object]]) -> Result:
+    """One call after another, in milliseconds."""
+    result = Result(workload, server, "ms")
+    for call in calls:
+        started = time.perf_counter()
+        call()
+        result.figures.append((time.perf_counter() - started) * 1000)
+    result.p50s.append(result.figure / 1000)
+    if len(result.figures) > 1:
+        result.p99s.append(quantiles(result.figures, n=100, method="inclusive")[-1] / 1000)
+    return result

@@ -1,0 +1,91 @@
+"""Our searches among ever more runs, which are put straight into the database."""
+
+from typing import Any
+
+from benchmarks import seeds, workloads
+from benchmarks.further.bench import Bench, timed
+from benchmarks.measure import Result
+from benchmarks.seeds import SearchedRun, Seeds
+
+TOTALS = (1_000, 10_000, 100_000)
+CALLS = 30
+CHUNK = 1_000
+
+
+def measure(bench: Bench) -> list[Result]:
+    experiment = bench.ours.experiment("growing")
+    results, seeded = [], 0
+    for total in TOTALS:
+        for first in range(seeded, total, CHUNK):
+            insert(bench.ours, experiment, range(first, first + CHUNK))
+        seeded = total
+        server = bench.ours.server
+        server.postgres.vacuum(server.database)
+        newest = {"max_results": 100}
+        filtered = {"filter": seeds.FILTER, "order_by": [seeds.ORDER], "max_results": 50}
+        results += [
+            _search(bench.ours, experiment, newest, f"search-newest of {total:,}", total),
+            _search(bench.ours, experiment, filtered, f"search-filtered of {total:,}", total),
+        ]
+    return results
+
+
+def _search(data: Seeds, experiment: str, body: dict[str, Any], name: str, total: int) -> Result:
+    body = body | {"experiment_ids": [experiment]}
+    expected = seeds.filtered if "filter" in body else seeds.newest
+    answer = data.server.post("runs/search", body)
+    result = timed(name, data.server.name, [lambda: data.server.post("runs/search", body)] * CALLS)
+    try:
+        workloads.check_search(answer, expected(total, body["max_results"]))
+    except workloads.WrongAnswerError as error:
+        result.problems.append(str(error))
+    return result
+
+
+Rows = list[tuple[object, ...]]
+
+
+def insert(data: Seeds, experiment: str, numbers: range) -> None:
+    """Runs as `Seeds.searched` has them, by COPY: through the API it would take too long."""
+    server = data.server
+    runs = [SearchedRun(number) for number in numbers]
+    find_tenant = "SELECT tenant_id FROM experiments WHERE experiment_id = %s"
+    tenant = server.count(find_tenant, [int(experiment)])
+    with server.postgres.connect(server.database) as connection, connection.transaction():
+        for table, rows in _rows(tenant, int(experiment), runs).items():
+            with connection.cursor().copy(f"COPY {table} FROM STDIN") as copying:
+                for row in rows:
+                    copying.write_row(row)
+
+
+def _rows(tenant: int, experiment: int, runs: list[SearchedRun]) -> dict[str, Rows]:
+    # UUIDs in the order of time, as those that the service gives.
+    ids = {run.number: f"018bcfe5-6800-7000-8000-{run.number:012}" for run in runs}
+    return {
+        "runs (tenant_id, run_id, experiment_id, name, user_id, status, start_time)": [
+            (tenant, ids[run.number], experiment, run.name, "", "FINISHED", run.start_time)
+            for run in runs
+        ],
+        "params (tenant_id, run_id, key, value)": [
+            (tenant, ids[run.number], f"param_{index}", value)
+            for run in runs
+            for index, value in enumerate(run.params)
+        ],
+        "run_tags (tenant_id, run_id, key, value)": [
+            (tenant, ids[run.number], key, value)
+            for run in runs
+            for key, value in (("tag_0", run.tag), ("tag_1", "constant"))
+        ],
+        "metric_series (tenant_id, run_id, series_id, key, last_step, last_timestamp,"
+        " last_value, point_count, min_value, max_value)": [
+            (tenant, ids[run.number], *_series(run, index, value))
+            for run in runs
+            for index, value in enumerate(run.metrics)
+        ],
+    }
+
+
+def _series(run: SearchedRun, index: int, value: float) -> tuple[object, ...]:
+    # Far from the ids that the service gives out meanwhile.
+    series_id = 10**9 + run.number * seeds.ITEMS + index
+    return series_id, f"metric_{index}", 0, seeds.START, value, 1, value, value

@@ -1,0 +1,38 @@
+"""One worker beside two, on the same database."""
+
+from benchmarks import servers
+from benchmarks.further.bench import Bench
+from benchmarks.measure import Result
+from benchmarks.runner import Race
+from benchmarks.seeds import Seeds
+from benchmarks.workloads import WORKLOADS
+
+MEASURED = ("log-metric", "log-batch-10", "log-batch-1000", "create", "get", "search-newest")
+
+
+def measure(bench: Bench) -> list[Result]:
+    results = []
+    name = f"{servers.OURS}, 2 workers"
+    with servers.ours(bench.ours.server.postgres, bench.folder, workers=2, name=name) as server:
+        # The data is the same, so what the one has seeded the other need not.
+        both = [bench.ours, SameData(server, bench.ours)]
+        for workload in WORKLOADS:
+            if workload.name in MEASURED:
+                race = Race(workload)
+                for seeds in both:
+                    race.enter(seeds, label=f"{workload.name}, workers")
+                results += race.run(seconds=bench.seconds, rounds=bench.rounds)
+    for result in results:
+        result.goals = ()
+    return results
+
+
+class SameData(Seeds):
+    """A second server on the database of a first, which has made the seeds."""
+
+    def __init__(self, server: servers.Server, first: Seeds) -> None:
+        super().__init__(server)
+        self.logged = first.logged
+        self.created = first.created
+        self.searched = first.searched
+        self.wide_run = first.wide_run

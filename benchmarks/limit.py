@@ -1,0 +1,49 @@
+"""What Postgres itself can do: points copied into a table like ours."""
+
+import time
+
+from benchmarks.measure import Result
+from benchmarks.runner import Extra
+from benchmarks.servers import Server
+from benchmarks.workloads import COPY
+
+POINTS = 200_000
+TABLE = "copied_points"
+
+
+def copy(server: Server, workload: str) -> Extra:
+    """One COPY of points such as log-batch-1000 sends, into a table with our table's key."""
+    fresh = f"DROP TABLE IF EXISTS {TABLE}; CREATE TABLE {TABLE} (LIKE metric_points INCLUDING ALL)"
+    with server.postgres.connect(server.database) as connection:
+        connection.execute(fresh)
+    rounds = iter(range(1, 1_000))
+    result = Result(workload, COPY, "points/s")
+    return Extra(result, lambda: _copy(server, next(rounds)))
+
+
+def _copy(server: Server, number: int) -> float:
+    """Points a second; the text of the rows is made before the clock runs."""
+    rows = _rows(number)
+    statement = f"COPY {TABLE} (tenant_id, series_id, timestamp, step, value) FROM STDIN"
+    with server.postgres.connect(server.database) as connection:
+        started = time.perf_counter()
+        with connection.cursor().copy(statement) as copying:
+            for chunk in rows:
+                copying.write(chunk)
+        return POINTS / (time.perf_counter() - started)
+
+
+def _rows(number: int) -> list[str]:
+    """A thousand rows a piece: a hundred steps of ten series, of sixteen runs in turn."""
+    chunks = []
+    for batch in range(POINTS // 1_000):
+        first_series = number * 1_000 + batch % 16 * 10
+        steps = range(batch // 16 * 100, batch // 16 * 100 + 100)
+        chunks.append(
+            "".join(
+                f"1\t{first_series + series}\t{1_700_000_000_000 + step}\t{step}\t0.{step}\n"
+                for step in steps
+                for series in range(10)
+            )
+        )
+    return chunks
