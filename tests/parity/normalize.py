@@ -79,7 +79,11 @@ class Pair:
     def call(self, call: Call) -> Answer:
         """MLflow's answer. Raises UnlikeError where ours is another, for no listed reason."""
         theirs, ours = self.theirs.send(call), self.ours.send(call)
-        self.compare(call.name, theirs, ours)
+        try:
+            self.compare(call.name, theirs, ours)
+        except UnlikeError as error:
+            sent = str(call.body or call.content or dict(call.query))[:300]
+            raise UnlikeError(f"{error}\n  sent:   {sent}") from None
         for name, path in call.keep.items():
             for side, answer in ((self.theirs, theirs), (self.ours, ours)):
                 side.kept[name] = str(_at(answer.body, path))

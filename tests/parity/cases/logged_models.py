@@ -144,22 +144,25 @@ CASES: dict[str, Case] = {
         get_model(),
     ],
     "models are found newest first": [*SOME, search()],
-    **{
-        f"found by [{filter}]": [*SOME, search(filter)]
-        for filter in (
-            "name = 'a'",
-            "name LIKE 'A%'",
-            "name ILIKE 'a%'",
-            "model_type = 'agent'",
-            "source_run_id = '$run'",
-            "model_id = '$a'",
-            "params.p = '1'",
-            "tags.t = 'x'",
-            "metrics.m > 1",
-            "metrics.m >= 1 AND name = 'a'",
-            "creation_timestamp > 0",
-        )
-    },
+    "found by every kind of filter": [
+        *SOME,
+        *(
+            search(filter)
+            for filter in (
+                "name = 'a'",
+                "name LIKE 'A%'",
+                "name ILIKE 'a%'",
+                "model_type = 'agent'",
+                "source_run_id = '$run'",
+                "model_id = '$a'",
+                "params.p = '1'",
+                "tags.t = 'x'",
+                "metrics.m > 1",
+                "metrics.m >= 1 AND name = 'a'",
+                "creation_timestamp > 0",
+            )
+        ),
+    ],
     "searches of models that are refused": [
         search("name"),
         search("metrics.m = 'a'"),
