@@ -70,7 +70,10 @@ class ModelLink(msgspec.Struct):
 
 
 class Run(msgspec.Struct):
-    """`tags` holds the derived ones too: the run's name and, where shown, its tenant."""
+    """`tags` holds the derived ones too: the run's name and, where shown, its tenant.
+
+    Whatever changes any of this raises `version`.
+    """
 
     run_id: UUID
     experiment_id: int
@@ -80,6 +83,7 @@ class Run(msgspec.Struct):
     start_time: int
     end_time: int | None
     deleted_time: int | None
+    version: int
     artifact_uri: str = ""
     params: dict[str, str] = {}
     tags: dict[str, str] = {}

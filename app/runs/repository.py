@@ -30,19 +30,32 @@ async def read(
     ]
     rows, params, tags, metrics, inputs, models = [await c.fetchall() for c in cursors]
     runs = {row[0]: _run(row) for row in rows}
+    # Each statement sees what was committed when it began: a run may appear after the first one.
     for run_id, key, value in params:
-        runs[run_id].params[key] = value
+        if run_id in runs:
+            runs[run_id].params[key] = value
     for run_id, key, value in tags:
-        runs[run_id].tags[key] = value
+        if run_id in runs:
+            runs[run_id].tags[key] = value
     for run_id, *metric in metrics:
-        runs[run_id].metrics.append(LatestMetric(*metric))
+        if run_id in runs:
+            runs[run_id].metrics.append(LatestMetric(*metric))
     for run_id, *dataset_input in inputs:
-        runs[run_id].dataset_inputs.append(DatasetInput(*dataset_input))
+        if run_id in runs:
+            runs[run_id].dataset_inputs.append(DatasetInput(*dataset_input))
     for run_id, direction, model_id, step in models:
-        run = runs[run_id]
-        links = run.model_inputs if direction == "input" else run.model_outputs
-        links.append(ModelLink(model_id, step))
+        if run := runs.get(run_id):
+            links = run.model_inputs if direction == "input" else run.model_outputs
+            links.append(ModelLink(model_id, step))
     return [runs[run_id] for run_id in ids if run_id in runs]
+
+
+async def versions(
+    connection: psycopg.AsyncConnection, tenant: Tenant, ids: Sequence[UUID]
+) -> dict[UUID, int]:
+    """The versions of those runs that exist."""
+    cursor = await connection.execute(sql.READ_VERSIONS, {"tenant": tenant.id, "runs": list(ids)})
+    return dict(await cursor.fetchall())
 
 
 def _run(row: Sequence[Any]) -> Run:

@@ -20,6 +20,7 @@ from app.runs import repository, sql
 from app.runs.entities import LOGGED_MODELS_TAG, RUN_NAME_TAG, Point, Run, RunWrite
 from app.runs.flush import run_absent, run_not_active
 from app.runs.names import random_name
+from app.runs.rendered import Render, RenderedRuns
 from app.runs.write_queue import WriteQueue
 from app.search.page import Page
 from app.search.queries import search_runs
@@ -33,6 +34,7 @@ class Runs:
         self._database = database
         self._queue = queue
         self._tenant_tag = tenant_tag
+        self._kept = RenderedRuns()
 
     async def create(
         self,
@@ -66,6 +68,7 @@ class Runs:
             start_time=now_ms() if start_time is None else start_time,
             end_time=None,
             deleted_time=None,
+            version=0,
             artifact_uri="",
             params=params,
             tags=tags,
@@ -83,6 +86,13 @@ class Runs:
     async def get(self, tenant: Tenant, run_id: str) -> Run:
         (run,) = await self.get_many(tenant, [run_id])
         return run
+
+    async def get_rendered(self, tenant: Tenant, run_id: str, render: Render) -> bytes:
+        found = await self._rendered(tenant, [_id(run_id)], render)
+        if not found:
+            raise run_absent(run_id)
+        (body,) = found.values()
+        return body
 
     async def get_many(self, tenant: Tenant, run_ids: Sequence[str]) -> list[Run]:
         """The runs in the order asked for. Raises NotFoundError naming the first that is absent."""
@@ -104,7 +114,8 @@ class Runs:
         view: ViewType = "ACTIVE_ONLY",
         limit: int,
         page_token: str | None = None,
-    ) -> tuple[list[Run], str | None]:
+        render: Render,
+    ) -> tuple[list[bytes], str | None]:
         """A page of runs, newest first unless ordered otherwise, and the token of the next one."""
         page = search_runs(
             tenant,
@@ -117,7 +128,9 @@ class Runs:
             tenant_tag=self._tenant_tag,
         )
         ids, token, _ = await self._find(tenant, page, count=False)
-        return await self._read(tenant, ids), token
+        if not ids:
+            return [], token
+        return list((await self._rendered(tenant, ids, render)).values()), token
 
     async def search_and_count(
         self,
@@ -271,6 +284,23 @@ class Runs:
             ids, token = page.split((await connection.execute(page.statement)).all())
             total = (await connection.execute(page.count)).scalar_one() if count else 0
         return ids, token, total
+
+    async def _rendered(
+        self, tenant: Tenant, ids: Sequence[UUID], render: Render
+    ) -> dict[UUID, bytes]:
+        """The runs that exist, in the order of the ids; only those that changed are read."""
+        async with self._database.pipeline(tenant) as connection:
+            versions = await repository.versions(connection, tenant, ids)
+            found: dict[UUID, bytes | None] = {
+                run_id: self._kept.get(tenant.id, run_id, versions[run_id], render)
+                for run_id in ids
+                if run_id in versions
+            }
+            changed = [run_id for run_id, body in found.items() if body is None]
+            runs = await repository.read(connection, tenant, changed) if changed else []
+        for run in self._shown(tenant, runs):
+            found[run.run_id] = self._kept.add(tenant.id, run, render)
+        return {run_id: body for run_id, body in found.items() if body is not None}
 
     async def _read(self, tenant: Tenant, ids: Sequence[UUID]) -> list[Run]:
         if not ids:

@@ -186,10 +186,16 @@ READ_TAG = """
 SELECT value FROM run_tags WHERE tenant_id = %(tenant)s AND run_id = %(run)s AND key = %(key)s
 """
 
+# Which of these runs exist, and their versions.
+READ_VERSIONS = """
+SELECT run_id, version FROM runs
+WHERE tenant_id = %(tenant)s AND run_id = ANY(%(runs)s::uuid[])
+"""
+
 # What hangs on a page of runs, one statement a kind; sorted, so that answers are.
 READ_RUNS = """
 SELECT r.run_id, r.experiment_id, r.name, r.user_id, r.status, r.start_time, r.end_time,
-    r.deleted_time, e.artifact_location
+    r.deleted_time, r.version, e.artifact_location
 FROM runs r JOIN experiments e USING (tenant_id, experiment_id)
 WHERE r.tenant_id = %(tenant)s AND r.run_id = ANY(%(runs)s::uuid[])
 """

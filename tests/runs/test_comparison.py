@@ -24,6 +24,7 @@ def make_run(
         start_time=0,
         end_time=None,
         deleted_time=None,
+        version=0,
         artifact_uri="",
         params=params or {},
         metrics=[LatestMetric(key, value, 0, 0) for key, value in (metrics or {}).items()],

@@ -175,7 +175,7 @@ def unknown_route(method: str, path: str) -> bytes:
     return encode_error(
         "ENDPOINT_NOT_FOUND",
         f"{method} /{path} is not served here. This server keeps experiments, runs, metrics,"
-        " logged models and artifacts; see /docs for its own API.",
+        " logged models, registered models and artifacts; see /docs for its own API.",
     )
 
 

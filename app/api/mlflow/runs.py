@@ -66,6 +66,10 @@ class RunAnswer(msgspec.Struct):
     run: Run
 
 
+class RenderedRunAnswer(msgspec.Struct):
+    run: msgspec.Raw
+
+
 class CreateRun(msgspec.Struct):
     experiment_id: str = ""
     user_id: str = ""
@@ -101,7 +105,7 @@ class SearchRuns(msgspec.Struct):
 
 
 class SearchRunsAnswer(msgspec.Struct, omit_defaults=True):
-    runs: list[Run] = []
+    runs: list[msgspec.Raw] = []
     next_page_token: str | None = None
 
 
@@ -152,8 +156,9 @@ async def create(call: Call, message: CreateRun) -> RunAnswer:
 
 
 @routes.add("GET", "runs/get", RunId)
-async def get(call: Call, message: RunId) -> RunAnswer:
-    return RunAnswer(shown(await call.services.runs.get(call.tenant, _id(message))))
+async def get(call: Call, message: RunId) -> RenderedRunAnswer:
+    run = await call.services.runs.get_rendered(call.tenant, _id(message), render)
+    return RenderedRunAnswer(msgspec.Raw(run))
 
 
 @routes.add("POST", "runs/update", UpdateRun)
@@ -190,8 +195,9 @@ async def search(call: Call, message: SearchRuns) -> SearchRunsAnswer:
         view=view("run_view_type", message.run_view_type),
         limit=page_size(message.max_results, MAX_RESULTS),
         page_token=message.page_token or None,
+        render=render,
     )
-    return SearchRunsAnswer([shown(run) for run in runs], token)
+    return SearchRunsAnswer([msgspec.Raw(run) for run in runs], token)
 
 
 @routes.add("POST", "runs/log-metric", LogMetric)
@@ -269,6 +275,10 @@ def _recorded(model_json: str) -> dict[str, Any]:
     }
     kept = ("run_id", "artifact_path", "utc_time_created", "model_uuid")
     return {key: model.get(key) for key in kept} | {"flavors": flavors}
+
+
+def render(run: entities.Run) -> bytes:
+    return msgspec.json.encode(shown(run))
 
 
 def shown(run: entities.Run) -> Run:

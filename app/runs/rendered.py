@@ -1,0 +1,50 @@
+"""Runs as an API sends them, kept as ready-made bytes for as long as the run stays the same."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from uuid import UUID
+
+from app.runs.entities import Run
+
+Render = Callable[[Run], bytes]
+"""How one API writes a run. It must depend on nothing but the run."""
+
+# What a worker spends on them; a run with 20 params and 20 metrics takes about 4 kB.
+MAX_BYTES = 16 * 1024 * 1024
+
+_Key = tuple[int, UUID, Render]
+
+
+class RenderedRuns:
+    """The most recently used ones, each with the version of the run that it shows.
+
+    Every write to a run, or to what hangs on it, raises the run's version in the same
+    transaction. Who has just read the version therefore knows whether bytes are current, and
+    nothing has to be told to other workers.
+    """
+
+    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._kept: OrderedDict[_Key, tuple[int, bytes]] = OrderedDict()
+
+    def get(self, tenant_id: int, run_id: UUID, version: int, render: Render) -> bytes | None:
+        key = (tenant_id, run_id, render)
+        found = self._kept.get(key)
+        if found is None or found[0] != version:
+            return None
+        self._kept.move_to_end(key)
+        return found[1]
+
+    def add(self, tenant_id: int, run: Run, render: Render) -> bytes:
+        """Render a run, whose version was read no later than what it shows."""
+        key = (tenant_id, run.run_id, render)
+        body = render(run)
+        if key in self._kept:
+            self._bytes -= len(self._kept.pop(key)[1])
+        self._kept[key] = (run.version, body)
+        self._bytes += len(body)
+        while self._bytes > self._max_bytes:
+            _, (_, dropped) = self._kept.popitem(last=False)
+            self._bytes -= len(dropped)
+        return body
