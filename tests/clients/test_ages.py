@@ -1,0 +1,34 @@
+"""Clients of three ages, unmodified: each takes the tour of what it has."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from .conftest import Run, client_interpreter
+
+TOUR = Path(__file__).resolve().parent / "tour"
+
+# What a client of MLflow 2 has, and what MLflow 3 added.
+EVERY_CLIENT = [
+    *("experiments", "nested_runs", "special_numbers", "batches", "deleted_runs", "asynchronous"),
+    *("datasets", "traced_function", "files", "texts"),
+    *("registered_models", "model_versions", "stages", "aliases", "models_of_runs", "prompts"),
+]
+SINCE_3 = ["logged_models", "search", "registration"]
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize(
+    ("version", "chapters"),
+    [("2.22", EVERY_CLIENT), ("3.1", EVERY_CLIENT + SINCE_3), ("3.17", EVERY_CLIENT + SINCE_3)],
+)
+def test_tour(version: str, chapters: list[str], run: Run) -> None:
+    # The latest is the one that the tests themselves are run with.
+    python = Path(sys.executable) if version == "3.17" else client_interpreter(version)
+    tour = run(python, TOUR)
+    assert tour.returncode == 0, tour.stderr
+    report = json.loads(tour.stdout.splitlines()[-1])
+    assert report["version"].startswith(f"{version}.")
+    assert report["chapters"] == chapters
