@@ -84,3 +84,15 @@ def key_for_name(value: Json) -> Json:
 
 def without_negative_zero(value: Json) -> Json:
     return 0.0 if isinstance(value, float) and value == 0 else value
+
+
+def nan_last(value: Json) -> Json:
+    """The points of a history with NaN after the numbers of the same time and step."""
+    if not isinstance(value, list) or not all("timestamp" in one for one in value):
+        return value
+    return sorted(
+        value, key=lambda point: (point["timestamp"], point["step"], str(point["value"]) in _NANS)
+    )
+
+
+_NANS = ("NaN", "nan")
