@@ -20,7 +20,7 @@ from app.errors import ConflictError, InvalidStateError, InvalidValueError, NotF
 from app.experiments.entities import ARTIFACT_SCHEME
 from app.ids import parse_experiment_id, parse_run_id
 from app.runs.entities import Run
-from app.runs.flush import run_absent, run_not_active
+from app.runs.errors import run_absent, run_not_active
 from app.tenancy.tenant import Tenant
 
 # How many rows one statement reads or deletes.

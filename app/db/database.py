@@ -34,6 +34,8 @@ class Database:
             pool_size=pool_size,
             max_overflow=0,
             pool_timeout=10,
+            # The connection used last has the most statements prepared.
+            pool_use_lifo=True,
             connect_args={"connect_timeout": 5, "application_name": "tracking"},
         )
         event.listen(self.engine.sync_engine, "connect", _configure)

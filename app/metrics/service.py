@@ -16,7 +16,7 @@ from app.db.database import Database
 from app.errors import InvalidValueError, NotFoundError
 from app.ids import parse_run_id
 from app.metrics import sql
-from app.runs.flush import run_absent
+from app.runs.errors import run_absent
 from app.tenancy.tenant import Tenant
 
 PointRow = tuple[int, int, float]

@@ -15,8 +15,10 @@ LOGGED_MODELS_TAG = "mlflow.log-model.history"
 STATUSES = ("RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED")
 
 
-class Point(msgspec.Struct):
+class Point(msgspec.Struct, gc=False):
     """One value of a metric. The API's decoder makes these, so a point is never converted.
+
+    It holds nothing that could lead back to it, so the garbage collector need not look.
 
     `timestamp` is in epoch milliseconds. A point may have been measured on a logged model, and
     on a dataset, too.

@@ -5,33 +5,84 @@ decides, write by write, which are allowed; the second sends the rows and the co
 
 Locks are taken in one order: runs by id, then the tenant's counter of series. A run's lock is
 held by whoever writes to it, so its series and params cannot change between the two trips.
+
+Runs are known by the text of their ids here: a UUID is slow to hash, and each point is looked up.
 """
 
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from uuid import UUID
+from typing import Any
 
 import psycopg
 
 from app.db.arrays import floats, integers
 from app.db.database import Database
-from app.errors import ConflictError, InvalidStateError, NotFoundError, TrackingError
+from app.errors import NotFoundError, TrackingError
 from app.ids import parse_run_id
-from app.lifecycle import stage
 from app.runs import sql
 from app.runs.entities import RUN_NAME_TAG, Point, RunWrite
+from app.runs.errors import param_changed, run_absent, run_not_active
+from app.runs.series import SeriesPoints
 from app.tenancy.tenant import Tenant
 
-SeriesKey = tuple[UUID, str]
+RunKey = tuple[str, str]
+"""A run's id, and the key of a metric, a param or a tag."""
+
+NAN = float("nan")
+
+
+class SeriesIds:
+    """The ids of the series that were lately written to.
+
+    They never change, so a worker that once read one need not look it up again.
+    """
+
+    def __init__(self, limit: int = 20_000) -> None:
+        self._limit = limit
+        self._ids: OrderedDict[tuple[int, str, str], int] = OrderedDict()
+
+    def find(self, tenant: Tenant, keys: Iterable[RunKey]) -> dict[RunKey, int]:
+        found = {}
+        for key in keys:
+            cached = (tenant.id, *key)
+            number = self._ids.get(cached)
+            if number is not None:
+                self._ids.move_to_end(cached)
+                found[key] = number
+        return found
+
+    def add(self, tenant: Tenant, ids: dict[RunKey, int]) -> None:
+        """Remember ids that are committed."""
+        for key, number in ids.items():
+            self._ids[tenant.id, *key] = number
+        while len(self._ids) > self._limit:
+            self._ids.popitem(last=False)
+
+
+@dataclass(slots=True)
+class _Incoming:
+    """One write, its points by their key."""
+
+    write: RunWrite
+    points: dict[str, list[Point]]
+    measured: list[Point]  # those that name a logged model
+
+    @classmethod
+    def of(cls, write: RunWrite) -> "_Incoming":
+        points: dict[str, list[Point]] = {}
+        for point in write.points:
+            points.setdefault(point.key, []).append(point)
+        return cls(write, points, [point for point in write.points if point.model_id])
 
 
 @dataclass(slots=True)
 class _Stored:
     """What Postgres has of what the writes touch."""
 
-    runs: dict[UUID, int | None]
-    series: dict[SeriesKey, int]
-    params: dict[SeriesKey, str]
+    runs: dict[str, int | None]
+    series: dict[RunKey, int]
+    params: dict[RunKey, str]
     models: set[str]
 
 
@@ -39,92 +90,107 @@ class _Stored:
 class _Accepted:
     """The rows of all writes that passed, merged in the order of the requests."""
 
-    points: dict[SeriesKey, list[Point]] = field(default_factory=dict)
-    params: dict[SeriesKey, str] = field(default_factory=dict)
-    tags: dict[SeriesKey, str] = field(default_factory=dict)
-    names: dict[UUID, str] = field(default_factory=dict)
-    model_points: dict[tuple[str, str, int, int, UUID], Point] = field(default_factory=dict)
+    points: dict[RunKey, list[Point]] = field(default_factory=dict)
+    params: dict[RunKey, str] = field(default_factory=dict)
+    tags: dict[RunKey, str] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
+    model_points: dict[tuple[str, str, int, int, str], Point] = field(default_factory=dict)
 
 
 async def flush(
-    database: Database, tenant: Tenant, writes: Sequence[RunWrite]
+    database: Database, tenant: Tenant, writes: Sequence[RunWrite], series_ids: SeriesIds
 ) -> list[TrackingError | None]:
     """Write, and tell for each write what stood against it, or None once it is committed."""
-    ids = [parse_run_id(write.run_id) for write in writes]
-    known = [(run_id, write) for run_id, write in zip(ids, writes, strict=True) if run_id]
+    incoming = [_Incoming.of(write) for write in writes]
+    known = [one for one in incoming if parse_run_id(one.write.run_id)]
     if not known:
         return [run_absent(write.run_id) for write in writes]
     results: list[TrackingError | None] = []
     accepted = _Accepted()
     async with database.pipeline(tenant) as connection:
-        stored = await _read(connection, tenant, known)
-        for run_id, write in zip(ids, writes, strict=True):
-            error = _check(run_id, write, stored, accepted)
-            if error is None and run_id is not None:
-                _accept(run_id, write, accepted)
+        stored = await _read(connection, tenant, known, series_ids)
+        for one in incoming:
+            error = _check(one, stored, accepted)
+            if error is None:
+                _accept(one, accepted)
             results.append(error)
         await _send(connection, tenant, stored, accepted)
+    series_ids.add(tenant, stored.series)
     return results
 
 
 async def _read(
-    connection: psycopg.AsyncConnection, tenant: Tenant, writes: Sequence[tuple[UUID, RunWrite]]
+    connection: psycopg.AsyncConnection,
+    tenant: Tenant,
+    incoming: Sequence[_Incoming],
+    series_ids: SeriesIds,
 ) -> _Stored:
-    series = {(run_id, point.key) for run_id, write in writes for point in write.points}
-    params = {(run_id, key) for run_id, write in writes for key in write.params}
-    models = {p.model_id for _, write in writes for p in write.points if p.model_id}
-    values = {"tenant": tenant.id}
-    locked = await connection.execute(
-        sql.LOCK_RUNS, values | {"runs": list({run_id for run_id, _ in writes})}
-    )
-    found_series = series and await connection.execute(sql.FIND_SERIES, values | _columns(series))
+    runs = list({one.write.run_id for one in incoming})
+    keys = {(one.write.run_id, key) for one in incoming for key in one.points}
+    series = series_ids.find(tenant, keys)
+    unknown = keys - series.keys()
+    params = {(one.write.run_id, key) for one in incoming for key in one.write.params}
+    models = {point.model_id for one in incoming for point in one.measured}
+    values: dict[str, Any] = {"tenant": tenant.id}
+    locked = await connection.execute(sql.LOCK_RUNS, values | {"runs": runs})
+    found_series = unknown and await connection.execute(sql.FIND_SERIES, values | _columns(unknown))
     found_params = params and await connection.execute(sql.FIND_PARAMS, values | _columns(params))
     found_models = models and await connection.execute(
         sql.FIND_MODELS, values | {"models": list(models)}
     )
-    return _Stored(
-        runs=dict(await locked.fetchall()),
-        series={(r, k): i for r, k, i in await found_series.fetchall()} if found_series else {},
-        params={(r, k): v for r, k, v in await found_params.fetchall()} if found_params else {},
-        models={m for (m,) in await found_models.fetchall()} if found_models else set(),
+    stored = _Stored(
+        runs={run_id.hex: deleted_time for run_id, deleted_time in await locked.fetchall()},
+        series=series,
+        params={},
+        models=set(),
     )
+    if found_series:
+        stored.series |= {(r.hex, key): number for r, key, number in await found_series.fetchall()}
+    if found_params:
+        stored.params = {(r.hex, key): value for r, key, value in await found_params.fetchall()}
+    if found_models:
+        stored.models = {model_id for (model_id,) in await found_models.fetchall()}
+    return stored
 
 
-def _columns(keys: set[SeriesKey]) -> dict[str, object]:
+def _columns(keys: Iterable[RunKey]) -> dict[str, object]:
+    keys = list(keys)
     return {"runs": [run_id for run_id, _ in keys], "keys": [key for _, key in keys]}
 
 
-def _check(
-    run_id: UUID | None, write: RunWrite, stored: _Stored, accepted: _Accepted
-) -> TrackingError | None:
-    if run_id is None or run_id not in stored.runs:
+def _check(one: _Incoming, stored: _Stored, accepted: _Accepted) -> TrackingError | None:
+    write = one.write
+    if write.run_id not in stored.runs:
         return run_absent(write.run_id)
-    if stored.runs[run_id] is not None:
-        return run_not_active(write.run_id, stored.runs[run_id])
+    if stored.runs[write.run_id] is not None:
+        return run_not_active(write.run_id, stored.runs[write.run_id])
     changed = []
     for key, value in write.params.items():
-        old = stored.params.get((run_id, key), accepted.params.get((run_id, key)))
+        name = (write.run_id, key)
+        old = stored.params.get(name, accepted.params.get(name))
         if old is not None and old != value:
             changed.append({"key": key, "old_value": old, "new_value": value})
     if changed:
         return param_changed(write, changed)
-    for point in write.points:
-        if point.model_id and point.model_id not in stored.models:
+    for point in one.measured:
+        if point.model_id not in stored.models:
             return NotFoundError(
                 f"Logged model with ID '{point.model_id}' not found.", field="model_id"
             )
     return None
 
 
-def _accept(run_id: UUID, write: RunWrite, accepted: _Accepted) -> None:
-    for point in write.points:
-        accepted.points.setdefault((run_id, point.key), []).append(point)
-        if point.model_id:
-            identity = (point.model_id, point.key, point.timestamp, point.step, run_id)
-            accepted.model_points[identity] = point
-    for key, value in write.params.items():
+def _accept(one: _Incoming, accepted: _Accepted) -> None:
+    run_id = one.write.run_id
+    for key, points in one.points.items():
+        accepted.points.setdefault((run_id, key), []).extend(points)
+    for point in one.measured:
+        assert point.model_id is not None
+        identity = (point.model_id, point.key, point.timestamp, point.step, run_id)
+        accepted.model_points[identity] = point
+    for key, value in one.write.params.items():
         accepted.params[run_id, key] = value
-    for key, value in write.tags.items():
+    for key, value in one.write.tags.items():
         if key == RUN_NAME_TAG:
             accepted.names[run_id] = value
         else:
@@ -135,138 +201,85 @@ async def _send(
     connection: psycopg.AsyncConnection, tenant: Tenant, stored: _Stored, accepted: _Accepted
 ) -> None:
     """Queue the statements; they go out, with the commit, when the pipeline ends."""
-    values = {"tenant": tenant.id}
+    values: dict[str, Any] = {"tenant": tenant.id}
     if accepted.points:
-        new = [key for key in accepted.points if key not in stored.series]
+        batches = {key: SeriesPoints(points) for key, points in accepted.points.items()}
+        new = {key: batch for key, batch in batches.items() if key not in stored.series}
         if new:
-            stored.series |= await _new_series(connection, tenant, new, accepted)
-        await connection.execute(
-            sql.INSERT_POINTS, values | _point_columns(accepted.points, stored.series)
-        )
+            stored.series |= await _new_series(connection, tenant, new)
+        numbered = [(stored.series[key], batch) for key, batch in batches.items()]
+        await connection.execute(sql.INSERT_POINTS, values | _point_columns(numbered))
     if accepted.params:
-        await connection.execute(
-            sql.INSERT_PARAMS,
-            values | _columns_of(accepted.params),
-        )
+        await connection.execute(sql.INSERT_PARAMS, values | _texts(accepted.params))
     if accepted.tags:
-        await connection.execute(sql.UPSERT_TAGS, values | _columns_of(accepted.tags))
+        await connection.execute(sql.UPSERT_TAGS, values | _texts(accepted.tags))
     if accepted.names:
-        await connection.execute(
-            sql.RENAME_RUNS,
-            values | {"runs": list(accepted.names), "names": list(accepted.names.values())},
-        )
+        names = {"runs": list(accepted.names), "names": list(accepted.names.values())}
+        await connection.execute(sql.RENAME_RUNS, values | names)
     if accepted.model_points:
-        await connection.execute(
-            sql.UPSERT_MODEL_POINTS, values | _model_point_columns(accepted.model_points)
-        )
+        columns = _model_point_columns(accepted.model_points)
+        await connection.execute(sql.UPSERT_MODEL_POINTS, values | columns)
 
 
-def _columns_of(rows: dict[SeriesKey, str]) -> dict[str, object]:
-    return {
-        "runs": [run_id for run_id, _ in rows],
-        "keys": [key for _, key in rows],
-        "values": list(rows.values()),
-    }
+def _texts(rows: dict[RunKey, str]) -> dict[str, object]:
+    return _columns(rows) | {"values": list(rows.values())}
 
 
 async def _new_series(
-    connection: psycopg.AsyncConnection,
-    tenant: Tenant,
-    keys: list[SeriesKey],
-    accepted: _Accepted,
-) -> dict[SeriesKey, int]:
+    connection: psycopg.AsyncConnection, tenant: Tenant, batches: dict[RunKey, SeriesPoints]
+) -> dict[RunKey, int]:
     """Give ids to metrics that are logged for the first time, and enter them without a count."""
     counter = await connection.execute(
-        sql.TAKE_SERIES_IDS, {"tenant": tenant.id, "count": len(keys)}
+        sql.TAKE_SERIES_IDS, {"tenant": tenant.id, "count": len(batches)}
     )
     row = await counter.fetchone()
     assert row is not None
-    ids = range(row[0] - len(keys) + 1, row[0] + 1)
-    latest = [max(accepted.points[key], key=recency) for key in keys]
+    ids = range(row[0] - len(batches) + 1, row[0] + 1)
+    latest = [batch.latest for batch in batches.values()]
     await connection.execute(
         sql.INSERT_SERIES,
-        {
+        _columns(batches)
+        | {
             "tenant": tenant.id,
             "series": integers(ids),
-            "runs": [run_id for run_id, _ in keys],
-            "keys": [key for _, key in keys],
-            "steps": integers(point.step for point in latest),
-            "timestamps": integers(point.timestamp for point in latest),
-            "values": floats(point.value for point in latest),
+            "steps": integers(step for step, _, _ in latest),
+            "timestamps": integers(timestamp for _, timestamp, _ in latest),
+            "values": floats(value for _, _, value in latest),
         },
     )
-    return dict(zip(keys, ids, strict=True))
+    return dict(zip(batches, ids, strict=True))
 
 
-def _point_columns(
-    points: dict[SeriesKey, list[Point]], series: dict[SeriesKey, int]
-) -> dict[str, object]:
+def _point_columns(numbered: Sequence[tuple[int, SeriesPoints]]) -> dict[str, object]:
     """The points as columns, then for each series its latest, least and greatest."""
-    ordered = [(series[key], its_points) for key, its_points in points.items()]
-    flat = [point for _, its_points in ordered for point in its_points]
-    latest = [max(its_points, key=recency) for _, its_points in ordered]
-    numbers = [
-        [point.value for point in its_points if point.value == point.value]
-        for _, its_points in ordered
-    ]
+    batches = [batch for _, batch in numbered]
+    latest = [batch.latest for batch in batches]
     return {
-        "series": integers(number for number, its_points in ordered for _ in its_points),
-        "timestamps": integers(point.timestamp for point in flat),
-        "steps": integers(point.step for point in flat),
-        "values": floats(point.value for point in flat),
-        "touched": integers(number for number, _ in ordered),
-        "last_steps": integers(point.step for point in latest),
-        "last_timestamps": integers(point.timestamp for point in latest),
-        "last_values": floats(point.value for point in latest),
+        "series": integers(number for number, batch in numbered for _ in batch.steps),
+        "timestamps": integers(one for batch in batches for one in batch.timestamps),
+        "steps": integers(one for batch in batches for one in batch.steps),
+        "values": floats(one for batch in batches for one in batch.values),
+        "touched": integers(number for number, _ in numbered),
+        "last_steps": integers(step for step, _, _ in latest),
+        "last_timestamps": integers(timestamp for _, timestamp, _ in latest),
+        "last_values": floats(value for _, _, value in latest),
         # A series of NaNs alone has neither; NaN stands for that on the way.
-        "least": floats(min(its_numbers, default=float("nan")) for its_numbers in numbers),
-        "greatest": floats(max(its_numbers, default=float("nan")) for its_numbers in numbers),
+        "least": floats(NAN if batch.least is None else batch.least for batch in batches),
+        "greatest": floats(NAN if batch.greatest is None else batch.greatest for batch in batches),
     }
 
 
 def _model_point_columns(
-    rows: dict[tuple[str, str, int, int, UUID], Point],
+    rows: dict[tuple[str, str, int, int, str], Point],
 ) -> dict[str, object]:
+    points = rows.values()
     return {
         "models": [model_id for model_id, *_ in rows],
-        "keys": [point.key for point in rows.values()],
-        "timestamps": integers(point.timestamp for point in rows.values()),
-        "steps": integers(point.step for point in rows.values()),
+        "keys": [point.key for point in points],
+        "timestamps": integers(point.timestamp for point in points),
+        "steps": integers(point.step for point in points),
         "runs": [run_id for *_, run_id in rows],
-        "values": floats(point.value for point in rows.values()),
-        "dataset_names": [point.dataset_name for point in rows.values()],
-        "dataset_digests": [point.dataset_digest for point in rows.values()],
+        "values": floats(point.value for point in points),
+        "dataset_names": [point.dataset_name for point in points],
+        "dataset_digests": [point.dataset_digest for point in points],
     }
-
-
-def recency(point: Point) -> tuple[int, int, float]:
-    """What makes one point later than another; MLflow keeps NaN as 0 where it compares."""
-    value = point.value if point.value == point.value else 0.0
-    return point.step, point.timestamp, value
-
-
-def run_absent(run_id: str) -> NotFoundError:
-    return NotFoundError(f"Run with id={run_id} not found", field="run_id")
-
-
-def run_not_active(run_id: str, deleted_time: int | None) -> InvalidStateError:
-    return InvalidStateError(
-        f"The run {run_id} must be in the 'active' state. Current state is {stage(deleted_time)}.",
-        field="run_id",
-    )
-
-
-def param_changed(write: RunWrite, changed: list[dict[str, str]]) -> ConflictError:
-    if write.single:
-        (one,) = changed
-        return ConflictError(
-            f"Changing param values is not allowed. Param with key='{one['key']}' was already"
-            f" logged with value='{one['old_value']}' for run ID='{write.run_id}'. Attempted"
-            f" logging new value '{one['new_value']}'.",
-            field=f"params.{one['key']}",
-        )
-    return ConflictError(
-        f"Changing param values is not allowed. Params were already logged='{changed}' for run"
-        f" ID='{write.run_id}'.",
-        field=f"params.{changed[0]['key']}",
-    )

@@ -14,7 +14,7 @@ from app.ids import new_uuid, parse_experiment_id, parse_run_id
 from app.models.entities import is_model_id, model_absent
 from app.runs import inputs_sql as sql
 from app.runs.entities import DatasetInput, ModelLink
-from app.runs.flush import run_absent, run_not_active
+from app.runs.errors import run_absent, run_not_active
 from app.runs.repository import one
 from app.runs.sql import FIND_MODELS
 from app.tenancy.tenant import Tenant

@@ -18,13 +18,14 @@ from app.ids import new_uuid, parse_experiment_id, parse_run_id
 from app.lifecycle import ViewType
 from app.runs import repository, sql
 from app.runs.entities import LOGGED_MODELS_TAG, RUN_NAME_TAG, Point, Run, RunWrite
-from app.runs.flush import run_absent, run_not_active
+from app.runs.errors import run_absent, run_not_active
 from app.runs.names import random_name
 from app.runs.rendered import Render, RenderedRuns
 from app.runs.write_queue import WriteQueue
 from app.search.page import Page
 from app.search.queries import search_runs
 from app.tenancy.tenant import TENANT_TAG, Tenant
+from app.validation import INT64_MAX, INT64_MIN
 
 
 class Runs:
@@ -331,22 +332,17 @@ def _logged_models(tag: str) -> list[Any]:
 def check_write(write: RunWrite) -> None:
     """Raises InvalidValueError for the first key or value that breaks a rule."""
     validation.batch(write.points, write.params, write.tags)
-    seen: set[str] = set()
+    checked: set[str] = set()
+    # Written for the thousand points that are all right: the names of places are for the others.
     for index, point in enumerate(write.points):
-        at = _place(write, "metrics", index)
-        if point.key not in seen:
-            validation.key(point.key, f"{at}key", called="Metric name")
-            seen.add(point.key)
-        if not 0 <= point.timestamp <= validation.INT64_MAX:
-            raise validation.invalid(
-                f"{at}timestamp",
-                point.timestamp,
-                f"metric '{point.key}' (value={point.value})."
-                " Timestamp must be a nonnegative long (64-bit integer) ",
-            )
-        validation.int64(point.step, f"{at}step")
+        if point.key not in checked:
+            place = _place(write, "metrics", index)
+            validation.key(point.key, f"{place}key", called="Metric name")
+            checked.add(point.key)
+        if not (0 <= point.timestamp <= INT64_MAX and INT64_MIN <= point.step <= INT64_MAX):
+            _refuse_range(point, _place(write, "metrics", index))
         if point.model_id or point.dataset_name or point.dataset_digest:
-            _check_measured_on(point, at)
+            _check_measured_on(point, _place(write, "metrics", index))
     for index, (key, value) in enumerate(write.params.items()):
         validation.param(key, value, _place(write, "params", index))
     for index, (key, value) in enumerate(write.tags.items()):
@@ -355,6 +351,17 @@ def check_write(write: RunWrite) -> None:
 
 def _place(write: RunWrite, items: str, index: int) -> str:
     return "" if write.single else f"{items}[{index}]."
+
+
+def _refuse_range(point: Point, place: str) -> None:
+    if not 0 <= point.timestamp <= INT64_MAX:
+        raise validation.invalid(
+            f"{place}timestamp",
+            point.timestamp,
+            f"metric '{point.key}' (value={point.value})."
+            " Timestamp must be a nonnegative long (64-bit integer) ",
+        )
+    validation.int64(point.step, f"{place}step")
 
 
 def _check_measured_on(point: Point, at: str) -> None:

@@ -159,9 +159,9 @@ class TestCoalescing:
     ) -> None:
         sizes: list[int] = []
 
-        async def counted(database, its_tenant, writes):
+        async def counted(database, its_tenant, writes, series_ids):
             sizes.append(len(writes))
-            return await flush_module.flush(database, its_tenant, writes)
+            return await flush_module.flush(database, its_tenant, writes, series_ids)
 
         monkeypatch.setattr(write_queue, "flush", counted)
         run_id = await new_run(services, tenant)

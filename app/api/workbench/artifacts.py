@@ -29,7 +29,7 @@ from app.artifacts.paths import artifact_path
 from app.artifacts.service import Artifact, Entry, run_folder
 from app.errors import InvalidValueError, NotFoundError, TrackingError
 from app.runs.entities import Run
-from app.runs.flush import run_not_active
+from app.runs.errors import run_not_active
 from app.services import Services
 from app.tenancy.tenant import Tenant
 
