@@ -6,7 +6,7 @@ from pathlib import Path
 
 import mlflow
 from mlflow import MlflowClient
-from mlflow.exceptions import MlflowException
+from refusals import refusal
 
 
 def registered_models(client: MlflowClient, experiment_id: str) -> None:
@@ -22,12 +22,8 @@ def registered_models(client: MlflowClient, experiment_id: str) -> None:
     assert found.name == "churn 2"
     client.delete_registered_model("churn 2")
     assert list(client.search_registered_models("name LIKE 'churn%'")) == []
-    try:
-        client.get_registered_model("churn 2")
-    except MlflowException as error:
-        assert error.error_code == "RESOURCE_DOES_NOT_EXIST", error
-    else:
-        raise AssertionError("a deleted model was found")
+    refused = refusal(client.get_registered_model, "churn 2")
+    assert refused.error_code == "RESOURCE_DOES_NOT_EXIST", refused
 
 
 def model_versions(client: MlflowClient, experiment_id: str) -> None:
