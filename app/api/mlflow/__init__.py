@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from starlette.routing import BaseRoute, Mount
+from starlette.routing import BaseRoute, Mount, Route
 
 from app.api.mlflow import (
     artifacts,
@@ -16,11 +16,19 @@ from app.api.mlflow import (
     server_info,
     workspaces,
 )
-from app.api.mlflow.router import MlflowApi
+from app.api.mlflow.router import METHODS, MlflowApi, not_served
 from app.services import Services
 
 # MLflow's clients use 2.0 for most and 3.0 for what is newer, its pages use ajax-api.
 PREFIXES = [f"/{kind}/{version}" for kind in ("api", "ajax-api") for version in ("2.0", "3.0")]
+
+# What MLflow's server has beside the routes below. An answer in another shape than MLflow's would
+# reach the client's user as an internal error.
+NOT_SERVED = [
+    *(f"{prefix}/{{rest:path}}" for prefix in PREFIXES),
+    *("/v1/traces", "/graphql", "/gateway/{rest:path}"),
+    *("/get-artifact", "/model-versions/get-artifact"),
+]
 
 
 def mounts(services: Callable[[], Services]) -> list[BaseRoute]:
@@ -40,8 +48,9 @@ def mounts(services: Callable[[], Services]) -> list[BaseRoute]:
     )
     proxy = artifacts.ArtifactProxy(services)
     # MLflow 3 asks for the datasets of experiments at a path that lacks a slash.
-    return [
+    mounted: list[BaseRoute] = [
         Mount(f"{prefix}{name}", app)
         for prefix in PREFIXES
         for name, app in (("/mlflow", api), ("mlflow", api), ("/mlflow-artifacts", proxy))
     ]
+    return mounted + [Route(path, not_served, methods=METHODS) for path in NOT_SERVED]

@@ -11,6 +11,8 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from app import errors, validation
@@ -177,6 +179,11 @@ def unknown_route(method: str, path: str) -> bytes:
         f"{method} /{path} is not served here. This server keeps experiments, runs, metrics,"
         " logged models, registered models and artifacts; see /docs for its own API.",
     )
+
+
+async def not_served(request: Request) -> Response:
+    path = request.scope["path"].removeprefix("/")
+    return Response(unknown_route(request.method, path), 404, media_type="application/json")
 
 
 def _match(template: list[str], segments: list[str]) -> dict[str, str] | None:

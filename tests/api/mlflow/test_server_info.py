@@ -64,6 +64,6 @@ class TestNotServed:
             status,
             "ENDPOINT_NOT_FOUND",
             f"{method} /{route} is not served here. This server keeps experiments, runs,"
-            " metrics, logged models and artifacts; see /docs for its own API.",
+            " metrics, logged models, registered models and artifacts; see /docs for its own API.",
         )
         assert answer.headers["content-type"] == "application/json"

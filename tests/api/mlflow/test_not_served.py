@@ -1,0 +1,111 @@
+"""What MLflow's server has and this one has not: it says so, in the shape that clients read."""
+
+import re
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from mlflow.server.gateway_api import gateway_router
+from mlflow.server.handlers import get_endpoints
+from mlflow.server.job_api import job_api_router
+from mlflow.server.mcp_server_api import mcp_server_router
+from mlflow.server.otel_api import otel_router
+
+# Of the routes under /api/{version}/ and /ajax-api/{version}/.
+NOT_SERVED = re.compile(
+    r"mlflow/(traces|unified-traces|get-online-trace-details|issues|label-schemas|review-queues"
+    r"|datasets|scorers?|genai|gateway|prompt-optimization|jobs|demo|webhooks"
+    r"|artifacts/presigned-\w+-url)(/.*)?"
+    r"|mlflow-artifacts/(mpu|presigned)/.*"
+)
+
+Route = tuple[str, str]
+
+
+def api_routes() -> Iterator[Route]:
+    """Method and path of all that the installed MLflow serves as its API."""
+    for path, _, methods in get_endpoints():
+        for method in methods:
+            yield method, re.sub(r"<[^>]+>", "x", path)
+
+
+def other_routes() -> Iterator[Route]:
+    """What it serves beside: for OpenTelemetry, for its gateway, and for its own pages."""
+    for prefix, router in [
+        ("", otel_router),
+        ("", gateway_router),
+        ("", job_api_router),
+        ("/api/3.0/mlflow/mcp-servers", mcp_server_router),
+    ]:
+        for route in router.routes:
+            for method in route.methods:
+                yield method, prefix + re.sub(r"{[^}]+}", "x", route.path)
+    yield from [
+        ("GET", "/graphql"),
+        ("POST", "/graphql"),
+        ("GET", "/get-artifact"),
+        ("GET", "/model-versions/get-artifact"),
+        ("GET", "/ajax-api/3.0/mlflow/assistant/config"),
+        ("POST", "/ajax-api/2.0/mlflow/gateway-proxy"),
+        ("GET", "/ajax-api/2.0/mlflow/get-trace-artifact"),
+        ("GET", "/ajax-api/3.0/mlflow/ui-telemetry"),
+    ]
+
+
+def below_version(path: str) -> str:
+    return re.sub(r"^/(ajax-)?api/[23]\.0/?", "", path)
+
+
+async def answer(client: httpx.AsyncClient, method: str, path: str) -> httpx.Response:
+    body = {"json": {}} if method in ("POST", "PUT", "PATCH") else {}
+    return await client.request(method, path, **body)
+
+
+def says_not_served(response: httpx.Response, method: str) -> bool:
+    if response.status_code != 404 or response.headers["content-type"] != "application/json":
+        return False
+    error = response.json()
+    return (
+        error["error_code"] == "ENDPOINT_NOT_FOUND"
+        and error["message"].startswith(f"{method} /")
+        and " is not served here. " in error["message"]
+    )
+
+
+async def test_of_the_api_these_are_not_served(client: httpx.AsyncClient) -> None:
+    """And every other route is: none is forgotten when MLflow gets new ones."""
+    refused = set()
+    for method, path in api_routes():
+        response = await answer(client, method, path)
+        assert response.status_code < 500, (method, path, response.text)
+        if says_not_served(response, method):
+            refused.add((method, path))
+    assert refused == {
+        (method, path)
+        for method, path in api_routes()
+        if NOT_SERVED.fullmatch(below_version(path)) or path == "/graphql"
+    }
+    assert len(refused) > 200
+
+
+@pytest.mark.parametrize(("method", "path"), sorted(set(other_routes())))
+async def test_beside_the_api(client: httpx.AsyncClient, method: str, path: str) -> None:
+    response = await answer(client, method, path)
+    assert says_not_served(response, method), (response.status_code, response.text)
+
+
+async def test_of_no_tenant(app: object, client: httpx.AsyncClient) -> None:
+    """Nor does it take a tenant that exists, or one at all, to be told so."""
+    for prefix in ("http://test", "http://test/t/never-heard-of"):
+        response = await client.post(f"{prefix}/v1/traces", json={})
+        assert says_not_served(response, "POST")
+        response = await client.post(f"{prefix}/api/3.0/mlflow/traces", json={})
+        assert says_not_served(response, "POST")
+
+
+async def test_spans_in_protobuf(client: httpx.AsyncClient) -> None:
+    """As OpenTelemetry's exporters send them."""
+    response = await client.post(
+        "/v1/traces", content=b"\x0a\x00", headers={"content-type": "application/x-protobuf"}
+    )
+    assert says_not_served(response, "POST")
