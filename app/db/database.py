@@ -7,7 +7,7 @@ Postgres together.
 
 import logging
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 import psycopg
@@ -38,6 +38,7 @@ class Database:
             pool_use_lifo=True,
             connect_args={"connect_timeout": 5, "application_name": "tracking"},
         )
+        self._autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
         event.listen(self.engine.sync_engine, "connect", _configure)
 
     @asynccontextmanager
@@ -55,17 +56,23 @@ class Database:
     async def pipeline(self, tenant: Tenant) -> AsyncIterator[psycopg.AsyncConnection]:
         """The driver's connection in a transaction of `tenant`, in pipeline mode.
 
-        Statements are sent without waiting for one another's answers; fetching from a cursor
-        waits for what was sent until then. Committed on a clean exit, together with whatever
-        has not been fetched yet.
+        Statements are sent without waiting for one another's answers. Fetching from a cursor
+        waits for what was sent until then; after the context a cursor has its rows at no cost.
+        Committed on a clean exit, rolled back on any other.
         """
         with _translated():
-            async with self.engine.connect() as connection:
+            async with self._autocommit.connect() as connection:
                 raw = (await connection.get_raw_connection()).driver_connection
                 assert isinstance(raw, psycopg.AsyncConnection)
-                async with raw.pipeline(), raw.transaction():
-                    await raw.execute(SET_TENANT, (str(tenant.id),))
-                    yield raw
+                # What a pipeline sends before it is synchronized is one transaction of itself,
+                # so that a begin and a commit, and their round trips, are not needed.
+                async with raw.pipeline():
+                    try:
+                        await raw.execute(SET_TENANT, (str(tenant.id),))
+                        yield raw
+                    except BaseException:
+                        await _undo(raw)
+                        raise
 
     @asynccontextmanager
     async def directory(self) -> AsyncIterator[AsyncConnection]:
@@ -101,6 +108,14 @@ def _translated() -> Iterator[None]:
     except (exc.OperationalError, exc.InterfaceError, psycopg.OperationalError) as error:
         log.warning("database unavailable: %s", str(error).splitlines()[0])
         raise UnavailableError("The database is not available; try again shortly") from error
+
+
+async def _undo(connection: psycopg.AsyncConnection) -> None:
+    """Roll back what a pipeline has sent. The begin makes it a transaction that can be ended
+    without Postgres's warning that there is none."""
+    with suppress(psycopg.Error):  # of the statement that failed: Postgres has rolled back itself
+        await connection.execute("BEGIN")
+        await connection.execute("ROLLBACK")
 
 
 def _lost_its_tenant(error: Exception) -> bool:

@@ -50,12 +50,11 @@ async def read(
     return [runs[run_id] for run_id in ids if run_id in runs]
 
 
-async def versions(
+async def ask_versions(
     connection: psycopg.AsyncConnection, tenant: Tenant, ids: Sequence[UUID]
-) -> dict[UUID, int]:
-    """The versions of those runs that exist."""
-    cursor = await connection.execute(sql.READ_VERSIONS, {"tenant": tenant.id, "runs": list(ids)})
-    return dict(await cursor.fetchall())
+) -> psycopg.AsyncCursor[tuple[UUID, int]]:
+    """Ask for the versions of those runs that exist; the rows can be fetched after the pipeline."""
+    return await connection.execute(sql.READ_VERSIONS, {"tenant": tenant.id, "runs": list(ids)})
 
 
 def _run(row: Sequence[Any]) -> Run:
@@ -69,11 +68,11 @@ async def create(
     connection: psycopg.AsyncConnection,
     tenant: Tenant,
     run: Run,
-) -> tuple[str | None, int | None] | None:
-    """Insert a run with its params and tags, in one round trip.
+) -> psycopg.AsyncCursor[tuple[str | None, int | None]]:
+    """Insert a run with its params and tags.
 
-    Returns the experiment's artifact_location and deleted_time, where a deleted_time means that
-    nothing was inserted; None where there is no such experiment.
+    The cursor's row, after the pipeline, is the experiment's artifact_location and deleted_time,
+    where a deleted_time means that nothing was inserted. No row: there is no such experiment.
     """
     values: dict[str, Any] = {"tenant": tenant.id, "run": run.run_id}
     created = await connection.execute(
@@ -92,8 +91,7 @@ async def create(
     ):
         if pairs:
             await connection.execute(statement, values | _columns(pairs))
-    row: tuple[str | None, int | None] | None = await created.fetchone()
-    return row
+    return created
 
 
 def _columns(pairs: Mapping[str, str]) -> dict[str, list[str]]:

@@ -75,7 +75,8 @@ class Runs:
             tags=tags,
         )
         async with self._database.pipeline(tenant) as connection:
-            experiment = await repository.create(connection, tenant, run)
+            created = await repository.create(connection, tenant, run)
+        experiment = await created.fetchone()
         if experiment is None:
             raise experiment_absent(experiment_id)
         artifact_location, deleted_time = experiment
@@ -291,15 +292,15 @@ class Runs:
     ) -> dict[UUID, bytes]:
         """The runs that exist, in the order of the ids; only those that changed are read."""
         async with self._database.pipeline(tenant) as connection:
-            versions = await repository.versions(connection, tenant, ids)
-            found: dict[UUID, bytes | None] = {
-                run_id: self._kept.get(tenant.id, run_id, versions[run_id], render)
-                for run_id in ids
-                if run_id in versions
-            }
-            changed = [run_id for run_id, body in found.items() if body is None]
-            runs = await repository.read(connection, tenant, changed) if changed else []
-        for run in self._shown(tenant, runs):
+            cursor = await repository.ask_versions(connection, tenant, ids)
+        versions = dict(await cursor.fetchall())
+        found: dict[UUID, bytes | None] = {
+            run_id: self._kept.get(tenant.id, run_id, versions[run_id], render)
+            for run_id in ids
+            if run_id in versions
+        }
+        changed = [run_id for run_id, body in found.items() if body is None]
+        for run in await self._read(tenant, changed):
             found[run.run_id] = self._kept.add(tenant.id, run, render)
         return {run_id: body for run_id, body in found.items() if body is not None}
 

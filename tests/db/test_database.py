@@ -1,0 +1,91 @@
+"""Transactions: committed whole, or not at all, in both ways to reach Postgres."""
+
+import psycopg
+import pytest
+from sqlalchemy import text
+
+from app.db.database import Database
+from app.tenancy.tenant import Tenant
+
+INSERT = (
+    "INSERT INTO experiment_tags (tenant_id, experiment_id, key, value)"
+    " VALUES ({tenant}, 0, '{key}', 'x')"
+)
+
+
+async def keys(database: Database, tenant: Tenant) -> set[str]:
+    async with database.pipeline(tenant) as connection:
+        cursor = await connection.execute("SELECT key FROM experiment_tags")
+    return {key for (key,) in await cursor.fetchall()}
+
+
+class TestPipeline:
+    async def test_commits(self, database: Database, tenant: Tenant) -> None:
+        async with database.pipeline(tenant) as connection:
+            for key in ("a", "b"):
+                await connection.execute(INSERT.format(tenant=tenant.id, key=key))
+        assert await keys(database, tenant) == {"a", "b"}
+
+    @pytest.mark.parametrize("fetch", [True, False], ids=["after a fetch", "unfetched"])
+    async def test_an_exception_undoes_everything(
+        self, database: Database, tenant: Tenant, fetch: bool
+    ) -> None:
+        notices: list[str | None] = []
+
+        async def fail() -> None:
+            async with database.pipeline(tenant) as connection:
+                connection.add_notice_handler(lambda notice: notices.append(notice.severity))
+                cursor = await connection.execute(
+                    INSERT.format(tenant=tenant.id, key="a") + " RETURNING key"
+                )
+                if fetch:
+                    assert await cursor.fetchall() == [("a",)]
+                raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            await fail()
+        assert await keys(database, tenant) == set()
+        assert notices == []
+
+    async def test_an_error_of_postgres_undoes_everything(
+        self, database: Database, tenant: Tenant
+    ) -> None:
+        """Those before it, those after it, and also where nobody fetched the one that failed."""
+
+        async def fail() -> None:
+            async with database.pipeline(tenant) as connection:
+                await connection.execute(INSERT.format(tenant=tenant.id, key="a"))
+                await connection.execute("SELECT 1 / 0")
+                await connection.execute(INSERT.format(tenant=tenant.id, key="b"))
+
+        with pytest.raises(psycopg.errors.DivisionByZero):
+            await fail()
+        assert await keys(database, tenant) == set()
+
+    async def test_the_tenant_does_not_stay_on_the_connection(
+        self, database: Database, tenant: Tenant
+    ) -> None:
+        await keys(database, tenant)
+        for _ in range(3):
+            async with database.directory() as connection:
+                left = await connection.scalar(
+                    text("SELECT current_setting('app.tenant_id', true)")
+                )
+                assert left in (None, "")
+
+    async def test_both_ways_alternate_on_a_connection(
+        self, database: Database, tenant: Tenant
+    ) -> None:
+        """One needs autocommit and the other must not have it."""
+
+        async def fail(key: str) -> None:
+            async with database.transaction(tenant) as connection:
+                await connection.execute(text(INSERT.format(tenant=tenant.id, key=key)))
+                raise ZeroDivisionError
+
+        for number in range(4):
+            with pytest.raises(ZeroDivisionError):
+                await fail(f"undone{number}")
+            async with database.pipeline(tenant) as raw:
+                await raw.execute(INSERT.format(tenant=tenant.id, key=f"kept{number}"))
+        assert await keys(database, tenant) == {f"kept{number}" for number in range(4)}
