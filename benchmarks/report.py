@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.measure import Goal, Result
 from benchmarks.servers import OURS
 
-HEADER = ("workload", "server", "median", "unit", "p50 ms", "p99 ms", "ours ×", "goal")
+HEADER = ("workload", "server", "median", "unit", "p50 ms", "p99 ms", "ours/it", "goal")
 
 
 class Results:

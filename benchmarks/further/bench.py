@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import quantiles
 
-from benchmarks.measure import Result
+from benchmarks.measure import Goal, Result
 from benchmarks.seeds import Seeds
 
 
@@ -35,3 +35,9 @@ def timed(workload: str, server: str, calls: Sequence[Callable[[], object]]) -> 
     if len(result.figures) > 1:
         result.p99s.append(quantiles(result.figures, n=100, method="inclusive")[-1] / 1000)
     return result
+
+
+def growth(workload: str, small: Result, large: Result, at_most: float) -> Result:
+    """How many times as long it took among more data."""
+    goals = (Goal(None, at_most),)
+    return Result(workload, large.server, "×", [large.figure / small.figure], goals=goals)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from benchmarks.further.bench import Bench, timed
+from benchmarks.further.bench import Bench, growth, timed
 from benchmarks.measure import Result
 from benchmarks.seeds import BATCH, Seeds, series_batch
 from benchmarks.servers import OURS
@@ -33,7 +33,11 @@ def _of_server(seeds: Seeds) -> list[Result]:
         again = timed(f"its retry {after}", seeds.server.name, calls)
         _check(seeds, run_id, logged, again)
         results += [first, again]
-    return results
+    return [
+        *results,
+        growth("batch of 1,000, growth", results[0], results[-2], 1.25),
+        growth("its retry, growth", results[1], results[-1], 1.25),
+    ]
 
 
 def _send(seeds: Seeds, run_id: str, start: int) -> Callable[[], object]:

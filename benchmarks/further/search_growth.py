@@ -3,7 +3,7 @@
 from typing import Any
 
 from benchmarks import seeds, workloads
-from benchmarks.further.bench import Bench, timed
+from benchmarks.further.bench import Bench, growth, timed
 from benchmarks.measure import Result
 from benchmarks.seeds import SearchedRun, Seeds
 
@@ -11,23 +11,26 @@ TOTALS = (1_000, 10_000, 100_000)
 CALLS = 30
 CHUNK = 1_000
 
+NEWEST = {"max_results": 100}
+FILTERED = {"filter": seeds.FILTER, "order_by": [seeds.ORDER], "max_results": 50}
+
 
 def measure(bench: Bench) -> list[Result]:
-    experiment = bench.ours.experiment("growing")
-    results, seeded = [], 0
-    for total in TOTALS:
-        for first in range(seeded, total, CHUNK):
-            insert(bench.ours, experiment, range(first, first + CHUNK))
-        seeded = total
-        server = bench.ours.server
-        server.postgres.vacuum(server.database)
-        newest = {"max_results": 100}
-        filtered = {"filter": seeds.FILTER, "order_by": [seeds.ORDER], "max_results": 50}
-        results += [
-            _search(bench.ours, experiment, newest, f"search-newest of {total:,}", total),
-            _search(bench.ours, experiment, filtered, f"search-filtered of {total:,}", total),
-        ]
-    return results
+    data = bench.ours
+    experiment = data.experiment("growing")
+    newest, filtered = [], []
+    for total, before in zip(TOTALS, (0, *TOTALS), strict=False):
+        for first in range(before, total, CHUNK):
+            insert(data, experiment, range(first, first + CHUNK))
+        data.server.postgres.vacuum(data.server.database)
+        newest.append(_search(data, experiment, NEWEST, f"search-newest of {total:,}", total))
+        filtered.append(_search(data, experiment, FILTERED, f"search-filtered of {total:,}", total))
+    return [
+        *newest,
+        growth("search-newest, growth", newest[0], newest[-1], 1.5),
+        *filtered,
+        growth("search-filtered, growth", filtered[0], filtered[-1], 5),
+    ]
 
 
 def _search(data: Seeds, experiment: str, body: dict[str, Any], name: str, total: int) -> Result:
