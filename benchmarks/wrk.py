@@ -22,8 +22,8 @@ class WrkMissingError(Exception):
 
     def __init__(self) -> None:
         super().__init__(
-            "wrk makes the load and is not installed: it is in the package `wrk` of Debian, Ubuntu,"
-            " Fedora's neighbours and Homebrew (apt-get install wrk)"
+            "wrk, which makes the load, is not installed: it is the package `wrk` of Debian, Ubuntu"
+            " and Homebrew (apt-get install wrk)"
         )
 
 
