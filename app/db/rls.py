@@ -10,6 +10,18 @@ from sqlalchemy import Connection, make_url, text
 
 DEFAULT_APPLICATION_ROLE = "tracking_app"
 
+# The directory of tenants has no policy to hide behind: only the owner's functions write it.
+READ_ONLY = {"tenants", "alembic_version"}
+
+_OWN_TABLES = """
+SELECT oid::regclass::text FROM pg_class
+WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND relowner = current_user::regrole
+"""
+_OWN_FUNCTIONS = """
+SELECT oid::regprocedure::text FROM pg_proc
+WHERE pronamespace = 'public'::regnamespace AND proowner = current_user::regrole
+"""
+
 # The sub-select makes it one evaluation a statement and not one a row.
 CURRENT_TENANT = "(SELECT NULLIF(current_setting('app.tenant_id', true), '')::integer)"
 
@@ -42,17 +54,10 @@ def grant(connection: Connection, role: str) -> None:
     if not exists or owner:
         return
     quoted = connection.dialect.identifier_preparer.quote(role)
-    for statement in (
-        f"GRANT USAGE ON SCHEMA public TO {quoted}",
-        f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {quoted}",
-        f"GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO {quoted}",
-        # The directory of tenants has no policy to hide behind: only create_tenant() writes it.
-        f"REVOKE INSERT, UPDATE, DELETE ON tenants, alembic_version FROM {quoted}",
-    ):
-        if "tenants" in statement and not _has_table(connection, "tenants"):
-            continue
-        connection.execute(text(statement))
-
-
-def _has_table(connection: Connection, name: str) -> bool:
-    return bool(connection.scalar(text("SELECT to_regclass(:name) IS NOT NULL"), {"name": name}))
+    connection.execute(text(f"GRANT USAGE ON SCHEMA public TO {quoted}"))
+    # By name: what an extension put into the schema is not this role's to grant.
+    for table in connection.scalars(text(_OWN_TABLES)).all():
+        rights = "SELECT" if table in READ_ONLY else "SELECT, INSERT, UPDATE, DELETE"
+        connection.execute(text(f"GRANT {rights} ON {table} TO {quoted}"))
+    for function in connection.scalars(text(_OWN_FUNCTIONS)).all():
+        connection.execute(text(f"GRANT EXECUTE ON FUNCTION {function} TO {quoted}"))

@@ -40,7 +40,8 @@ WHERE tenant_id = %(tenant)s AND series_id = %(series)s
     AND step BETWEEN %(first)s AND %(last)s
 """
 
-# The points at the given places of the series in the order of its steps.
+# The points at the given places of the series in the order of its steps. A join, since Postgres
+# compares each row with each element of an array that is a parameter.
 _IN_STEP_ORDER = """
 SELECT timestamp, step, value,
     row_number() OVER (ORDER BY step, timestamp, value) - 1 AS place
@@ -51,7 +52,7 @@ WHERE tenant_id = %(tenant)s AND series_id = %(series)s
 READ_PLACES = f"""
 SELECT timestamp, step, value
 FROM ({_IN_STEP_ORDER}) AS points
-WHERE place = ANY(%(places)s::bigint[])
+JOIN unnest(%(places)s::bigint[]) AS place USING (place)
 ORDER BY place
 """
 

@@ -1,6 +1,6 @@
 """Runs read from and written to Postgres, by the statements of `app.runs.sql`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -74,28 +74,21 @@ async def create(
     The cursor's row, after the pipeline, is the experiment's artifact_location and deleted_time,
     where a deleted_time means that nothing was inserted. No row: there is no such experiment.
     """
-    values: dict[str, Any] = {"tenant": tenant.id, "run": run.run_id}
-    created = await connection.execute(
+    return await connection.execute(
         sql.CREATE_RUN,
-        values
-        | {
+        {
+            "tenant": tenant.id,
+            "run": run.run_id,
             "experiment": run.experiment_id,
             "name": run.name,
             "user": run.user_id,
             "start_time": run.start_time,
+            "param_keys": list(run.params),
+            "param_values": list(run.params.values()),
+            "tag_keys": list(run.tags),
+            "tag_values": list(run.tags.values()),
         },
     )
-    for statement, pairs in (
-        (sql.CREATE_RUN_PARAMS, run.params),
-        (sql.CREATE_RUN_TAGS, run.tags),
-    ):
-        if pairs:
-            await connection.execute(statement, values | _columns(pairs))
-    return created
-
-
-def _columns(pairs: Mapping[str, str]) -> dict[str, list[str]]:
-    return {"keys": list(pairs), "values": list(pairs.values())}
 
 
 async def one(

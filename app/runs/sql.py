@@ -130,8 +130,8 @@ ON CONFLICT (tenant_id, model_id, key, timestamp, step, run_id) DO UPDATE SET
     dataset_digest = EXCLUDED.dataset_digest
 """
 
-# Create a run in an active experiment, which stays active until the commit. No row: there is no
-# such experiment; a row with a deleted_time: nothing was created.
+# Create a run with its params and tags in an active experiment, which stays active until the
+# commit. No row: there is no such experiment; a row with a deleted_time: nothing was created.
 CREATE_RUN = """
 WITH experiment AS (
     SELECT artifact_location, deleted_time FROM experiments
@@ -143,17 +143,20 @@ created AS (
         (tenant_id, run_id, experiment_id, name, user_id, status, start_time)
     SELECT %(tenant)s, %(run)s, %(experiment)s, %(name)s, %(user)s, 'RUNNING', %(start_time)s
     FROM experiment WHERE deleted_time IS NULL
+    RETURNING tenant_id, run_id
+),
+its_params AS (
+    INSERT INTO params (tenant_id, run_id, key, value)
+    SELECT tenant_id, run_id, key, value
+    FROM created, unnest(%(param_keys)s::text[], %(param_values)s::text[]) AS p (key, value)
+),
+its_tags AS (
+    INSERT INTO run_tags (tenant_id, run_id, key, value)
+    SELECT tenant_id, run_id, key, value
+    FROM created, unnest(%(tag_keys)s::text[], %(tag_values)s::text[]) AS t (key, value)
 )
 SELECT artifact_location, deleted_time FROM experiment
 """
-
-# The params and tags of a run that may just have been refused.
-CREATE_RUN_PARAMS = """
-INSERT INTO params (tenant_id, run_id, key, value)
-SELECT %(tenant)s, %(run)s, * FROM unnest(%(keys)s::text[], %(values)s::text[])
-WHERE EXISTS (SELECT FROM runs WHERE tenant_id = %(tenant)s AND run_id = %(run)s)
-"""
-CREATE_RUN_TAGS = CREATE_RUN_PARAMS.replace("INTO params", "INTO run_tags")
 
 # One run under lock, for what changes it outside the write queue.
 LOCK_RUN = """

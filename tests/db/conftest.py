@@ -21,10 +21,12 @@ POSTGRES_15 = Path("/usr/lib/postgresql/15/bin")
 
 @dataclass(frozen=True)
 class EmptyDatabase:
-    """The URLs of the owner, who may create anything in it, and of the application role."""
+    """The URLs of the owner, who may create anything in it, of the application role, and of a
+    superuser."""
 
     owner_url: str
     app_url: str
+    superuser_url: str
 
 
 @pytest.fixture(scope="module", params=["embedded", "postgres-15"])
@@ -33,7 +35,8 @@ def empty_database(request: pytest.FixtureRequest) -> Iterator[EmptyDatabase]:
     with tempfile.TemporaryDirectory() as folder:
         if request.param == "embedded":
             with embedded_postgres(Path(folder)) as server:
-                yield EmptyDatabase(server.owner_url, server.app_url)
+                superuser = server.owner_url.replace("//tracking_owner@", "//postgres@")
+                yield EmptyDatabase(server.owner_url, server.app_url, superuser)
         else:
             if not (POSTGRES_15 / "postgres").exists():
                 pytest.skip("PostgreSQL 15 is not installed (Debian: postgresql-15)")
@@ -47,9 +50,8 @@ def _with_roles(superuser_url: str) -> EmptyDatabase:
         connection.execute("CREATE ROLE tracking_app LOGIN")
         connection.execute("CREATE DATABASE tracking OWNER tracking_owner")
     base = superuser_url.removesuffix("/postgres").partition("@")[2]
-    return EmptyDatabase(
-        f"postgresql://tracking_owner@{base}/tracking", f"postgresql://tracking_app@{base}/tracking"
-    )
+    roles = ("tracking_owner", "tracking_app", "postgres")
+    return EmptyDatabase(*(f"postgresql://{role}@{base}/tracking" for role in roles))
 
 
 @contextmanager

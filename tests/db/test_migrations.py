@@ -94,6 +94,23 @@ class TestMigrations:
         assert migrate.state(url) == "current"
         migrate.downgrade(url, "base")
 
+    def test_beside_what_others_put_into_the_schema(self, empty_database: EmptyDatabase) -> None:
+        """As an extension does that a superuser installed there."""
+        with psycopg.connect(empty_database.superuser_url, autocommit=True) as connection:
+            connection.execute("CREATE TABLE public.theirs ()")
+            connection.execute(
+                "CREATE FUNCTION public.their_function() RETURNS int LANGUAGE sql AS 'SELECT 1'"
+            )
+            connection.execute("REVOKE ALL ON FUNCTION public.their_function FROM PUBLIC")
+            try:
+                migrate.upgrade(empty_database.owner_url)
+                with psycopg.connect(empty_database.app_url) as application:
+                    assert application.execute("SELECT create_tenant('t')").fetchone()
+                migrate.downgrade(empty_database.owner_url, "base")
+            finally:
+                connection.execute("DROP TABLE public.theirs")
+                connection.execute("DROP FUNCTION public.their_function")
+
     def test_state(self, empty_database: EmptyDatabase) -> None:
         url = empty_database.owner_url
         migrate.upgrade(url)
