@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 
 from app.api import mlflow, operations, workbench
 from app.api.workbench import problems
@@ -28,7 +29,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         finally:
             await app.state.services.close()
 
-    app = FastAPI(
+    app = FastAPIOffline(
         title="Experiment tracking",
         version=version("tracking"),
         summary="Multi-tenant experiment tracking: experiments, runs, metrics, artifacts.",
@@ -36,6 +37,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         openapi_tags=workbench.TAGS,
         servers=workbench.SERVERS,
         lifespan=lifespan,
+        redoc_url=None,  # its page asks Google for fonts
     )
 
     def services() -> Services:
