@@ -307,6 +307,14 @@ DIFFERENCES: tuple[Difference, ...] = (
         ours=(200, None, ANY),
     ),
     answers(
+        "a param that a model has",
+        "MLflow fails in its database. The same value is passed over, and another one is refused,"
+        " as for runs.",
+        calls=r"POST logged-models/[^/]*/params",
+        theirs=(400, "BAD_REQUEST", r".*UNIQUE constraint failed: logged_model_params.*"),
+        ours=(ANY, ANY, r"{}|Changing param values is not allowed\..*"),
+    ),
+    answers(
         "words for a refused path",
         "Ours say what is wrong with it.",
         calls=r"GET artifacts/list|GET logged-models/.*",

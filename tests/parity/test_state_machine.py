@@ -4,35 +4,22 @@ on the way is the same on both servers, and so is everything at the end.
 A short run is the same every time. TRACKING_PARITY_EXAMPLES asks for that many random histories.
 """
 
-import os
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
-from mlflow import MlflowClient
+from hypothesis.stateful import rule
 from mlflow.entities import Metric, Param, RunTag, ViewType
-from mlflow.exceptions import MlflowException
 
 from .cases import calls
-from .cases.calls import Call
-from .difference import Answer
-from .normalize import Pair, Side
+from .histories import EXAMPLES, KEYS, PLACES, TIMES, VALUES, History, Record, play
+from .normalize import Pair
 
-EXAMPLES = int(os.environ.get("TRACKING_PARITY_EXAMPLES", "0"))
-SHORT_EXAMPLES, STEPS = 8, 30
-
-# Few of each, so that they are met again.
 NAMES = st.sampled_from(["a", "b", "Default", "ä b"])
-KEYS = st.sampled_from(["k", "k/2", "x y"])
-VALUES = st.sampled_from(["", "1", "2", "it's"])
 NUMBERS = st.sampled_from([0.0, 1.0, -1.0, 1.5, 1e300, "NaN", "Infinity", "-Infinity"])
-TIMES = st.integers(1, 4)
 STATUSES = st.sampled_from([None, "RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED"])
 VIEWS = st.sampled_from(["ACTIVE_ONLY", "DELETED_ONLY", "ALL"])
-PLACES = st.integers(0, 3)
 FILTERS = st.sampled_from(
     [
         "",
@@ -59,38 +46,20 @@ ORDERS = st.sampled_from(
 )
 
 
-class Histories(RuleBasedStateMachine):
+class Histories(History):
     """Ids are kept as `e0`, `r0` and so on; a place among them may stand for one that has none."""
-
-    make_pair: Callable[[], Pair]
-    steps = 0
 
     def __init__(self) -> None:
         super().__init__()
-        self.pair = type(self).make_pair()
-        self.clients = [
-            (side, MlflowClient(side.url)) for side in (self.pair.theirs, self.pair.ours)
-        ]
         self.experiments, self.runs = 1, 0
         for side in (self.pair.theirs, self.pair.ours):
             side.kept["e0"] = "0"
-
-    def call(self, call: Call) -> Answer:
-        return self.pair.call(call)
-
-    def through_client(self, name: str, use: Callable[[MlflowClient, Side], Any]) -> None:
-        theirs, ours = (_outcome(use, client, side) for side, client in self.clients)
-        self.pair.compare(name, theirs, ours)
 
     def experiment(self, place: int) -> str:
         return f"$e{place % self.experiments}"
 
     def run_at(self, place: int) -> str:
         return f"$r{place % self.runs}" if self.runs else "0" * 32
-
-    @invariant()
-    def count(self) -> None:
-        Histories.steps += 1
 
     # --- experiments ----------------------------------------------------------------------------
 
@@ -240,35 +209,8 @@ class Histories(RuleBasedStateMachine):
                 self.call(calls.history(key, run=f"$r{place}"))
 
 
-def _outcome(use: Callable[[MlflowClient, Side], Any], client: MlflowClient, side: Side) -> Answer:
-    """What the client gave its user, or the error that it raised."""
-    try:
-        return Answer(200, use(client, side))
-    except MlflowException as error:
-        message = error.message.removeprefix(f"{error.error_code}: ")
-        return Answer(
-            error.get_http_status_code(), {"error_code": error.error_code, "message": message}
-        )
-
-
 @pytest.mark.timeout(0 if EXAMPLES else 180)
 def test_random_histories(
-    empty_pair: Callable[[], Pair],
-    monkeypatch: pytest.MonkeyPatch,
-    record_property: Callable[[str, object], None],
+    empty_pair: Callable[[], Pair], monkeypatch: pytest.MonkeyPatch, record_property: Record
 ) -> None:
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    monkeypatch.setattr(Histories, "make_pair", staticmethod(empty_pair), raising=False)
-    run_state_machine_as_test(
-        Histories,
-        settings=settings(
-            max_examples=EXAMPLES or SHORT_EXAMPLES,
-            stateful_step_count=STEPS,
-            derandomize=not EXAMPLES,
-            database=None,
-            deadline=None,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
-    record_property("steps", Histories.steps)
-    print(f"{Histories.steps} steps")
+    play(Histories, 8, empty_pair, monkeypatch, record_property)

@@ -128,6 +128,12 @@ CASES: dict[str, Case] = {
         get_model(),
         post("logged-models/$model/params", model_id="$model", params=tags(**{"k" * 251: "v"})),
     ],
+    "a param that a model has": [
+        create_model(params=tags(a="1")),
+        post("logged-models/$model/params", model_id="$model", params=tags(a="1")),
+        post("logged-models/$model/params", model_id="$model", params=tags(a="2")),
+        get_model(),
+    ],
     "metrics of a model": [
         create_run(),
         create_model(source_run_id="$run"),
