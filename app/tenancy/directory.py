@@ -20,7 +20,7 @@ from app.tenancy.tenant import Tenant
 
 MAX_DESCRIPTION_LENGTH = 1000
 
-DeletionMode = Literal["RESTRICT", "CASCADE", "SET_DEFAULT"]
+DeletionMode = Literal["SET_DEFAULT", "CASCADE", "RESTRICT"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,15 @@
 
 import secrets
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 import httpx
 import pytest
 
-from .difference import Difference
-from .normalize import Pair
+from .cases.calls import Call
+from .cases.workspaces import API as WORKSPACES
+from .difference import Answer, Difference
+from .normalize import Pair, Side
 from .reference import Reference, running_reference
 
 
@@ -46,3 +49,42 @@ def empty_pair(
         return Pair(reference, our_url, http, found)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def reference_with_workspaces(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reference]:
+    folder = tmp_path_factory.mktemp("mlflow-workspaces")
+    with running_reference(folder, "--enable-workspaces") as server:
+        yield server
+
+
+@dataclass
+class SharedSide(Side):
+    """Our server as a whole, without the workspaces of other tests."""
+
+    others: frozenset[str] = frozenset()
+
+    def send(self, call: Call) -> Answer:
+        answer = super().send(call)
+        if not isinstance(answer.body, dict) or "workspaces" not in answer.body:
+            return answer
+        shown = [one for one in answer.body["workspaces"] if one["name"] not in self.others]
+        return replace(answer, body={"workspaces": shown})
+
+
+@pytest.fixture
+def workspaces_pair(
+    reference_with_workspaces: Reference,
+    server_url: str,
+    http: httpx.Client,
+    found: set[Difference],
+) -> Pair:
+    """Both servers without a workspace but the default one, and names for two more."""
+    reference_with_workspaces.reset()
+    pair = Pair(reference_with_workspaces, server_url, http, found)
+    there = http.get(f"{server_url}{WORKSPACES}").json()["workspaces"]
+    others = frozenset(one["name"] for one in there) - {"default"}
+    pair.ours = SharedSide(server_url, http, {}, {}, others)
+    for name in ("ws", "other"):
+        pair.theirs.kept[name] = pair.ours.kept[name] = f"t-{secrets.token_hex(6)}"
+    return pair

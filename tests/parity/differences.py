@@ -12,10 +12,12 @@ from .rewrites import (
     opaque,
     unbounded,
     without,
+    without_legacy_description,
     without_negative_zero,
     without_place,
     without_sql,
     without_tenant_tag,
+    without_zero_size,
 )
 
 DIFFERENCES: tuple[Difference, ...] = (
@@ -317,7 +319,7 @@ DIFFERENCES: tuple[Difference, ...] = (
     answers(
         "words for a refused path",
         "Ours say what is wrong with it.",
-        calls=r"GET artifacts/list|GET logged-models/.*",
+        calls=r"GET artifacts/list|GET logged-models/.*|\w+ .*mlflow-artifacts/artifacts.*",
         theirs=(400, REFUSED, r"Invalid path"),
         ours=(400, REFUSED, r"Invalid path: .*"),
     ),
@@ -327,6 +329,101 @@ DIFFERENCES: tuple[Difference, ...] = (
         calls=r"GET artifacts/list",
         theirs=(200, None, ANY),
         ours=(400, REFUSED, r"Invalid path: .*backslash"),
+    ),
+    answers(
+        "paths of the proxy that are others on Windows",
+        "A path with a backslash or a drive would be another one where artifacts are in a folder of"
+        " Windows, or are downloaded to one.",
+        calls=r"(GET|PUT|DELETE) .*mlflow-artifacts/artifacts/.*",
+        theirs=(ANY, ANY, r"{}||No such artifact: .*"),
+        ours=(400, REFUSED, r"Invalid path: .*(backslash|it is not relative)"),
+    ),
+    answers(
+        "the answer to an upload",
+        "MLflow's is empty, ours an empty message. The client reads neither.",
+        calls=r"PUT .*mlflow-artifacts/artifacts/.*",
+        theirs=(200, None, r""),
+        ours=(200, None, r"{}"),
+    ),
+    everywhere(
+        "the size of an empty file",
+        "MLflow leaves out a size of 0.",
+        calls=r"GET (artifacts/list|.*mlflow-artifacts/artifacts)",
+        ours=without_zero_size,
+    ),
+    answers(
+        "downloading a folder",
+        "There is no such file. MLflow's error has no error code.",
+        calls=r"GET .*mlflow-artifacts/artifacts/.*",
+        theirs=(400, None, r".*refers to a directory, not a file.*"),
+        ours=(404, "RESOURCE_DOES_NOT_EXIST", r"No such artifact: .*"),
+    ),
+    everywhere(
+        "the description of the default workspace",
+        "It has one of MLflow's own, of its older versions.",
+        calls=r"GET .*workspaces(/[^/]*)?",
+        theirs=without_legacy_description,
+    ),
+    answers(
+        "words for a refused name of a workspace",
+        "Ours say all that is asked of a name.",
+        calls=r"\w+ .*workspaces(/[^/]*)?",
+        theirs=(400, REFUSED, r"Workspace name .*|Missing value .*'name'.*"),
+        ours=(400, REFUSED, r"Workspace name '.*' must be 1 to 48 characters.*"),
+    ),
+    answers(
+        "the longest name of a workspace",
+        "MLflow allows 63 characters. With the prefix of a bucket, 48 make a legal bucket's name.",
+        calls=r"POST .*workspaces",
+        theirs=(201, None, ANY),
+        ours=(400, REFUSED, r"Workspace name '.*' must be 1 to 48 characters.*"),
+    ),
+    answers(
+        "workspaces that MLflow's names do not allow",
+        "A tenant's name may have one character. None is reserved: no path of ours begins with it.",
+        calls=r"\w+ .*workspaces(/[^/]*)?",
+        theirs=(
+            400,
+            REFUSED,
+            r".* must be between 2 and 63 .*|.* is reserved and cannot be used\.",
+        ),
+        ours=(ANY, None, ANY),
+    ),
+    answers(
+        "words for a description that is null",
+        "Null is as good as absent, and there must be something to update.",
+        calls=r"PATCH .*workspaces/[^/]*",
+        theirs=(400, REFUSED, r"Invalid value null for parameter 'description' .*"),
+        ours=(400, REFUSED, r"Workspace update must have at least one key"),
+    ),
+    answers(
+        "workspaces that are not there yet",
+        "A tenant comes into being with its first write, and is empty before.",
+        calls=r"POST .*experiments/search",
+        theirs=(404, "RESOURCE_DOES_NOT_EXIST", r"Workspace '.*' not found"),
+        ours=(200, None, r"{}"),
+    ),
+    answers(
+        "a workspace's artifact root",
+        "Artifacts of a tenant lie in its own bucket or folder, which keeps tenants apart.",
+        calls=r"(POST|PATCH) .*workspaces(/[^/]*)?",
+        theirs=(ANY, None, r".*default_artifact_root.*"),
+        ours=(400, REFUSED, r".*'default_artifact_root' cannot be set"),
+    ),
+    answers(
+        "a workspace that holds something",
+        "MLflow answers 500, which its client retries for minutes. Our number counts a tenant's own"
+        " experiment 0, too.",
+        calls=r"DELETE .*workspaces/[^/]*",
+        theirs=(500, "INVALID_STATE", r"Cannot delete workspace .* still contains \d+ resource.*"),
+        ours=(409, "INVALID_STATE", r"Cannot delete workspace .* still contains \d+ resource.*"),
+    ),
+    answers(
+        "SET_DEFAULT",
+        "What one tenant logged is not handed to another.",
+        calls=r"DELETE .*workspaces/[^/]*",
+        theirs=(204, None, ANY),
+        ours=(400, REFUSED, r"Deletion mode 'SET_DEFAULT' is not supported.*"),
     ),
     answers(
         "fields by their JSON names",

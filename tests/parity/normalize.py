@@ -44,7 +44,7 @@ class Side:
 
     def send(self, call: Call) -> Answer:
         path = _fill(call.path, self.kept)
-        content, headers = call.content, call.headers
+        content, headers = call.content, _fill(call.headers, self.kept)
         if call.body is not None:
             content = json.dumps(_fill(call.body, self.kept)).encode()
             headers = {"content-type": "application/json"} | headers
@@ -90,7 +90,7 @@ class Pair:
         keep = {} if may_fail and theirs.status >= 400 else call.keep
         for name, path in keep.items():
             for side, answer in ((self.theirs, theirs), (self.ours, ours)):
-                side.kept[name] = str(_at(answer.body, path))
+                side.kept[name] = str(_at(answer.body, path)).removeprefix("mlflow-artifacts:/")
         return theirs
 
     def compare(self, name: str, theirs: Answer, ours: Answer) -> None:

@@ -55,9 +55,9 @@ class Reference:
 
 
 @contextmanager
-def running_reference(folder: Path) -> Iterator[Reference]:
+def running_reference(folder: Path, *options: str) -> Iterator[Reference]:
     """`mlflow server` as its users start it: of this interpreter's environment, or the program
-    that TRACKING_PARITY_MLFLOW names. It is ended with the context."""
+    that TRACKING_PARITY_MLFLOW names, with `options`. It is ended with the context."""
     database, log = folder / "mlflow.db", folder / "log"
     url = f"http://127.0.0.1:{(port := _free_port())}"
     program = os.environ.get("TRACKING_PARITY_MLFLOW")
@@ -66,6 +66,7 @@ def running_reference(folder: Path) -> Iterator[Reference]:
         *("server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
         *("--backend-store-uri", f"sqlite:///{database}"),
         *("--artifacts-destination", str(folder / "artifacts")),
+        *options,
     ]
     with log.open("wb") as output:
         process = subprocess.Popen(

@@ -42,12 +42,22 @@ def in_our_folders(value: Json) -> Json:
     if not isinstance(value, str):
         return value
     return re.sub(
-        r"mlflow-artifacts:/(<id \d+>|0)(/models)?(/<id \d+>/artifacts)?",
-        lambda m: (
-            f"mlflow-artifacts:/experiments/{m[1]}" + (f"{m[2] or '/runs'}{m[3]}" if m[3] else "")
-        ),
+        r"(mlflow-artifacts:/|No such artifact: ')(<id \d+>|0)(/models)?(/<id \d+>/artifacts)?",
+        lambda m: f"{m[1]}experiments/{m[2]}" + (f"{m[3] or '/runs'}{m[4]}" if m[4] else ""),
         value,
     )
+
+
+def without_zero_size(value: Json) -> Json:
+    if isinstance(value, dict) and value.get("file_size") == 0:
+        return {key: one for key, one in value.items() if key != "file_size"}
+    return value
+
+
+def without_legacy_description(value: Json) -> Json:
+    if isinstance(value, dict) and value.get("name") == "default":
+        return {key: one for key, one in value.items() if key != "description"}
+    return value
 
 
 def unbounded(value: Json) -> Json:

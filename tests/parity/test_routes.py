@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from .cases import CASES
+from .cases import CASES, workspaces
+from .cases.calls import Case
 from .difference import Difference
 from .differences import DIFFERENCES
 from .normalize import Pair, UnlikeError
@@ -14,19 +15,28 @@ _played: set[str] = set()
 
 @pytest.mark.parametrize("name", CASES)
 def test_case(name: str, empty_pair: Callable[[], Pair]) -> None:
-    pair = empty_pair()
+    _play(empty_pair(), CASES[name])
+    _played.add(name)
+
+
+@pytest.mark.parametrize("name", workspaces.CASES)
+def test_case_of_workspaces(name: str, workspaces_pair: Pair) -> None:
+    _play(workspaces_pair, workspaces.CASES[name])
+    _played.add(f"workspaces: {name}")
+
+
+def _play(pair: Pair, case: Case) -> None:
     unlike = []
-    for call in CASES[name]:
+    for call in case:
         try:
             pair.call(call)
         except UnlikeError as difference:
             unlike.append(str(difference))
     assert not unlike, "\n".join(["", *unlike])
-    _played.add(name)
 
 
 def test_every_listed_difference_is_met(found: set[Difference]) -> None:
     """It belongs off the list once it is gone."""
-    if _played != set(CASES):
+    if _played != set(CASES) | {f"workspaces: {name}" for name in workspaces.CASES}:
         pytest.skip("only the whole table meets them all")
     assert [each.name for each in DIFFERENCES if each not in found] == []

@@ -64,7 +64,12 @@ async def get(call: Call, message: WorkspaceName) -> WorkspaceAnswer:
 async def update(call: Call, message: UpdateWorkspace) -> WorkspaceAnswer:
     _refuse_artifact_root(message.default_artifact_root)
     if message.description is None:
-        raise InvalidValueError("Workspace update must have at least one key", field="description")
+        if message.default_artifact_root is None:
+            raise InvalidValueError(
+                "Workspace update must have at least one key", field="description"
+            )
+        # An empty root takes away the one that no workspace has.
+        return WorkspaceAnswer(_shown(await call.services.directory.get(message.workspace_name)))
     entry = await call.services.directory.describe(message.workspace_name, message.description)
     return WorkspaceAnswer(_shown(entry))
 

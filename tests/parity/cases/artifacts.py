@@ -1,8 +1,11 @@
-"""Listing the artifacts of runs."""
+"""Artifacts: the listings of runs, and the proxy through which files are moved.
+
+`$folder` is where a run's artifacts lie in the proxy, on each server in its own place.
+"""
 
 from typing import Any
 
-from .calls import Call, Case, create_run, get
+from .calls import Call, Case, create_experiment, create_run, get
 
 PROXY = "/api/2.0/mlflow-artifacts/artifacts"
 
@@ -10,6 +13,33 @@ PROXY = "/api/2.0/mlflow-artifacts/artifacts"
 def list_artifacts(**query: Any) -> Call:
     return get("artifacts/list", **({"run_id": "$run"} | query))
 
+
+def put(path: str, content: bytes = b"text\n", **headers: str) -> Call:
+    return Call("PUT", f"{PROXY}/$folder/{path}", content=content, headers=headers)
+
+
+def download(path: str) -> Call:
+    return Call("GET", f"{PROXY}/$folder/{path}")
+
+
+def delete(path: str) -> Call:
+    return Call("DELETE", f"{PROXY}/$folder/{path}")
+
+
+def list_folder(path: str = "$folder") -> Call:
+    return Call("GET", PROXY, query=[("path", path)])
+
+
+RUN = create_run().keeping(run="run.info.run_id", folder="run.info.artifact_uri")
+FILES: Case = [
+    RUN,
+    put("a.txt", b"one"),
+    put("empty.txt", b""),
+    put("b/c.txt", b"three"),
+    put("b/d/e.txt", b"four4"),
+    put("\u00e4 b.txt", b"five"),
+    put("z.bin", b"\x00\xff" * 5000),
+]
 
 CASES: dict[str, Case] = {
     "an empty run has no artifacts": [create_run(), list_artifacts(), list_artifacts(path="none")],
@@ -30,5 +60,49 @@ CASES: dict[str, Case] = {
             for path in ("..", "../x", "/etc", "a/../..", "%2e%2e", "a\\..")
         ),
         list_artifacts(path=""),
+    ],
+    "files of a run are listed, a folder at a time": [
+        *FILES,
+        list_artifacts(),
+        *(list_artifacts(path=path) for path in ("b", "b/", "b/d", "a.txt", "b/c.txt", "none")),
+        list_folder(),
+        *(list_folder(f"$folder/{path}") for path in ("b", "b/d", "none", "a.txt")),
+        list_folder("none"),
+    ],
+    "files are downloaded": [
+        *FILES,
+        *(download(path) for path in ("a.txt", "empty.txt", "b/c.txt", "\u00e4 b.txt", "z.bin")),
+        *(download(path) for path in ("none", "b", "b/none.txt")),
+    ],
+    "a file is overwritten": [RUN, put("a", b"one"), put("a", b"other"), download("a")],
+    "files and folders are deleted": [
+        *FILES,
+        delete("a.txt"),
+        download("a.txt"),
+        delete("a.txt"),
+        delete("b"),
+        list_artifacts(),
+        delete("none"),
+        put("b/c.txt", b"again"),
+        download("b/c.txt"),
+    ],
+    "paths of the proxy that leave their folder": [
+        *FILES,
+        *(
+            call
+            for path in ("%2e%2e/x", "..%2fx", "a%252f..%252fb", "%5c..%5cx", "C:/x")
+            for call in (download(path), put(path), delete(path))
+        ),
+        *(list_folder(path) for path in ("..", "/etc", "$folder/..", "%2e%2e")),
+    ],
+    "files of a run in an experiment": [
+        create_experiment("a"),
+        create_run(experiment_id="$experiment").keeping(
+            run="run.info.run_id", folder="run.info.artifact_uri"
+        ),
+        put("x/y.txt"),
+        list_artifacts(),
+        list_artifacts(path="x"),
+        download("x/y.txt"),
     ],
 }
