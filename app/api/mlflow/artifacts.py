@@ -6,17 +6,19 @@ router beside the table of messages.
 
 import mimetypes
 import posixpath
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from urllib.parse import quote, unquote_to_bytes
+from urllib.parse import unquote_to_bytes
 
 import msgspec
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import Route, Router
 from starlette.types import Receive, Scope, Send
 
 from app import validation
+from app.api.downloads import ReaderResponse, file_headers, media_type
+from app.api.headers import content_length
 from app.api.mlflow.router import (
     METHODS,
     Call,
@@ -26,13 +28,11 @@ from app.api.mlflow.router import (
     unknown_route,
 )
 from app.artifacts.paths import artifact_path
-from app.artifacts.service import Artifact, Entry, check_owned, run_folder
+from app.artifacts.service import Entry, check_owned, run_folder
 from app.errors import InvalidValueError, NotFoundError, TrackingError
 from app.services import Services
 
 routes = Routes()
-
-DEFAULT_TYPE = "application/octet-stream"
 
 
 class FileInfo(msgspec.Struct, omit_defaults=True):
@@ -131,13 +131,14 @@ async def _list_folder(call: Call, request: Request) -> Response:
 
 async def _upload(call: Call, request: Request) -> Response:
     path = _path(request)
-    declared = request.headers.get("content-length", "")
     await call.services.artifacts.put(
         call.tenant,
         path,
         request.stream(),
-        content_length=int(declared) if declared.isdigit() else None,
-        content_type=content_type(path, request.headers.get("content-type")),
+        content_length=content_length(request.headers),
+        content_type=media_type(
+            request.headers.get("content-type") or mimetypes.guess_type(path)[0]
+        ),
     )
     return Response(b"{}", media_type="application/json")
 
@@ -145,19 +146,14 @@ async def _upload(call: Call, request: Request) -> Response:
 async def _download(call: Call, request: Request) -> Response:
     path = _path(request)
     artifact = await call.services.artifacts.get(call.tenant, path)
-    headers = download_headers(artifact)
+    headers = file_headers(artifact) | {"Accept-Ranges": "none"}
     if request.method == "HEAD":
-        return Response(headers=headers, media_type=artifact.content_type)
+        return Response(headers=headers | {"Content-Length": str(artifact.size)})
     reader = await call.services.artifacts.open(call.tenant, path)
     # An overwrite may have come between the row and the bytes; the bytes are what is sent.
-    headers["content-length"] = str(reader.stored.size)
-
-    async def body() -> AsyncIterator[bytes]:
-        async with reader:
-            async for chunk in reader:
-                yield chunk
-
-    return StreamingResponse(body(), headers=headers, media_type=artifact.content_type)
+    headers["ETag"] = f'"{reader.stored.etag}"'
+    headers["Content-Length"] = str(reader.stored.size)
+    return ReaderResponse(reader, 200, headers)
 
 
 async def _delete(call: Call, request: Request) -> Response:
@@ -178,20 +174,3 @@ def _path(request: Request) -> str:
     # `experiments/1/runs/…/artifacts/C:/x` is harmless, but to a client it is the run's `C:/x`.
     artifact_path("/".join(path.split("/")[5:]), allow_root=True)
     return path
-
-
-def content_type(path: str, declared: str | None) -> str:
-    """What the client says, or what the name says, where that is printable and not too long."""
-    given = declared or mimetypes.guess_type(path)[0] or DEFAULT_TYPE
-    return given if given.isprintable() and given.isascii() and len(given) <= 200 else DEFAULT_TYPE
-
-
-def download_headers(artifact: Artifact) -> dict[str, str]:
-    """Never to be rendered: whoever can log a run could otherwise run scripts on this origin."""
-    name = quote(posixpath.basename(artifact.path))
-    return {
-        "content-length": str(artifact.size),
-        "content-disposition": f"attachment; filename*=UTF-8''{name}",
-        "x-content-type-options": "nosniff",
-        "etag": f'"{artifact.etag}"',
-    }

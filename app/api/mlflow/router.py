@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from app import errors, validation
+from app.api.headers import content_length
 from app.api.mlflow.decoding import from_body, from_query
 from app.services import Services
 from app.tenancy.tenant import NOBODY, Tenant
@@ -215,9 +216,9 @@ def require_json(headers: Headers) -> None:
 
 async def read_body(receive: Receive, headers: Headers, limit: int) -> bytes:
     """The body, refused as soon as it is known to be over `limit` bytes."""
-    declared = headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > limit:
-        raise _too_large(limit, int(declared))
+    declared = content_length(headers)
+    if declared is not None and declared > limit:
+        raise _too_large(limit, declared)
     chunks: list[bytes] = []
     size = 0
     while True:

@@ -10,9 +10,7 @@ from fastapi import APIRouter, Form, Path, Query, Request, Response, UploadFile
 from fastapi.responses import StreamingResponse
 from pydantic import ConfigDict, Field
 
-from app.api.workbench.archive import zipped
-from app.api.workbench.dependencies import RUN_EXAMPLE, RunId, ServicesDep, TenantDep
-from app.api.workbench.downloads import (
+from app.api.downloads import (
     ReaderResponse,
     attachment,
     byte_range,
@@ -22,6 +20,8 @@ from app.api.workbench.downloads import (
     range_applies,
     validators,
 )
+from app.api.workbench.archive import zipped
+from app.api.workbench.dependencies import RUN_EXAMPLE, RunId, ServicesDep, TenantDep
 from app.api.workbench.fields import Body, Limit, Shown, Time, shown_time
 from app.api.workbench.openapi import answers
 from app.api.workbench.schemas import example

@@ -7,6 +7,7 @@ from fastapi import HTTPException, Request, Response
 from fastapi.routing import APIRoute
 
 from app import validation
+from app.api.headers import content_length
 
 # A JSON body is held in memory as a whole.
 MAX_JSON_BYTES = 32 * 1024 * 1024
@@ -20,9 +21,7 @@ class _JsonRequest(Request):
 
         HTTPException is the one error that FastAPI lets through while it reads a body.
         """
-        declared = self.headers.get("content-length", "")
-        if declared.isascii() and declared.isdigit():
-            self._check_size(int(declared))
+        self._check_size(content_length(self.headers) or 0)
         size = 0
         async for chunk in super().stream():
             if chunk and not size:

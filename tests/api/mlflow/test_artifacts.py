@@ -186,7 +186,9 @@ class TestDownload:
         done(await put(client, run_id, 'd/é "x".html', b"<script>"))
         headers = (await fetch(client, run_id, 'd/é "x".html')).headers
         name = "%C3%A9%20%22x%22.html"
-        assert headers["content-disposition"] == f"attachment; filename*=UTF-8''{name}"
+        assert headers["content-disposition"] == (
+            f"attachment; filename=\"_ _x_.html\"; filename*=UTF-8''{name}"
+        )
         assert headers["x-content-type-options"] == "nosniff"
         assert headers["content-length"] == "8"
         assert headers["etag"].startswith('"')
