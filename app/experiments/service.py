@@ -118,9 +118,8 @@ class Experiments:
             validation.experiment_name(name)
         _check_tags(tags)
         async with self._database.transaction(tenant) as connection:
-            key = await self._lock_active(
-                connection, tenant, experiment_id, "Cannot rename a non-active experiment."
-            )
+            refusal = None if name is None else "Cannot rename a non-active experiment."
+            key = await self._lock_active(connection, tenant, experiment_id, refusal)
             await repository.set_tags(
                 connection, tenant, key, {k: v for k, v in tags.items() if v is not None}
             )
