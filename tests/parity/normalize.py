@@ -21,8 +21,8 @@ API = "/api/2.0/mlflow"
 
 # Experiments (18 digits on both sides), runs, and logged models.
 _ID = re.compile(r"(?<![0-9a-zA-Z])(?:[0-9]{18}|m-[0-9a-f]{32}|[0-9a-f]{32})(?![0-9a-zA-Z])")
-# MLflow's random names have other words than ours, but the same form.
-_RANDOM_NAME = re.compile(r"[a-z]+-[a-z]+-[0-9]{1,3}")
+# MLflow's random names have other words than ours, but the same form; its numbers end at 1000.
+_RANDOM_NAME = re.compile(r"[a-z]+-[a-z]+-(?:[0-9]{1,3}|1000)")
 # A set that Python printed, in an order that is another one in every process.
 _SET = re.compile(r"\{'[^{}:]*'\}")
 # How near to now a number must be to be taken for a time that the server took.
