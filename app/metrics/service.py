@@ -11,7 +11,7 @@ from uuid import UUID
 import psycopg
 
 from app import validation
-from app.db.arrays import integers
+from app.db.arrays import big_integers
 from app.db.database import Database
 from app.errors import InvalidValueError, NotFoundError
 from app.ids import parse_run_id
@@ -201,7 +201,7 @@ async def _count(connection: psycopg.AsyncConnection, values: dict[str, object],
 async def _read_places(
     connection: psycopg.AsyncConnection, values: dict[str, object], places: Sequence[int]
 ) -> list[PointRow]:
-    cursor = await connection.execute(sql.READ_PLACES, values | {"places": integers(places)})
+    cursor = await connection.execute(sql.READ_PLACES, values | {"places": big_integers(places)})
     return await cursor.fetchall()
 
 

@@ -9,7 +9,8 @@ LEFT JOIN metric_series s
 WHERE r.tenant_id = %(tenant)s AND r.run_id = %(run)s
 """
 
-# A page of a history in MLflow's order, which is the primary key's.
+# A page of a history in MLflow's order. The index gives the timestamps in order; only points that
+# share one are left to sort.
 READ_HISTORY = """
 SELECT timestamp, step, value FROM metric_points
 WHERE tenant_id = %(tenant)s AND series_id = %(series)s
@@ -19,6 +20,7 @@ LIMIT %(limit)s
 READ_HISTORY_AFTER = """
 SELECT timestamp, step, value FROM metric_points
 WHERE tenant_id = %(tenant)s AND series_id = %(series)s
+    AND timestamp >= %(timestamp)s
     AND (timestamp, step, value) > (%(timestamp)s, %(step)s, %(value)s::float8)
 ORDER BY timestamp, step, value
 LIMIT %(limit)s
@@ -52,7 +54,7 @@ WHERE tenant_id = %(tenant)s AND series_id = %(series)s
 READ_PLACES = f"""
 SELECT timestamp, step, value
 FROM ({_IN_STEP_ORDER}) AS points
-JOIN unnest(%(places)s::bigint[]) AS place USING (place)
+JOIN unnest(%(places)s) AS place USING (place)
 ORDER BY place
 """
 

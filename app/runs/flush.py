@@ -9,55 +9,24 @@ held by whoever writes to it, so its series and params cannot change between the
 Runs are known by the text of their ids here: a UUID is slow to hash, and each point is looked up.
 """
 
-from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg
 
-from app.db.arrays import floats, integers
+from app.db.arrays import big_integers, floats, integers
 from app.db.database import Database
 from app.errors import NotFoundError, TrackingError
 from app.ids import parse_run_id
 from app.runs import sql
 from app.runs.entities import RUN_NAME_TAG, Point, RunWrite
 from app.runs.errors import param_changed, run_absent, run_not_active
-from app.runs.series import SeriesPoints
+from app.runs.series import NAN, SeriesPoints, StoredSeries, Summary
 from app.tenancy.tenant import Tenant
 
 RunKey = tuple[str, str]
 """A run's id, and the key of a metric, a param or a tag."""
-
-NAN = float("nan")
-
-
-class SeriesIds:
-    """The ids of the series that were lately written to.
-
-    They never change, so a worker that once read one need not look it up again.
-    """
-
-    def __init__(self, limit: int = 20_000) -> None:
-        self._limit = limit
-        self._ids: OrderedDict[tuple[int, str, str], int] = OrderedDict()
-
-    def find(self, tenant: Tenant, keys: Iterable[RunKey]) -> dict[RunKey, int]:
-        found = {}
-        for key in keys:
-            cached = (tenant.id, *key)
-            number = self._ids.get(cached)
-            if number is not None:
-                self._ids.move_to_end(cached)
-                found[key] = number
-        return found
-
-    def add(self, tenant: Tenant, ids: dict[RunKey, int]) -> None:
-        """Remember ids that are committed."""
-        for key, number in ids.items():
-            self._ids[tenant.id, *key] = number
-        while len(self._ids) > self._limit:
-            self._ids.popitem(last=False)
 
 
 @dataclass(slots=True)
@@ -81,7 +50,7 @@ class _Stored:
     """What Postgres has of what the writes touch."""
 
     runs: dict[str, int | None]
-    series: dict[RunKey, int]
+    series: dict[RunKey, StoredSeries]
     params: dict[RunKey, str]
     models: set[str]
 
@@ -98,7 +67,7 @@ class _Accepted:
 
 
 async def flush(
-    database: Database, tenant: Tenant, writes: Sequence[RunWrite], series_ids: SeriesIds
+    database: Database, tenant: Tenant, writes: Sequence[RunWrite]
 ) -> list[TrackingError | None]:
     """Write, and tell for each write what stood against it, or None once it is committed."""
     incoming = [_Incoming.of(write) for write in writes]
@@ -108,44 +77,39 @@ async def flush(
     results: list[TrackingError | None] = []
     accepted = _Accepted()
     async with database.pipeline(tenant) as connection:
-        stored = await _read(connection, tenant, known, series_ids)
+        stored = await _read(connection, tenant, known)
         for one in incoming:
             error = _check(one, stored, accepted)
             if error is None:
                 _accept(one, accepted)
             results.append(error)
         await _send(connection, tenant, stored, accepted)
-    series_ids.add(tenant, stored.series)
     return results
 
 
 async def _read(
-    connection: psycopg.AsyncConnection,
-    tenant: Tenant,
-    incoming: Sequence[_Incoming],
-    series_ids: SeriesIds,
+    connection: psycopg.AsyncConnection, tenant: Tenant, incoming: Sequence[_Incoming]
 ) -> _Stored:
     runs = list({one.write.run_id for one in incoming})
-    keys = {(one.write.run_id, key) for one in incoming for key in one.points}
-    series = series_ids.find(tenant, keys)
-    unknown = keys - series.keys()
+    series = {(one.write.run_id, key) for one in incoming for key in one.points}
     params = {(one.write.run_id, key) for one in incoming for key in one.write.params}
     models = {point.model_id for one in incoming for point in one.measured}
     values: dict[str, Any] = {"tenant": tenant.id}
     locked = await connection.execute(sql.LOCK_RUNS, values | {"runs": runs})
-    found_series = unknown and await connection.execute(sql.FIND_SERIES, values | _columns(unknown))
+    found_series = series and await connection.execute(sql.FIND_SERIES, values | _columns(series))
     found_params = params and await connection.execute(sql.FIND_PARAMS, values | _columns(params))
     found_models = models and await connection.execute(
         sql.FIND_MODELS, values | {"models": list(models)}
     )
     stored = _Stored(
         runs={run_id.hex: deleted_time for run_id, deleted_time in await locked.fetchall()},
-        series=series,
+        series={},
         params={},
         models=set(),
     )
     if found_series:
-        stored.series |= {(r.hex, key): number for r, key, number in await found_series.fetchall()}
+        for run_id, key, series_id, *summary in await found_series.fetchall():
+            stored.series[run_id.hex, key] = StoredSeries(series_id, Summary(*summary))
     if found_params:
         stored.params = {(r.hex, key): value for r, key, value in await found_params.fetchall()}
     if found_models:
@@ -203,12 +167,7 @@ async def _send(
     """Queue the statements; they go out, with the commit, when the pipeline ends."""
     values: dict[str, Any] = {"tenant": tenant.id}
     if accepted.points:
-        batches = {key: SeriesPoints(points) for key, points in accepted.points.items()}
-        new = {key: batch for key, batch in batches.items() if key not in stored.series}
-        if new:
-            stored.series |= await _new_series(connection, tenant, new)
-        numbered = [(stored.series[key], batch) for key, batch in batches.items()]
-        await connection.execute(sql.INSERT_POINTS, values | _point_columns(numbered))
+        await _send_points(connection, values, stored.series, accepted.points)
     if accepted.params:
         await connection.execute(sql.INSERT_PARAMS, values | _texts(accepted.params))
     if accepted.tags:
@@ -225,47 +184,68 @@ def _texts(rows: dict[RunKey, str]) -> dict[str, object]:
     return _columns(rows) | {"values": list(rows.values())}
 
 
-async def _new_series(
-    connection: psycopg.AsyncConnection, tenant: Tenant, batches: dict[RunKey, SeriesPoints]
-) -> dict[RunKey, int]:
-    """Give ids to metrics that are logged for the first time, and enter them without a count."""
-    counter = await connection.execute(
-        sql.TAKE_SERIES_IDS, {"tenant": tenant.id, "count": len(batches)}
-    )
-    row = await counter.fetchone()
-    assert row is not None
-    ids = range(row[0] - len(batches) + 1, row[0] + 1)
-    latest = [batch.latest for batch in batches.values()]
-    await connection.execute(
-        sql.INSERT_SERIES,
-        _columns(batches)
-        | {
-            "tenant": tenant.id,
-            "series": integers(ids),
-            "steps": integers(step for step, _, _ in latest),
-            "timestamps": integers(timestamp for _, timestamp, _ in latest),
-            "values": floats(value for _, _, value in latest),
-        },
-    )
-    return dict(zip(batches, ids, strict=True))
+async def _send_points(
+    connection: psycopg.AsyncConnection,
+    values: dict[str, Any],
+    stored: dict[RunKey, StoredSeries],
+    points: dict[RunKey, list[Point]],
+) -> None:
+    new: list[tuple[RunKey, SeriesPoints]] = []
+    later: list[tuple[StoredSeries, SeriesPoints]] = []
+    doubtful: list[tuple[StoredSeries, SeriesPoints]] = []
+    for key, of_series in points.items():
+        batch = SeriesPoints(of_series)
+        series = stored.get(key)
+        if series is None:
+            new.append((key, batch))
+        elif batch.follow(series.summary):
+            later.append((series, batch))
+        else:
+            doubtful.append((series, batch))
+    if new:
+        numbered = [(number, batch) for number, (_, batch) in enumerate(new, 1)]
+        summaries = [(number, batch.summary, len(batch.steps)) for number, batch in numbered]
+        columns = _columns(key for key, _ in new) | _point_columns(numbered)
+        await connection.execute(sql.INSERT_SERIES, values | columns | _summary_columns(summaries))
+    for statement, batches in (
+        (sql.INSERT_POINTS, later),
+        (sql.INSERT_ABSENT_POINTS, doubtful),
+    ):
+        if batches:
+            numbered = [(series.series_id, batch) for series, batch in batches]
+            await connection.execute(statement, values | _point_columns(numbered))
+    if later or doubtful:
+        # Those of the doubtful that were absent are counted where they are inserted.
+        added = [(*one, len(one[1].steps)) for one in later] + [(*one, 0) for one in doubtful]
+        summaries = [
+            (series.series_id, series.summary.merged(batch.summary), count)
+            for series, batch, count in added
+        ]
+        await connection.execute(sql.UPDATE_SERIES, values | _summary_columns(summaries))
 
 
 def _point_columns(numbered: Sequence[tuple[int, SeriesPoints]]) -> dict[str, object]:
-    """The points as columns, then for each series its latest, least and greatest."""
     batches = [batch for _, batch in numbered]
-    latest = [batch.latest for batch in batches]
     return {
-        "series": integers(number for number, batch in numbered for _ in batch.steps),
-        "timestamps": integers(one for batch in batches for one in batch.timestamps),
-        "steps": integers(one for batch in batches for one in batch.steps),
+        "of": integers(number for number, batch in numbered for _ in batch.steps),
+        "timestamps": big_integers(one for batch in batches for one in batch.timestamps),
+        "steps": big_integers(one for batch in batches for one in batch.steps),
         "values": floats(one for batch in batches for one in batch.values),
-        "touched": integers(number for number, _ in numbered),
-        "last_steps": integers(step for step, _, _ in latest),
-        "last_timestamps": integers(timestamp for _, timestamp, _ in latest),
-        "last_values": floats(value for _, _, value in latest),
-        # A series of NaNs alone has neither; NaN stands for that on the way.
-        "least": floats(NAN if batch.least is None else batch.least for batch in batches),
-        "greatest": floats(NAN if batch.greatest is None else batch.greatest for batch in batches),
+    }
+
+
+def _summary_columns(rows: Sequence[tuple[int, Summary, int]]) -> dict[str, object]:
+    """Of (series, summary, count of new points)."""
+    summaries = [summary for _, summary, _ in rows]
+    return {
+        "series": integers(number for number, _, _ in rows),
+        "last_steps": big_integers(one.last_step for one in summaries),
+        "last_timestamps": big_integers(one.last_timestamp for one in summaries),
+        "last_values": floats(one.last_value for one in summaries),
+        "max_timestamps": big_integers(one.max_timestamp for one in summaries),
+        "min_values": floats(NAN if one.min_value is None else one.min_value for one in summaries),
+        "max_values": floats(NAN if one.max_value is None else one.max_value for one in summaries),
+        "counts": integers(count for _, _, count in rows),
     }
 
 
@@ -276,8 +256,8 @@ def _model_point_columns(
     return {
         "models": [model_id for model_id, *_ in rows],
         "keys": [point.key for point in points],
-        "timestamps": integers(point.timestamp for point in points),
-        "steps": integers(point.step for point in points),
+        "timestamps": big_integers(point.timestamp for point in points),
+        "steps": big_integers(point.step for point in points),
         "runs": [run_id for *_, run_id in rows],
         "values": floats(point.value for point in points),
         "dataset_names": [point.dataset_name for point in points],

@@ -15,9 +15,10 @@ WHERE runs.tenant_id = %(tenant)s AND runs.run_id = locked.run_id
 RETURNING runs.run_id, runs.deleted_time
 """
 
-# The ids of the series that exist among (run, key) pairs.
+# The series that exist among (run, key) pairs, with their summaries.
 FIND_SERIES = """
-SELECT s.run_id, s.key, s.series_id
+SELECT s.run_id, s.key, s.series_id,
+    s.last_step, s.last_timestamp, s.last_value, s.max_timestamp, s.min_value, s.max_value
 FROM unnest(%(runs)s::uuid[], %(keys)s::text[]) AS wanted (run_id, key)
 JOIN metric_series s ON s.tenant_id = %(tenant)s AND (s.run_id, s.key) = (wanted.run_id, wanted.key)
 """
@@ -35,64 +36,82 @@ SELECT model_id FROM logged_models
 WHERE tenant_id = %(tenant)s AND model_id = ANY(%(models)s::text[]) AND deleted_time IS NULL
 """
 
-# Take the next `count` series ids of the tenant; the row is the last of them.
-TAKE_SERIES_IDS = """
-INSERT INTO metric_series_counters AS counter (tenant_id, last_series_id)
-VALUES (%(tenant)s, %(count)s)
-ON CONFLICT (tenant_id)
-DO UPDATE SET last_series_id = counter.last_series_id + EXCLUDED.last_series_id
-RETURNING last_series_id
-"""
-
-# Enter new series; INSERT_POINTS then counts their points.
+# Enter new series with their points. `series` and `of` number the new series from 1; the tenant's
+# counter, whose row is locked until the commit, turns that into ids. NaN stands for "no number".
 INSERT_SERIES = """
-INSERT INTO metric_series
-    (tenant_id, series_id, run_id, key, last_step, last_timestamp, last_value, point_count)
-SELECT %(tenant)s, *, 0
-FROM unnest(
-    %(series)s::integer[], %(runs)s::uuid[], %(keys)s::text[],
-    %(steps)s::bigint[], %(timestamps)s::bigint[], %(values)s::float8[]
+WITH counter AS (
+    INSERT INTO metric_series_counters AS counter (tenant_id, last_series_id)
+    VALUES (%(tenant)s, cardinality(%(series)s))
+    ON CONFLICT (tenant_id)
+    DO UPDATE SET last_series_id = counter.last_series_id + EXCLUDED.last_series_id
+    RETURNING last_series_id - cardinality(%(series)s) AS before
+),
+entered AS (
+    INSERT INTO metric_series
+        (tenant_id, series_id, run_id, key, last_step, last_timestamp, last_value, max_timestamp,
+         min_value, max_value, point_count)
+    SELECT %(tenant)s, before + series, run_id, key, last_step, last_timestamp, last_value,
+        max_timestamp, NULLIF(min_value, 'NaN'), NULLIF(max_value, 'NaN'), point_count
+    FROM counter, unnest(
+        %(series)s, %(runs)s::uuid[], %(keys)s::text[], %(last_steps)s, %(last_timestamps)s,
+        %(last_values)s, %(max_timestamps)s, %(min_values)s, %(max_values)s, %(counts)s
+    ) AS new (series, run_id, key, last_step, last_timestamp, last_value, max_timestamp,
+        min_value, max_value, point_count)
 )
+INSERT INTO metric_points (tenant_id, series_id, timestamp, step, value)
+SELECT %(tenant)s, before + series, timestamp, step, value
+FROM counter, unnest(%(of)s, %(timestamps)s, %(steps)s, %(values)s)
+    AS new (series, timestamp, step, value)
 """
 
-# Insert points, passing over those that are there already, and bring the series that gained any
-# up to date. A retried batch finds its points by key and changes nothing.
+# Points that cannot be there yet, since they come after all that is stored of their series.
 INSERT_POINTS = """
-WITH written AS (
+INSERT INTO metric_points (tenant_id, series_id, timestamp, step, value)
+SELECT %(tenant)s, * FROM unnest(%(of)s, %(timestamps)s, %(steps)s, %(values)s)
+"""
+
+# Points of which some may be there already, as in a retried batch: only the others are inserted
+# and counted. Each timestamp of the batch is looked up once, however many points share it.
+INSERT_ABSENT_POINTS = """
+WITH batch AS MATERIALIZED (
+    SELECT * FROM unnest(%(of)s, %(timestamps)s, %(steps)s, %(values)s)
+        AS b (series_id, timestamp, step, value)
+),
+inserted AS (
     INSERT INTO metric_points (tenant_id, series_id, timestamp, step, value)
     SELECT %(tenant)s, *
-    FROM unnest(
-        %(series)s::integer[], %(timestamps)s::bigint[], %(steps)s::bigint[], %(values)s::float8[]
-    )
-    ON CONFLICT DO NOTHING
+    FROM (
+        SELECT series_id, timestamp, step, value FROM batch
+        EXCEPT
+        SELECT p.series_id, p.timestamp, p.step, p.value
+        FROM (SELECT DISTINCT series_id, timestamp FROM batch) AS looked_up
+        JOIN metric_points p ON p.tenant_id = %(tenant)s
+            AND (p.series_id, p.timestamp) = (looked_up.series_id, looked_up.timestamp)
+    ) AS absent
     RETURNING series_id
-),
-gained AS (
-    SELECT series_id, count(*) AS points FROM written GROUP BY series_id
-),
-batch AS (
-    SELECT *
-    FROM unnest(
-        %(touched)s::integer[], %(last_steps)s::bigint[], %(last_timestamps)s::bigint[],
-        %(last_values)s::float8[], %(least)s::float8[], %(greatest)s::float8[]
-    ) AS b (series_id, step, timestamp, value, least, greatest)
-    JOIN gained USING (series_id)
-),
-compared AS (
-    SELECT batch.*,
-        (batch.step, batch.timestamp, COALESCE(NULLIF(batch.value, 'NaN'), 0))
-        > (s.last_step, s.last_timestamp, COALESCE(NULLIF(s.last_value, 'NaN'), 0)) AS later
-    FROM batch JOIN metric_series s ON s.tenant_id = %(tenant)s AND s.series_id = batch.series_id
 )
+UPDATE metric_series s SET point_count = s.point_count + gained.points
+FROM (SELECT series_id, count(*) AS points FROM inserted GROUP BY series_id) AS gained
+WHERE s.tenant_id = %(tenant)s AND s.series_id = gained.series_id
+"""
+
+# Bring series up to date; `counts` are the points that INSERT_POINTS added. NaN stands for
+# "no number".
+UPDATE_SERIES = """
 UPDATE metric_series s SET
-    last_step = CASE WHEN later THEN c.step ELSE s.last_step END,
-    last_timestamp = CASE WHEN later THEN c.timestamp ELSE s.last_timestamp END,
-    last_value = CASE WHEN later THEN c.value ELSE s.last_value END,
-    point_count = s.point_count + c.points,
-    min_value = LEAST(s.min_value, NULLIF(c.least, 'NaN')),
-    max_value = GREATEST(s.max_value, NULLIF(c.greatest, 'NaN'))
-FROM compared c
-WHERE s.tenant_id = %(tenant)s AND s.series_id = c.series_id
+    last_step = new.last_step,
+    last_timestamp = new.last_timestamp,
+    last_value = new.last_value,
+    max_timestamp = new.max_timestamp,
+    min_value = NULLIF(new.min_value, 'NaN'),
+    max_value = NULLIF(new.max_value, 'NaN'),
+    point_count = s.point_count + new.point_count
+FROM unnest(
+    %(series)s, %(last_steps)s, %(last_timestamps)s, %(last_values)s, %(max_timestamps)s,
+    %(min_values)s, %(max_values)s, %(counts)s
+) AS new (series_id, last_step, last_timestamp, last_value, max_timestamp, min_value, max_value,
+    point_count)
+WHERE s.tenant_id = %(tenant)s AND s.series_id = new.series_id
 """
 
 # Params that are new; that the others have the same value has been checked under the run's lock.

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from app.db.database import Database
 from app.errors import TrackingError, UnavailableError
 from app.runs.entities import RunWrite
-from app.runs.flush import SeriesIds, flush
+from app.runs.flush import flush
 from app.tenancy.tenant import Tenant
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,6 @@ class WriteQueue:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._queues: dict[Tenant, _TenantQueue] = {}
-        self._series_ids = SeriesIds()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def write(self, tenant: Tenant, write: RunWrite) -> None:
@@ -91,7 +90,7 @@ class WriteQueue:
         """Write a batch and answer each of its writes, whatever happens."""
         try:
             writes = [one.write for one in batch]
-            results = await flush(self._database, tenant, writes, self._series_ids)
+            results = await flush(self._database, tenant, writes)
         except Exception as error:
             if len(batch) == 1 or isinstance(error, TrackingError):
                 for one in batch:

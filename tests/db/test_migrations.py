@@ -138,7 +138,9 @@ class TestTenantFirst:
     @pytest.mark.parametrize("table", TENANT_TABLES, ids=lambda table: table.name)
     def test_the_tenant_leads_every_key(self, table: Table) -> None:
         assert next(iter(table.columns)).name == "tenant_id"
-        assert table.primary_key.columns[0].name == "tenant_id"
+        # Points have an index and no key: app/metrics/models.py says why.
+        if table.name != "metric_points":
+            assert table.primary_key.columns[0].name == "tenant_id"
         for constraint in table.constraints:
             if isinstance(constraint, UniqueConstraint | ForeignKeyConstraint):
                 assert next(iter(constraint.columns)).name == "tenant_id", constraint

@@ -72,6 +72,20 @@ class TestMetricSeries:
             assert {(t, s, str(v + 0.0)) for t, s, v in history} == set(points)
             assert len(history) == len(points)
 
+    async def test_points_are_stored_once_whatever_order_they_come_in(
+        self, services: Services, tenant: Tenant
+    ) -> None:
+        """In order, late, in part again, and with one timestamp for all."""
+        run_id = await new_run(services, tenant)
+        rising = [Point("loss", i / 7, 1_000 + i, i) for i in range(100)]
+        together = [Point("loss", i / 3, 2_000, 100 + i) for i in range(100)]
+        for batch in (rising[50:], rising[:60], together[:70], together[30:], rising + together):
+            await services.runs.log(tenant, RunWrite(run_id, batch))
+        history, _ = await services.metrics.history(tenant, run_id, "loss")
+        assert history == [(p.timestamp, p.step, p.value) for p in rising + together]
+        (_, count, least, greatest) = (await read_series(services.database, tenant, run_id))["loss"]
+        assert (count, least, greatest) == (200, 0.0, 33.0)
+
     async def test_a_retry_changes_nothing(self, services: Services, tenant: Tenant) -> None:
         run_id = await new_run(services, tenant)
         write = RunWrite(run_id, [Point("loss", float(i), i, i) for i in range(100)])
@@ -159,9 +173,9 @@ class TestCoalescing:
     ) -> None:
         sizes: list[int] = []
 
-        async def counted(database, its_tenant, writes, series_ids):
+        async def counted(database, its_tenant, writes):
             sizes.append(len(writes))
-            return await flush_module.flush(database, its_tenant, writes, series_ids)
+            return await flush_module.flush(database, its_tenant, writes)
 
         monkeypatch.setattr(write_queue, "flush", counted)
         run_id = await new_run(services, tenant)
