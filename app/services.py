@@ -13,7 +13,6 @@ from app.registry.service import RegisteredModels
 from app.registry.versions import ModelVersions
 from app.runs.inputs import Inputs
 from app.runs.service import Runs
-from app.runs.write_queue import WriteQueue
 from app.tenancy.directory import Directory
 from app.tenancy.service import Tenants
 
@@ -47,7 +46,7 @@ class Services:
             tenants=tenants,
             directory=Directory(database, tenants, artifacts, settings.default_tenant),
             experiments=Experiments(database, tenant_tag=tag),
-            runs=Runs(database, WriteQueue(database), tenant_tag=tag),
+            runs=Runs(database, tenant_tag=tag),
             metrics=Metrics(database),
             inputs=Inputs(database),
             models=LoggedModels(database),

@@ -46,6 +46,11 @@ class RunWrite:
     tags: dict[str, str] = field(default_factory=dict)
     single: bool = False
 
+    @property
+    def items(self) -> int:
+        """What it counts for in a queue."""
+        return 1 + len(self.points) + len(self.params) + len(self.tags)
+
 
 class LatestMetric(msgspec.Struct):
     key: str

@@ -11,11 +11,13 @@ Runs are known by the text of their ids here: a UUID is slow to hash, and each p
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import psycopg
 
 from app.db.arrays import big_integers, floats, integers
+from app.db.coalescer import Coalescer
 from app.db.database import Database
 from app.errors import NotFoundError, TrackingError
 from app.ids import parse_run_id
@@ -27,6 +29,9 @@ from app.tenancy.tenant import Tenant
 
 RunKey = tuple[str, str]
 """A run's id, and the key of a metric, a param or a tag."""
+
+MAX_BATCH_ITEMS = 5_000
+MAX_WAITING_ITEMS = 200_000
 
 
 @dataclass(slots=True)
@@ -64,6 +69,20 @@ class _Accepted:
     tags: dict[RunKey, str] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
     model_points: dict[tuple[str, str, int, int, str], Point] = field(default_factory=dict)
+
+
+def write_queue(database: Database) -> Coalescer[RunWrite, None]:
+    """The queue of a worker's writes to runs; each must have been validated.
+
+    Raises for a write NotFoundError or InvalidStateError for its run, ConflictError for a param
+    that has another value.
+    """
+    return Coalescer(
+        partial(flush, database),
+        max_batch=MAX_BATCH_ITEMS,
+        max_waiting=MAX_WAITING_ITEMS,
+        size=lambda write: write.items,
+    )
 
 
 async def flush(

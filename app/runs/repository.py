@@ -64,33 +64,6 @@ def _run(row: Sequence[Any]) -> Run:
     return run
 
 
-async def create(
-    connection: psycopg.AsyncConnection,
-    tenant: Tenant,
-    run: Run,
-) -> psycopg.AsyncCursor[tuple[str | None, int | None]]:
-    """Insert a run with its params and tags.
-
-    The cursor's row, after the pipeline, is the experiment's artifact_location and deleted_time,
-    where a deleted_time means that nothing was inserted. No row: there is no such experiment.
-    """
-    return await connection.execute(
-        sql.CREATE_RUN,
-        {
-            "tenant": tenant.id,
-            "run": run.run_id,
-            "experiment": run.experiment_id,
-            "name": run.name,
-            "user": run.user_id,
-            "start_time": run.start_time,
-            "param_keys": list(run.params),
-            "param_values": list(run.params.values()),
-            "tag_keys": list(run.tags),
-            "tag_values": list(run.tags.values()),
-        },
-    )
-
-
 async def one(
     connection: psycopg.AsyncConnection, statement: str, **values: object
 ) -> tuple[Any, ...] | None:

@@ -19,9 +19,10 @@ from app.lifecycle import ViewType
 from app.runs import repository, sql
 from app.runs.entities import LOGGED_MODELS_TAG, RUN_NAME_TAG, Point, Run, RunWrite
 from app.runs.errors import run_absent, run_not_active
+from app.runs.flush import write_queue
 from app.runs.names import random_name
+from app.runs.queues import creation_queue, version_queue
 from app.runs.rendered import Render, RenderedRuns
-from app.runs.write_queue import WriteQueue
 from app.search.page import Page
 from app.search.queries import search_runs
 from app.tenancy.tenant import TENANT_TAG, Tenant
@@ -31,9 +32,11 @@ from app.validation import INT64_MAX, INT64_MIN
 class Runs:
     """Every method raises NotFoundError for a run that is not the tenant's."""
 
-    def __init__(self, database: Database, queue: WriteQueue, *, tenant_tag: bool = True) -> None:
+    def __init__(self, database: Database, *, tenant_tag: bool = True) -> None:
         self._database = database
-        self._queue = queue
+        self._writes = write_queue(database)
+        self._creations = creation_queue(database)
+        self._versions = version_queue(database)
         self._tenant_tag = tenant_tag
         self._kept = RenderedRuns()
 
@@ -74,9 +77,7 @@ class Runs:
             params=params,
             tags=tags,
         )
-        async with self._database.pipeline(tenant) as connection:
-            created = await repository.create(connection, tenant, run)
-        experiment = await created.fetchone()
+        experiment = await self._creations.submit(tenant, run)
         if experiment is None:
             raise experiment_absent(experiment_id)
         artifact_location, deleted_time = experiment
@@ -90,11 +91,17 @@ class Runs:
         return run
 
     async def get_rendered(self, tenant: Tenant, run_id: str, render: Render) -> bytes:
-        found = await self._rendered(tenant, [_id(run_id)], render)
-        if not found:
+        number = _id(run_id)
+        version = await self._versions.submit(tenant, number)
+        if version is None:
             raise run_absent(run_id)
-        (body,) = found.values()
-        return body
+        kept = self._kept.get(tenant.id, number, version, render)
+        if kept is not None:
+            return kept
+        found = await self._read(tenant, [number])
+        if not found:  # deleted for good since its version was read
+            raise run_absent(run_id)
+        return self._kept.add(tenant.id, found[0], render)
 
     async def get_many(self, tenant: Tenant, run_ids: Sequence[str]) -> list[Run]:
         """The runs in the order asked for. Raises NotFoundError naming the first that is absent."""
@@ -170,7 +177,7 @@ class Runs:
         check_write(write)
         if write.tags.get(RUN_NAME_TAG) == "":
             del write.tags[RUN_NAME_TAG]  # as in MLflow, a run does not lose its name
-        await self._queue.write(tenant, write)
+        await self._writes.submit(tenant, write)
 
     async def update(
         self,

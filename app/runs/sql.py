@@ -149,32 +149,42 @@ ON CONFLICT (tenant_id, model_id, key, timestamp, step, run_id) DO UPDATE SET
     dataset_digest = EXCLUDED.dataset_digest
 """
 
-# Create a run with its params and tags in an active experiment, which stays active until the
-# commit. No row: there is no such experiment; a row with a deleted_time: nothing was created.
-CREATE_RUN = """
-WITH experiment AS (
-    SELECT artifact_location, deleted_time FROM experiments
-    WHERE tenant_id = %(tenant)s AND experiment_id = %(experiment)s
+# Create runs with their params and tags in those of their experiments that are active, which stay
+# so until the commit. The rows are the experiments that there are.
+CREATE_RUNS = """
+WITH experiment AS MATERIALIZED (
+    SELECT experiment_id, artifact_location, deleted_time FROM experiments
+    WHERE tenant_id = %(tenant)s AND experiment_id = ANY(%(experiments)s::bigint[])
+    ORDER BY experiment_id
     FOR SHARE
 ),
 created AS (
     INSERT INTO runs
         (tenant_id, run_id, experiment_id, name, user_id, status, start_time)
-    SELECT %(tenant)s, %(run)s, %(experiment)s, %(name)s, %(user)s, 'RUNNING', %(start_time)s
-    FROM experiment WHERE deleted_time IS NULL
-    RETURNING tenant_id, run_id
+    SELECT %(tenant)s, run_id, experiment_id, name, user_id, 'RUNNING', start_time
+    FROM unnest(
+        %(runs)s::uuid[], %(experiments)s::bigint[], %(names)s::text[], %(users)s::text[],
+        %(start_times)s::bigint[]
+    ) AS new (run_id, experiment_id, name, user_id, start_time)
+    JOIN experiment USING (experiment_id)
+    WHERE deleted_time IS NULL
+    RETURNING run_id
 ),
 its_params AS (
     INSERT INTO params (tenant_id, run_id, key, value)
-    SELECT tenant_id, run_id, key, value
-    FROM created, unnest(%(param_keys)s::text[], %(param_values)s::text[]) AS p (key, value)
+    SELECT %(tenant)s, run_id, key, value
+    FROM unnest(%(param_runs)s::uuid[], %(param_keys)s::text[], %(param_values)s::text[])
+        AS new (run_id, key, value)
+    JOIN created USING (run_id)
 ),
 its_tags AS (
     INSERT INTO run_tags (tenant_id, run_id, key, value)
-    SELECT tenant_id, run_id, key, value
-    FROM created, unnest(%(tag_keys)s::text[], %(tag_values)s::text[]) AS t (key, value)
+    SELECT %(tenant)s, run_id, key, value
+    FROM unnest(%(tag_runs)s::uuid[], %(tag_keys)s::text[], %(tag_values)s::text[])
+        AS new (run_id, key, value)
+    JOIN created USING (run_id)
 )
-SELECT artifact_location, deleted_time FROM experiment
+SELECT experiment_id, artifact_location, deleted_time FROM experiment
 """
 
 # One run under lock, for what changes it outside the write queue.

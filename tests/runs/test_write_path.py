@@ -9,12 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from app.db.coalescer import Coalescer
 from app.db.database import Database
-from app.errors import ConflictError, InvalidStateError, NotFoundError, UnavailableError
-from app.runs import flush as flush_module
-from app.runs import write_queue
+from app.errors import ConflictError, InvalidStateError, NotFoundError
 from app.runs.entities import LatestMetric, Point, RunWrite
-from app.runs.write_queue import WriteQueue
+from app.runs.flush import write_queue
 from app.services import Services
 from app.tenancy.tenant import Tenant
 
@@ -168,32 +167,16 @@ class TestCoalescing:
         run = await services.runs.get(tenant, run_id)
         assert (run.tags["t"], run.name) == ("8", "run 8")
 
-    async def test_waiting_writes_share_a_flush(
-        self, services: Services, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        sizes: list[int] = []
-
-        async def counted(database, its_tenant, writes):
-            sizes.append(len(writes))
-            return await flush_module.flush(database, its_tenant, writes)
-
-        monkeypatch.setattr(write_queue, "flush", counted)
-        run_id = await new_run(services, tenant)
-        await asyncio.gather(
-            *(services.runs.log(tenant, RunWrite(run_id, [Point("a", i, i)])) for i in range(50))
-        )
-        assert sizes == [50]
-
     async def test_a_write_that_postgres_refuses_fails_alone(
         self, services: Services, tenant: Tenant
     ) -> None:
         """Should validation ever let through what Postgres does not take, neighbours survive."""
         run_id = await new_run(services, tenant)
-        queue = WriteQueue(services.database)
+        queue = write_queue(services.database)
         answers = await asyncio.gather(
-            queue.write(tenant, RunWrite(run_id, tags={"a": "1"})),
-            queue.write(tenant, RunWrite(run_id, tags={"b": "NUL \x00"})),
-            queue.write(tenant, RunWrite(run_id, tags={"c": "3"})),
+            queue.submit(tenant, RunWrite(run_id, tags={"a": "1"})),
+            queue.submit(tenant, RunWrite(run_id, tags={"b": "NUL \x00"})),
+            queue.submit(tenant, RunWrite(run_id, tags={"c": "3"})),
             return_exceptions=True,
         )
         assert [type(answer) for answer in answers] == [type(None), psycopg.DataError, type(None)]
@@ -214,41 +197,29 @@ class TestCoalescing:
             assert not blocked.done()
         await blocked
 
-    async def test_too_much_waiting_is_refused(
-        self, services: Services, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(write_queue, "MAX_WAITING_ITEMS", 10)
-        run_id = await new_run(services, tenant)
-        write = RunWrite(run_id, tags={str(i): "x" for i in range(10)})
-        answers = await asyncio.gather(
-            *(services.runs.log(tenant, write) for _ in range(5)), return_exceptions=True
-        )
-        assert answers[0] is None
-        assert isinstance(answers[-1], UnavailableError)
-
 
 class TestConcurrentWorkers:
     """Several queues, as several workers have, on the same runs."""
 
     @pytest.fixture
-    async def queues(self, services: Services) -> AsyncIterator[list[WriteQueue]]:
+    async def queues(self, services: Services) -> AsyncIterator[list[Coalescer[RunWrite, None]]]:
         url = services.settings.database_url
         assert url
         databases = [Database(url, pool_size=2) for _ in range(3)]
-        yield [WriteQueue(database) for database in databases]
+        yield [write_queue(database) for database in databases]
         for database in databases:
             await database.close()
 
     async def test_nothing_is_lost_and_nothing_deadlocks(
-        self, services: Services, tenant: Tenant, queues: list[WriteQueue]
+        self, services: Services, tenant: Tenant, queues: list[Coalescer[RunWrite, None]]
     ) -> None:
         runs = [await new_run(services, tenant) for _ in range(4)]
 
-        async def work(worker: int, queue: WriteQueue) -> None:
+        async def work(worker: int, queue: Coalescer[RunWrite, None]) -> None:
             for round_ in range(15):
                 await asyncio.gather(
                     *(
-                        queue.write(
+                        queue.submit(
                             tenant,
                             RunWrite(
                                 run_id,
@@ -269,17 +240,17 @@ class TestConcurrentWorkers:
             assert {latest.value for latest, *_ in series.values()} == {len(queues) - 1}
 
     async def test_deleting_an_experiment_meanwhile(
-        self, services: Services, tenant: Tenant, queues: list[WriteQueue]
+        self, services: Services, tenant: Tenant, queues: list[Coalescer[RunWrite, None]]
     ) -> None:
         """Each write is wholly there or was refused; none hangs."""
         experiment = str(await services.experiments.create(tenant, "meanwhile"))
         runs = [(await services.runs.create(tenant, experiment)).run_id.hex for _ in range(4)]
 
-        async def work(queue: WriteQueue) -> int:
+        async def work(queue: Coalescer[RunWrite, None]) -> int:
             written = 0
             for step in range(40):
                 answers = await asyncio.gather(
-                    *(queue.write(tenant, RunWrite(r, [Point("m", 0.0, 0, step)])) for r in runs),
+                    *(queue.submit(tenant, RunWrite(r, [Point("m", 0.0, 0, step)])) for r in runs),
                     return_exceptions=True,
                 )
                 assert {type(answer) for answer in answers} <= {type(None), InvalidStateError}

@@ -1,0 +1,138 @@
+"""Requests that wait together share a transaction.
+
+While a batch of a tenant's is under way, what else comes for that tenant waits; the next batch
+takes all that waits. Nothing waits on a timer, so what comes alone goes at once, and under load
+batches grow by themselves. Each request is answered after the commit that holds it.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from app.errors import TrackingError, UnavailableError
+from app.tenancy.tenant import Tenant
+
+log = logging.getLogger(__name__)
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+Process = Callable[[Tenant, Sequence[Item]], Awaitable[Sequence[Answer | TrackingError]]]
+"""Deals with all items in one transaction; answers each, or tells what stood against it alone."""
+
+
+@dataclass(slots=True, eq=False)
+class _Pending(Generic[Item, Answer]):
+    item: Item
+    size: int
+    done: asyncio.Future[Answer]
+
+
+class Coalescer(Generic[Item, Answer]):
+    """One per worker and kind of request. Tenants' batches run side by side, each tenant's one by
+    one.
+
+    `size` is what an item counts for, `max_batch` what a batch takes, so that a transaction and
+    the wait for it stay short, and `max_waiting` what may wait in all; half of it for one tenant,
+    so that none can take the others' room.
+    """
+
+    def __init__(
+        self,
+        process: Process[Item, Answer],
+        *,
+        max_batch: int,
+        max_waiting: int,
+        size: Callable[[Item], int] = lambda _: 1,
+    ) -> None:
+        self._process = process
+        self._size = size
+        self._max_batch = max_batch
+        self._max_waiting = max_waiting
+        self._queues: dict[Tenant, _TenantQueue[Item, Answer]] = {}
+        self._waiting = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def waiting(self) -> int:
+        """What waits for a batch to take it, counted by `size`."""
+        return self._waiting
+
+    async def submit(self, tenant: Tenant, item: Item) -> Answer:
+        """The answer to one item.
+
+        Raises what `process` said of it, or UnavailableError where too much waits already.
+        """
+        size = self._size(item)
+        queue = self._queues.get(tenant)
+        waiting = self._waiting + size
+        if queue and (waiting > self._max_waiting or queue.size + size > self._max_waiting // 2):
+            raise UnavailableError("Too many requests are waiting; try again shortly")
+        pending = _Pending(item, size, asyncio.get_running_loop().create_future())
+        self._waiting = waiting
+        if queue is None:
+            queue = self._queues[tenant] = _TenantQueue()
+            queue.put(pending)
+            task = asyncio.create_task(self._drain(tenant, queue))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        else:
+            queue.put(pending)
+        answer: Answer = await pending.done
+        return answer
+
+    async def _drain(self, tenant: Tenant, queue: "_TenantQueue[Item, Answer]") -> None:
+        while queue.waiting:
+            batch = queue.take(self._max_batch)
+            self._waiting -= sum(pending.size for pending in batch)
+            await self._answer(tenant, batch)
+        del self._queues[tenant]
+
+    async def _answer(self, tenant: Tenant, batch: "list[_Pending[Item, Answer]]") -> None:
+        """Process a batch and answer each of its items, whatever happens."""
+        try:
+            answers = await self._process(tenant, [pending.item for pending in batch])
+        except Exception as error:
+            if len(batch) == 1 or isinstance(error, TrackingError):
+                for pending in batch:
+                    _settle(pending, error)
+                return
+            # One item made Postgres refuse all of them: its neighbours must not suffer for it.
+            log.exception("a batch of %d failed; its items are processed one by one", len(batch))
+            for pending in batch:
+                await self._answer(tenant, [pending])
+            return
+        for pending, answer in zip(batch, answers, strict=True):
+            _settle(pending, answer)
+
+
+class _TenantQueue(Generic[Item, Answer]):
+    def __init__(self) -> None:
+        self.waiting: deque[_Pending[Item, Answer]] = deque()
+        self.size = 0
+
+    def put(self, pending: _Pending[Item, Answer]) -> None:
+        self.waiting.append(pending)
+        self.size += pending.size
+
+    def take(self, max_batch: int) -> list[_Pending[Item, Answer]]:
+        """The oldest items, at least one, up to the size of a batch."""
+        taken: list[_Pending[Item, Answer]] = []
+        size = 0
+        while self.waiting and (not taken or size + self.waiting[0].size <= max_batch):
+            taken.append(self.waiting.popleft())
+            size += taken[-1].size
+        self.size -= size
+        return taken
+
+
+def _settle(pending: _Pending[Item, Answer], answer: Answer | Exception) -> None:
+    if pending.done.done():  # its client has gone
+        return
+    if isinstance(answer, Exception):
+        pending.done.set_exception(answer)
+    else:
+        pending.done.set_result(answer)
