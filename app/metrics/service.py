@@ -3,9 +3,9 @@
 import base64
 import binascii
 import struct
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 from uuid import UUID
 
 import psycopg
@@ -13,17 +13,33 @@ import psycopg
 from app import validation
 from app.db.arrays import big_integers
 from app.db.database import Database
-from app.errors import InvalidValueError, NotFoundError
+from app.errors import InvalidValueError
 from app.ids import parse_run_id
 from app.metrics import sql
 from app.runs.errors import run_absent
 from app.tenancy.tenant import Tenant
+from app.versioned_bytes import VersionedBytes
 
 PointRow = tuple[int, int, float]
 """Timestamp in epoch milliseconds, step, value."""
 
 # Where the last point of a page stood: timestamp, step, value.
 _TOKEN = struct.Struct(">qqd")
+
+
+class Points(NamedTuple):
+    """Points by column; timestamps in epoch milliseconds."""
+
+    timestamps: list[int]
+    steps: list[int]
+    values: list[float]
+
+
+RenderSample = Callable[[str, str, Sequence[PointRow]], bytes]
+"""How an API writes the sampled points of a run's metric, by run id and key."""
+
+# What a worker spends on them; 320 points take about 40 kB.
+MAX_SAMPLE_BYTES = 8 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +55,7 @@ class Metrics:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._samples = VersionedBytes(MAX_SAMPLE_BYTES)
 
     async def history(
         self,
@@ -48,7 +65,7 @@ class Metrics:
         *,
         limit: int | None = None,
         page_token: str | None = None,
-    ) -> tuple[list[PointRow], str | None]:
+    ) -> tuple[Points, str | None]:
         """A page of a metric's points by (timestamp, step, value), and the next one's token.
 
         The token says where the page ended, so points that are logged meanwhile shift nothing.
@@ -57,23 +74,29 @@ class Metrics:
         async with self._database.pipeline(tenant) as connection:
             series, _ = await _find(connection, tenant, run_id, key)
             if series is None:
-                return [], None
+                return Points([], [], []), None
             values: dict[str, object] = {
                 "tenant": tenant.id,
                 "series": series,
                 "limit": None if limit is None else limit + 1,
             }
-            if after is None:
-                cursor = await connection.execute(sql.READ_HISTORY, values)
-            else:
+            statement = sql.READ_HISTORY
+            if after is not None:
                 timestamp, step, value = after
                 values |= {"timestamp": timestamp, "step": step, "value": value}
-                cursor = await connection.execute(sql.READ_HISTORY_AFTER, values)
-            rows: list[PointRow] = await cursor.fetchall()
-        if limit is None or len(rows) <= limit:
-            return rows, None
-        rows.pop()
-        return rows, base64.urlsafe_b64encode(_TOKEN.pack(*rows[-1])).decode()
+                statement = sql.READ_HISTORY_AFTER
+            await connection.execute(sql.IN_INDEX_ORDER)
+            # In binary form a page of numbers is read in half the time.
+            cursor = await connection.cursor(binary=True).execute(statement, values)
+        row = await cursor.fetchone()
+        assert row is not None
+        points = Points(*(column or [] for column in row))
+        if limit is None or len(points.steps) <= limit:
+            return points, None
+        for column in points:
+            column.pop()
+        last = [column[-1] for column in points]
+        return points, base64.urlsafe_b64encode(_TOKEN.pack(*last)).decode()
 
     async def histories(
         self, tenant: Tenant, run_ids: Sequence[str], key: str, *, limit: int
@@ -100,25 +123,42 @@ class Metrics:
         limit: int,
         step_min: int | None = None,
         step_max: int | None = None,
-    ) -> list[tuple[str, list[PointRow]]]:
+        render: RenderSample,
+    ) -> list[bytes]:
         """For each run, at most `limit` points, evenly spread, the last one always among them.
 
-        Runs that do not exist have no points, as in MLflow.
-        Runs that do not exist have no points, as in MLflow.
-        The same places are picked as by MLflow 3.17: the first point of each of `limit` parts.
+        Runs that do not exist have no points, as in MLflow. The same places are picked as by
+        MLflow 3.17: the first point of each of `limit` parts.
         """
-        sampled = []
+        validation.text(key, "metric_key")
+        runs = {run_id: number for run_id in run_ids if (number := parse_run_id(run_id))}
         async with self._database.pipeline(tenant) as connection:
-            for run_id in run_ids:
-                with suppress(NotFoundError):
-                    series, count = await _find(connection, tenant, run_id, key)
-                    if series is None:
-                        continue
-                    values = _range(tenant, series, step_min, step_max)
-                    count = await _count(connection, values, count)
-                    points = await _read_places(connection, values, even_places(count, limit))
-                    sampled.append((run_id, points))
-        return sampled
+            cursor = await connection.execute(
+                sql.FIND_SERIES_OF_RUNS,
+                {"tenant": tenant.id, "runs": list(runs.values()), "key": key},
+            )
+        series = {number: (its_id, count) for number, its_id, count in await cursor.fetchall()}
+        answers = []
+        for run_id in run_ids:
+            its_id, count = series.get(runs.get(run_id), (None, 0))
+            if its_id is None:
+                continue
+            # Points are only ever added, so that their number is a version.
+            name = (tenant.id, its_id, limit, step_min, step_max, run_id, render)
+            body = self._samples.get(name, count)
+            if body is None:
+                values = _range(tenant, its_id, step_min, step_max)
+                body = render(run_id, key, await self._sample(tenant, values, count, limit))
+                self._samples.add(name, count, body)
+            answers.append(body)
+        return answers
+
+    async def _sample(
+        self, tenant: Tenant, values: dict[str, object], count: int, limit: int
+    ) -> list[PointRow]:
+        async with self._database.pipeline(tenant) as connection:
+            total = await _count(connection, values, count)
+            return await _read_places(connection, values, even_places(total, limit))
 
     async def sampled(
         self,
@@ -141,6 +181,7 @@ class Metrics:
             if max_points is None or total <= max_points:
                 places = range(total)
                 return Sampled(await _read_places(connection, values, places), total)
+            await connection.execute(sql.ROOM_TO_SORT)
             cursor = await connection.execute(
                 sql.READ_EXTREMES, values | {"buckets": max_points // 2, "total": total}
             )
@@ -201,7 +242,10 @@ async def _count(connection: psycopg.AsyncConnection, values: dict[str, object],
 async def _read_places(
     connection: psycopg.AsyncConnection, values: dict[str, object], places: Sequence[int]
 ) -> list[PointRow]:
-    cursor = await connection.execute(sql.READ_PLACES, values | {"places": big_integers(places)})
+    await connection.execute(sql.ROOM_TO_SORT)
+    cursor = await connection.cursor(binary=True).execute(
+        sql.READ_PLACES, values | {"places": big_integers(places)}
+    )
     return await cursor.fetchall()
 
 

@@ -68,8 +68,9 @@ class TestMetricSeries:
             assert least == min(numbers, default=None)
             assert greatest == max(numbers, default=None)
             history, _ = await services.metrics.history(tenant, run_id, key)
-            assert {(t, s, str(v + 0.0)) for t, s, v in history} == set(points)
-            assert len(history) == len(points)
+            rows = list(zip(*history, strict=True))
+            assert {(t, s, str(v + 0.0)) for t, s, v in rows} == set(points)
+            assert len(rows) == len(points)
 
     async def test_points_are_stored_once_whatever_order_they_come_in(
         self, services: Services, tenant: Tenant
@@ -81,7 +82,9 @@ class TestMetricSeries:
         for batch in (rising[50:], rising[:60], together[:70], together[30:], rising + together):
             await services.runs.log(tenant, RunWrite(run_id, batch))
         history, _ = await services.metrics.history(tenant, run_id, "loss")
-        assert history == [(p.timestamp, p.step, p.value) for p in rising + together]
+        assert list(zip(*history, strict=True)) == [
+            (p.timestamp, p.step, p.value) for p in rising + together
+        ]
         (_, count, least, greatest) = (await read_series(services.database, tenant, run_id))["loss"]
         assert (count, least, greatest) == (200, 0.0, 33.0)
 

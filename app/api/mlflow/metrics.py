@@ -1,5 +1,10 @@
 """MLflow's metric histories."""
 
+from collections.abc import Sequence
+from itertools import repeat
+from math import isfinite
+from typing import Any
+
 import msgspec
 
 from app import validation
@@ -7,6 +12,7 @@ from app.api.mlflow.common import Required, number
 from app.api.mlflow.decoding import SEE_DOCS
 from app.api.mlflow.router import Call, Routes
 from app.errors import InvalidValueError
+from app.metrics.service import PointRow
 
 routes = Routes()
 
@@ -65,10 +71,6 @@ class Histories(msgspec.Struct):
     metrics: list[MetricOfRun]
 
 
-class SampledHistories(msgspec.Struct, omit_defaults=True):
-    metrics: list[MetricOfRun] = []
-
-
 @routes.add("GET", "metrics/get-history", GetHistory)
 async def get_history(call: Call, message: GetHistory) -> History:
     run_id = message.run_id or message.run_uuid
@@ -82,15 +84,19 @@ async def get_history(call: Call, message: GetHistory) -> History:
             " be a positive integer.",
             field="max_results",
         )
-    rows, token = await call.services.metrics.history(
+    points, token = await call.services.metrics.history(
         call.tenant,
         run_id,
         message.metric_key,
         limit=message.max_results and min(message.max_results, MAX_HISTORY_RESULTS),
         page_token=message.page_token or None,
     )
-    key = message.metric_key
-    return History([Metric(key, number(v), t, s) for t, s, v in rows], token)
+    values: list[Any] = points.values
+    if not all(map(isfinite, values)):
+        values = list(map(number, values))
+    # Made by C alone: a page has 25,000 of them.
+    metrics = map(Metric, repeat(message.metric_key), values, points.timestamps, points.steps)
+    return History(list(metrics), token)
 
 
 @routes.add("GET", "metrics/get-history-bulk", GetBulk)
@@ -122,7 +128,7 @@ async def get_history_bulk(call: Call, message: GetBulk) -> Histories:
 
 
 @routes.add("GET", "metrics/get-history-bulk-interval", GetInterval)
-async def get_history_bulk_interval(call: Call, message: GetInterval) -> SampledHistories:
+async def get_history_bulk_interval(call: Call, message: GetInterval) -> bytes:
     _check_interval(message)
     sampled = await call.services.metrics.interval(
         call.tenant,
@@ -131,14 +137,15 @@ async def get_history_bulk_interval(call: Call, message: GetInterval) -> Sampled
         limit=message.max_results,
         step_min=message.start_step,
         step_max=message.end_step,
+        render=render_sample,
     )
-    return SampledHistories(
-        [
-            MetricOfRun(message.metric_key, number(v), t, s, run_id)
-            for run_id, points in sampled
-            for t, s, v in points
-        ]
-    )
+    # Each is a list as JSON; together they are one.
+    metrics = b",".join(sample[1:-1] for sample in sampled if sample != b"[]")
+    return b'{"metrics":[' + metrics + b"]}" if metrics else b"{}"
+
+
+def render_sample(run_id: str, key: str, points: Sequence[PointRow]) -> bytes:
+    return msgspec.json.encode([MetricOfRun(key, number(v), t, s, run_id) for t, s, v in points])
 
 
 def _check_interval(message: GetInterval) -> None:
