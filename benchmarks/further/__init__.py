@@ -2,7 +2,15 @@
 
 from collections.abc import Callable
 
-from benchmarks.further import connections, retries, search_growth, start, wide_run, workbench
+from benchmarks.further import (
+    connections,
+    points_growth,
+    retries,
+    search_growth,
+    start,
+    wide_run,
+    workbench,
+)
 from benchmarks.further import workers as more_workers
 from benchmarks.further.bench import Bench
 from benchmarks.measure import Result
@@ -10,6 +18,7 @@ from benchmarks.measure import Result
 GROUPS: dict[str, Callable[[Bench], list[Result]]] = {
     "connections": connections.measure,
     "workers": more_workers.measure,
+    "points-growth": points_growth.measure,
     "retries": retries.measure,
     "search-growth": search_growth.measure,
     "wide-run": wide_run.measure,
