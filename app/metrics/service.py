@@ -5,6 +5,8 @@ import binascii
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from operator import lt
 from typing import NamedTuple
 from uuid import UUID
 
@@ -80,23 +82,30 @@ class Metrics:
                 "series": series,
                 "limit": None if limit is None else limit + 1,
             }
-            statement = sql.READ_HISTORY
             if after is not None:
                 timestamp, step, value = after
                 values |= {"timestamp": timestamp, "step": step, "value": value}
-                statement = sql.READ_HISTORY_AFTER
-            await connection.execute(sql.IN_INDEX_ORDER)
-            # In binary form a page of numbers is read in half the time.
-            cursor = await connection.cursor(binary=True).execute(statement, values)
-        row = await cursor.fetchone()
-        assert row is not None
-        points = Points(*(column or [] for column in row))
+        points = await self._read_history(tenant, values, whole_order=False)
+        if not all(map(lt, points.timestamps, islice(points.timestamps, 1, None))):
+            points = await self._read_history(tenant, values, whole_order=True)
         if limit is None or len(points.steps) <= limit:
             return points, None
         for column in points:
             column.pop()
         last = [column[-1] for column in points]
         return points, base64.urlsafe_b64encode(_TOKEN.pack(*last)).decode()
+
+    async def _read_history(
+        self, tenant: Tenant, values: dict[str, object], *, whole_order: bool
+    ) -> Points:
+        statement = sql.read_history(after="step" in values, whole_order=whole_order)
+        async with self._database.pipeline(tenant) as connection:
+            await connection.execute(sql.IN_INDEX_ORDER)
+            # In binary form a page of numbers is read in half the time.
+            cursor = await connection.cursor(binary=True).execute(statement, values)
+        row = await cursor.fetchone()
+        assert row is not None
+        return Points(*(column or [] for column in row))
 
     async def histories(
         self, tenant: Tenant, run_ids: Sequence[str], key: str, *, limit: int
