@@ -88,6 +88,32 @@ class TestMetricSeries:
         (_, count, least, greatest) = (await read_series(services.database, tenant, run_id))["loss"]
         assert (count, least, greatest) == (200, 0.0, 33.0)
 
+    @settings(
+        max_examples=30,
+        deadline=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture],
+    )
+    @given(batch=st.lists(POINTS, min_size=1, max_size=30), limit=st.integers(1, 5))
+    async def test_pages_of_a_history_are_the_history(
+        self, services: Services, tenant: Tenant, batch: list[Point], limit: int
+    ) -> None:
+        """Wherever pages end, also between points that share a timestamp."""
+        run_id = await new_run(services, tenant)
+        key = batch[0].key
+        await services.runs.log(tenant, RunWrite(run_id, batch))
+        whole, _ = await services.metrics.history(tenant, run_id, key)
+        pages: list[list[float]] = [[], [], []]
+        token: str | None = None
+        while True:
+            page, token = await services.metrics.history(
+                tenant, run_id, key, limit=limit, page_token=token
+            )
+            for column, more in zip(pages, page, strict=True):
+                column.extend(more)
+            if token is None:
+                break
+        assert str(pages) == str([list(column) for column in whole])
+
     async def test_a_retry_changes_nothing(self, services: Services, tenant: Tenant) -> None:
         run_id = await new_run(services, tenant)
         write = RunWrite(run_id, [Point("loss", float(i), i, i) for i in range(100)])
