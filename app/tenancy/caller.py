@@ -1,0 +1,45 @@
+"""Who is asking: what every request is known by, once its credentials have been looked at."""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from app.tenancy.tenant import Tenant
+
+
+class Role(IntEnum):
+    """What a caller may do; each role includes those before it."""
+
+    READ = 1
+    WRITE = 2
+    ADMIN = 3
+    """Of one tenant: its keys, its description, its usage."""
+    OPERATOR = 4
+    """Of the service: every tenant, its quotas and its keys, but no tenant's data."""
+
+    @property
+    def word(self) -> str:
+        """The role as requests, answers and the table of keys have it."""
+        return self.name.lower()
+
+    @classmethod
+    def of(cls, word: str) -> "Role":
+        """Raises KeyError for a word that is no role's."""
+        return cls[word.upper()] if word.islower() else cls[""]
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks, as which tenant, and what they may do.
+
+    It stands in the ASGI scope as `scope["caller"]` from the moment the credentials are known to
+    be good, also where the role is then found too low; a request that was not let in has none.
+    That is the scope below `TenantPathMiddleware`, which passes on a copy.
+
+    `tenant` is NOBODY's for an operator who acts for none. `name` is safe to log: the public part
+    of an API key, `jwt:` and a token's subject, `admin-key`, or `anonymous` where authentication
+    is off.
+    """
+
+    tenant: Tenant
+    role: Role
+    name: str
