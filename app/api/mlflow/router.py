@@ -59,8 +59,10 @@ class Call:
 @dataclass(frozen=True, slots=True)
 class Endpoint(Generic[Message]):
     """`writes` tells whether the call brings an unknown tenant into being, `outside` that it is
-    about no tenant's data, and is answered whoever it is for."""
+    about no tenant's data, and is answered whoever it is for. `path` starts with a slash, and is
+    what the request is counted under, as that of any route in a scope is."""
 
+    path: str
     message: type[Message]
     handler: Callable[[Call, Message], Awaitable[msgspec.Struct | bytes | None]]
     writes: bool
@@ -95,7 +97,7 @@ class Routes:
             handler: Callable[[Call, Message], Awaitable[msgspec.Struct | bytes | None]],
         ) -> Callable[[Call, Message], Awaitable[msgspec.Struct | bytes | None]]:
             self.table[method, path] = Endpoint(
-                message, handler, writes, outside, status, max_body_bytes
+                f"/{path}", message, handler, writes, outside, status, max_body_bytes
             )
             return handler
 
@@ -130,6 +132,7 @@ class MlflowApi:
 
     async def _answer(self, scope: Scope, receive: Receive, path: str) -> tuple[int, bytes]:
         endpoint, parameters = self._find(scope["method"], path)
+        scope["route"] = endpoint
         headers = Headers(scope=scope)
         query = scope["query_string"].decode("latin-1")
         if scope["method"] == "GET" or (scope["method"] == "DELETE" and query):
