@@ -8,11 +8,13 @@ Postgres together.
 import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 import psycopg
 from sqlalchemy import event, exc, text
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from app.db import migrate
 from app.db.url import sqlalchemy_url
@@ -23,6 +25,16 @@ log = logging.getLogger(__name__)
 
 SET_TENANT = "SELECT set_config('app.tenant_id', %s, true)"
 _SET_TENANT = text("SELECT set_config('app.tenant_id', :tenant, true)")
+
+
+@dataclass(frozen=True, slots=True)
+class PoolStatistics:
+    """Connections that may be open, and that are in use; requests that wait for one, where the
+    pool tells."""
+
+    size: int
+    in_use: int
+    waiting: int | None = None
 
 
 class Database:
@@ -80,6 +92,11 @@ class Database:
         with _translated():
             async with self.engine.begin() as connection:
                 yield connection
+
+    def pool_statistics(self) -> PoolStatistics:
+        pool = self.engine.pool
+        assert isinstance(pool, AsyncAdaptedQueuePool)
+        return PoolStatistics(pool.size(), pool.checkedout())
 
     async def ready(self) -> migrate.State:
         """The state of the schema. Raises UnavailableError where Postgres does not answer."""

@@ -9,9 +9,11 @@ import asyncio
 import logging
 from collections import deque
 from dataclasses import dataclass
+from time import perf_counter
 
 from app.db.database import Database
 from app.errors import TrackingError, UnavailableError
+from app.operations.histogram import SECONDS, SIZES, Histogram
 from app.runs.entities import RunWrite
 from app.runs.flush import SeriesIds, flush
 from app.tenancy.tenant import Tenant
@@ -52,6 +54,17 @@ class _TenantQueue:
         return taken
 
 
+@dataclass(frozen=True, slots=True)
+class QueueStatistics:
+    """What waits now; and since the start, what flushes took and how many failed."""
+
+    waiting_writes: int
+    waiting_items: int
+    flush_items: Histogram
+    flush_seconds: Histogram
+    failures: int
+
+
 class WriteQueue:
     """One per worker. Tenants are flushed side by side, each by one flush at a time."""
 
@@ -60,6 +73,19 @@ class WriteQueue:
         self._queues: dict[Tenant, _TenantQueue] = {}
         self._series_ids = SeriesIds()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._flush_items = Histogram(SIZES)
+        self._flush_seconds = Histogram(SECONDS)
+        self._failures = 0
+
+    def statistics(self) -> QueueStatistics:
+        queues = self._queues.values()
+        return QueueStatistics(
+            waiting_writes=sum(len(queue.waiting) for queue in queues),
+            waiting_items=sum(queue.items for queue in queues),
+            flush_items=self._flush_items,
+            flush_seconds=self._flush_seconds,
+            failures=self._failures,
+        )
 
     async def write(self, tenant: Tenant, write: RunWrite) -> None:
         """Return once `write`, which has been validated, is committed.
@@ -89,10 +115,12 @@ class WriteQueue:
 
     async def _flush(self, tenant: Tenant, batch: list[_Pending]) -> None:
         """Write a batch and answer each of its writes, whatever happens."""
+        started = perf_counter()
         try:
             writes = [one.write for one in batch]
             results = await flush(self._database, tenant, writes, self._series_ids)
         except Exception as error:
+            self._failures += 1
             if len(batch) == 1 or isinstance(error, TrackingError):
                 for one in batch:
                     _answer(one, error)
@@ -102,6 +130,8 @@ class WriteQueue:
             for one in batch:
                 await self._flush(tenant, [one])
             return
+        self._flush_seconds.observe(perf_counter() - started)
+        self._flush_items.observe(sum(one.items for one in batch))
         for one, result in zip(batch, results, strict=True):
             _answer(one, result)
 
