@@ -9,9 +9,10 @@ from uuid import UUID
 import psycopg
 
 from app import validation
+from app.audit import trail
 from app.clock import now_ms
 from app.db.database import Database
-from app.errors import ConflictError, InvalidValueError, NotFoundError
+from app.errors import ConflictError, InvalidValueError, NotFoundError, TrackingError
 from app.experiments.entities import run_artifact_uri
 from app.experiments.service import experiment_absent, experiment_not_active
 from app.ids import new_uuid, parse_experiment_id, parse_run_id
@@ -24,6 +25,7 @@ from app.runs.rendered import Render, RenderedRuns
 from app.runs.write_queue import WriteQueue
 from app.search.page import Page
 from app.search.queries import search_runs
+from app.tenancy.quotas import Quotas
 from app.tenancy.tenant import TENANT_TAG, Tenant
 from app.validation import INT64_MAX, INT64_MIN
 
@@ -31,9 +33,12 @@ from app.validation import INT64_MAX, INT64_MIN
 class Runs:
     """Every method raises NotFoundError for a run that is not the tenant's."""
 
-    def __init__(self, database: Database, queue: WriteQueue, *, tenant_tag: bool = True) -> None:
+    def __init__(
+        self, database: Database, queue: WriteQueue, quotas: Quotas, *, tenant_tag: bool = True
+    ) -> None:
         self._database = database
         self._queue = queue
+        self._quotas = quotas
         self._tenant_tag = tenant_tag
         self._kept = RenderedRuns()
 
@@ -75,6 +80,7 @@ class Runs:
             tags=tags,
         )
         async with self._database.pipeline(tenant) as connection:
+            await self._quotas.check_runs(connection, tenant)
             created = await repository.create(connection, tenant, run)
         experiment = await created.fetchone()
         if experiment is None:
@@ -165,12 +171,18 @@ class Runs:
         """Log points, params and tags, all or nothing; returns once they are committed.
 
         Raises InvalidValueError naming the field at fault, ConflictError for a param that was
-        logged with another value, InvalidStateError for a deleted run.
+        logged with another value, InvalidStateError for a deleted run, RateLimitedError where the
+        day's points are used up.
         """
         check_write(write)
         if write.tags.get(RUN_NAME_TAG) == "":
             del write.tags[RUN_NAME_TAG]  # as in MLflow, a run does not lose its name
-        await self._queue.write(tenant, write)
+        await self._quotas.take_points(tenant, len(write.points))
+        try:
+            await self._queue.write(tenant, write)
+        except TrackingError:
+            self._quotas.return_points(tenant, len(write.points))
+            raise
 
     async def update(
         self,
@@ -276,8 +288,10 @@ class Runs:
                 run=_id(run_id),
                 deleted_time=deleted_time,
             )
-        if row is None:
-            raise run_absent(run_id)
+            if row is None:
+                raise run_absent(run_id)
+            action = "run.restore" if deleted_time is None else "run.delete"
+            await trail.record(connection, tenant, action, run_id)
 
     async def _find(
         self, tenant: Tenant, page: Page, *, count: bool

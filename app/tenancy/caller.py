@@ -7,24 +7,25 @@ from app.tenancy.tenant import Tenant
 
 
 class Role(IntEnum):
-    """What a caller may do; each role includes those before it."""
+    """What a caller may do; each role includes those before it.
+
+    ADMIN is of one tenant: its keys, its description, its usage. OPERATOR is of the service: every
+    tenant, its quotas and its keys.
+    """
 
     READ = 1
     WRITE = 2
     ADMIN = 3
-    """Of one tenant: its keys, its description, its usage."""
     OPERATOR = 4
-    """Of the service: every tenant, its quotas and its keys, but no tenant's data."""
 
     @property
     def word(self) -> str:
         """The role as requests, answers and the table of keys have it."""
         return self.name.lower()
 
-    @classmethod
-    def of(cls, word: str) -> "Role":
-        """Raises KeyError for a word that is no role's."""
-        return cls[word.upper()] if word.islower() else cls[""]
+
+# The roles that a key or a token can have; an operator has the admin key.
+KEY_ROLES = {role.word: role for role in (Role.READ, Role.WRITE, Role.ADMIN)}
 
 
 @dataclass(frozen=True, slots=True)
