@@ -29,7 +29,7 @@ class Caller:
 
     @classmethod
     async def fresh(cls, app: FastAPI) -> "Caller":
-        tenant = await app.state.services.tenants.resolve(new_slug(), {}, write=True)
+        tenant = await app.state.services.tenants.resolve(new_slug(), create=True)
         client = client_of(app, tenant)
 
         async def call(route: str, **message: Any) -> Any:
@@ -120,7 +120,7 @@ def files_of(data_dir: Path, slug: str) -> dict[str, bytes]:
 
 async def filled_tenant(app: FastAPI) -> Belongings:
     """A fresh tenant that has something of every kind."""
-    tenant = await app.state.services.tenants.resolve(new_slug(), {}, write=True)
+    tenant = await app.state.services.tenants.resolve(new_slug(), create=True)
     async with client_of(app, tenant) as client:
         return await belongings(client, tenant.slug)
 
