@@ -32,12 +32,12 @@ CLIENT_CLOSED = 499
 
 # Answers are data. Should a browser take one for a page all the same, the page can do nothing,
 # and nobody can frame it. The pages that are meant to be pages bring a policy of their own.
-POLICY = b"content-security-policy"
 _SECURITY_HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 ]
-_DEFAULT_POLICY = (POLICY, b"default-src 'none'; frame-ancestors 'none'")
+_OWN = frozenset(name for name, _ in _SECURITY_HEADERS)
 
 
 class RequestMiddleware:
@@ -79,7 +79,12 @@ class RequestMiddleware:
             nonlocal status, size
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = _with_security([*message["headers"], id_header])
+                headers = message["headers"]
+                given = [name for name, _ in headers]
+                own = _SECURITY_HEADERS
+                if not _OWN.isdisjoint(given):
+                    own = [one for one in own if one[0] not in given]
+                message["headers"] = [*headers, id_header, *own]
             elif message["type"] == "http.response.body":
                 size += len(message.get("body", b""))
             return send(message)
@@ -131,11 +136,3 @@ def _given_id(scope: Scope) -> str | None:
         if name == b"x-request-id":
             return value.decode() if _REQUEST_ID.fullmatch(value) else None
     return None
-
-
-def _with_security(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    names = {name for name, _ in headers}
-    headers += [one for one in _SECURITY_HEADERS if one[0] not in names]
-    if POLICY not in names:
-        headers.append(_DEFAULT_POLICY)
-    return headers
