@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -28,9 +29,9 @@ def _scrape(url: str) -> Samples:
     return parse(httpx.get(f"{url}/metrics").text)
 
 
-def _until(what: str, reached: object, seconds: float = 20) -> None:
+def _until(what: str, reached: Callable[[], bool], seconds: float = 20) -> None:
     deadline = time.monotonic() + seconds
-    while not reached():  # type: ignore[operator]
+    while not reached():
         assert time.monotonic() < deadline, what
         time.sleep(0.1)
 
@@ -50,7 +51,8 @@ class TestMetrics:
             # One that is killed is replaced; what it answered still counts.
             worker = _workers(process.pid)[0]
             worker.kill()
-            _until("it is replaced", lambda: _live(url) == 2 and worker.pid not in _pids(process))
+            _until("it is gone", lambda: not worker.is_running())
+            _until("it is replaced", lambda: _live(url) == 2)
             assert {_answered(url) for _ in range(10)} == everything
 
     def test_nothing_is_left(self, settings: Settings, tmp_path: Path) -> None:
@@ -95,7 +97,3 @@ def _workers(pid: int) -> list[psutil.Process]:
     """The children that serve, and not multiprocessing's resource tracker."""
     children = psutil.Process(pid).children()
     return [one for one in children if "spawn_main" in " ".join(one.cmdline())]
-
-
-def _pids(process: object) -> set[int]:
-    return {one.pid for one in _workers(process.pid)}  # type: ignore[attr-defined]
