@@ -17,6 +17,8 @@ from app.operations.context import current
 
 Format = Literal["json", "text"]
 
+_TALKATIVE = ("uvicorn", "alembic")
+
 # What would end a line, or be taken for a command by a terminal.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
@@ -79,8 +81,8 @@ def chosen_format(setting: Format | None) -> Format:
 def configuration(format: Format, level: str) -> dict[str, Any]:
     """For `logging.config.dictConfig`, and for uvicorn, which hands it to its workers."""
     formatter = JsonFormatter if format == "json" else TextFormatter
-    # What they say at INFO is what this service says itself when it starts and stops.
-    quiet = {} if level == "debug" else {"uvicorn": {"level": "WARNING"}}
+    # What they say at INFO this service says itself when it starts, migrates and stops.
+    quiet = {} if level == "debug" else {name: {"level": "WARNING"} for name in _TALKATIVE}
     return {
         "version": 1,
         "disable_existing_loggers": False,
