@@ -1,6 +1,8 @@
-"""The command line: `tracking serve`, `migrate`, `tenant` and `version`."""
+"""The command line: `tracking serve`, `migrate`, `tenant`, `key`, `audit` and `version`."""
 
 import errno
+import logging
+import logging.config
 import os
 import signal
 import socket
@@ -13,22 +15,24 @@ from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import FrameType
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import alembic.util
-import psycopg
 import sqlalchemy.exc
 import typer
 import uvicorn
-from pydantic import ValidationError
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
+from app.commands import audit, keys, tenants
 from app.config import Settings
+from app.console import CommandError, check_schema, connect, load_settings, owner_url, say
 from app.db import migrate as migrations
-from app.db.embedded import EmbeddedPostgresError, embedded_postgres, running
+from app.db import roles
+from app.db.embedded import EmbeddedPostgresError, embedded_postgres
 from app.errors import TrackingError
-from app.tenancy import admin
+from app.operations import logs
+from app.operations.workers import common_folder
 
 GRACE = 10  # seconds that open requests have to finish when the service is stopped
 
@@ -39,12 +43,9 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-tenant = typer.Typer(help="List and create tenants.", no_args_is_help=True)
-cli.add_typer(tenant, name="tenant")
-
-
-class CommandError(Exception):
-    """What keeps a command from being carried out, in words for whoever typed it."""
+cli.add_typer(tenants.cli, name="tenant")
+cli.add_typer(keys.cli, name="key")
+cli.command()(audit.audit)
 
 
 def main() -> None:
@@ -69,6 +70,8 @@ def serve(
 ) -> None:
     """Serve the APIs, with an embedded Postgres unless TRACKING_DATABASE_URL names another."""
     settings = load_settings()
+    log_by(settings)
+    check_exposure(settings)
     stop_on_signals()
     with (
         suppress(KeyboardInterrupt),
@@ -103,40 +106,12 @@ def version() -> None:
     typer.echo(metadata.version("tracking"))
 
 
-@tenant.command("list")
-def list_tenants() -> None:
-    """Print every tenant: its id, its slug, and when it was created."""
-    with owner_url(load_settings()) as url:
-        check_schema(url)
-        for row in admin.list_tenants(url):
-            typer.echo(f"{row.id}\t{row.slug}\t{row.created_at.isoformat(timespec='seconds')}")
+def log_by(settings: Settings) -> None:
+    logging.config.dictConfig(log_configuration(settings))
 
 
-@tenant.command("create")
-def create_tenant(slug: str) -> None:
-    """Create a tenant, and the experiment 0 that every tenant has."""
-    with owner_url(load_settings()) as url:
-        check_schema(url)
-        say(f"created tenant {slug} (id {admin.create_tenant(url, slug)})")
-
-
-def say(line: str) -> None:
-    with suppress(OSError):  # the terminal may be gone
-        typer.echo(f"tracking: {line}", err=True)
-
-
-def load_settings() -> Settings:
-    try:
-        return Settings()
-    except ValidationError as error:
-        # The value itself is left out: a database URL has a password in it.
-        raise CommandError(
-            "\n".join(
-                f"TRACKING_{'_'.join(map(str, one['loc'])).upper()}:"
-                f" {one['msg'].removeprefix('Value error, ')}"
-                for one in error.errors()
-            )
-        ) from None
+def log_configuration(settings: Settings) -> dict[str, Any]:
+    return logs.configuration(logs.chosen_format(settings.log_format), settings.log_level)
 
 
 def stop_on_signals() -> None:
@@ -183,6 +158,7 @@ def database(settings: Settings, migrate: bool | None) -> Iterator[None]:
             with owner_url(settings) as url:
                 upgrade(url)
         check_schema(settings.database_url)
+        check_role(settings.database_url, settings)
         yield
         return
     data_dir = settings.data_dir
@@ -198,32 +174,33 @@ def database(settings: Settings, migrate: bool | None) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def owner_url(settings: Settings) -> Iterator[str]:
-    """The URL of the schema's owner: an outside database's, or the embedded one's.
-
-    The embedded Postgres is used as it runs, or else started for as long as it is needed.
-    """
-    if settings.owner_url:
-        given = "MIGRATION_DATABASE_URL" if settings.migration_database_url else "DATABASE_URL"
-        connect(f"TRACKING_{given}", settings.owner_url)
-        yield settings.owner_url
-    elif server := running(settings.data_dir):
-        yield server.owner_url
-    else:
-        with embedded_postgres(settings.data_dir) as own:
-            yield own.owner_url
+def check_exposure(settings: Settings) -> None:
+    """Refuse to let everybody in who reaches this machine, unless that is meant."""
+    if settings.auth == "off" and not settings.loopback and not settings.allow_unauthenticated:
+        raise CommandError(
+            f"TRACKING_AUTH is off and TRACKING_HOST is {settings.host}: whoever reaches this"
+            " machine could read and delete what every tenant has. Set TRACKING_AUTH=keys; or,"
+            " behind a gateway that does this, TRACKING_ALLOW_UNAUTHENTICATED=true"
+        )
 
 
-def connect(variable: str, url: str) -> None:
-    """See that the database answers. No message shows the URL, which has a password in it."""
-    try:
-        psycopg.connect(url, connect_timeout=5).close()
-    except psycopg.OperationalError as error:
-        why = " ".join(str(error).split())
-        raise CommandError(f"cannot connect to the database in {variable}: {why}") from None
-    except psycopg.Error:
-        raise CommandError(f"{variable} is not a valid postgresql:// URL") from None
+def check_role(url: str, settings: Settings) -> None:
+    """Row-level security does not bind a superuser: then only this code keeps tenants apart."""
+    state = roles.inspect(url)
+    if state.bypasses:
+        problem = (
+            f"the role '{state.name}' in TRACKING_DATABASE_URL is a superuser or has BYPASSRLS:"
+            " Postgres does not keep tenants apart for it. Use a role of its own"
+            " (README, For operators)"
+        )
+        if settings.auth == "keys":
+            raise CommandError(problem)
+        say(f"warning: {problem}")
+    elif state.owns:
+        say(
+            f"warning: the role '{state.name}' in TRACKING_DATABASE_URL owns the tables, and could"
+            " take their row-level security away. Use a role of its own (README, For operators)"
+        )
 
 
 def upgrade(url: str, revision: str = "head") -> None:
@@ -238,17 +215,6 @@ def upgrade(url: str, revision: str = "head") -> None:
         raise CommandError(f"cannot migrate: {' '.join(str(error.orig).split())}") from error
 
 
-def check_schema(url: str) -> None:
-    match migrations.state(url):
-        case "behind" | "empty" as state:
-            raise CommandError(f"the database's schema is {state}, run: tracking migrate")
-        case "ahead":
-            raise CommandError(
-                "the database's schema is ahead of this version of the service: install the"
-                " version that migrated it, or a later one"
-            )
-
-
 def run_server(settings: Settings, sock: socket.socket) -> None:
     config = uvicorn.Config(
         "app.main:create_app",
@@ -258,8 +224,9 @@ def run_server(settings: Settings, sock: socket.socket) -> None:
         http="httptools",
         ws="none",
         lifespan="on",
-        access_log=False,
-        log_level="warning",
+        access_log=False,  # app.operations.access has the lines
+        log_config=log_configuration(settings),
+        server_header=False,
         timeout_graceful_shutdown=GRACE,
     )
     # Code that cannot be imported ends the command here: uvicorn would restart its workers forever.
@@ -269,7 +236,8 @@ def run_server(settings: Settings, sock: socket.socket) -> None:
         uvicorn.Server(config).run(sockets=[sock])
         return
     supervisor = Multiprocess(config, sockets=[sock])
-    supervisor.run()
+    with common_folder():
+        supervisor.run()
     if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
         sys.exit(STARTUP_FAILURE)
 

@@ -1,13 +1,19 @@
 """Settings, read from the environment (prefix `TRACKING_`) and from `.env`."""
 
+from contextlib import suppress
 from functools import cached_property
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.tenancy.slug import is_slug
+
+MIN_ADMIN_KEY_LENGTH = 32
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class Settings(BaseSettings):
@@ -31,10 +37,27 @@ class Settings(BaseSettings):
     minio_region: str | None = None
     minio_bucket_prefix: str = "tracking-"
 
-    auth: Literal["off"] = "off"
+    auth: Literal["off", "keys"] = "off"
+    admin_key: SecretStr | None = None
+    allow_unauthenticated: bool = False
+    allowed_hosts: str = ""
     default_tenant: str = "default"
-    auto_create_tenants: bool = True
+    auto_create_tenants: bool | None = None
     tenant_tag: bool = True
+
+    jwt_issuer: str | None = None
+    jwt_audience: str | None = None
+    jwt_jwks: str | None = None
+    jwt_tenant_claim: str = "tenant"
+    jwt_role_claim: str = "role"
+
+    log_format: Literal["json", "text"] | None = None
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_requests: Literal["all", "notable"] = "notable"
+    log_slow_seconds: float = Field(default=1.0, gt=0)
+    metrics_token: SecretStr | None = None
+    metrics_tenants: int = Field(default=0, ge=0, le=1000)
+    cors_origins: str = ""
 
     @field_validator("database_url", "migration_database_url")
     @classmethod
@@ -49,6 +72,94 @@ class Settings(BaseSettings):
         if name and not is_slug(name):
             raise ValueError("must be a tenant slug, or empty to refuse requests that name none")
         return name
+
+    @field_validator("admin_key")
+    @classmethod
+    def _long_enough(cls, key: SecretStr | None) -> SecretStr | None:
+        given = key.get_secret_value() if key else ""
+        if not given:
+            return None
+        if len(given) < MIN_ADMIN_KEY_LENGTH or not given.isascii() or not given.isprintable():
+            raise ValueError(
+                f"must have at least {MIN_ADMIN_KEY_LENGTH} characters of printable ASCII:"
+                " openssl rand -hex 32"
+            )
+        return key
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins(cls, given: str) -> str:
+        for origin in given.split(",") if given else ():
+            url = urlsplit(origin.strip())
+            if (
+                url.scheme not in ("http", "https")
+                or f"{url.scheme}://{url.netloc}" != origin.strip()
+            ):
+                raise ValueError(
+                    "must be origins with commas between, as https://workbench.example.org: a"
+                    " scheme and a host, without a path, and never *"
+                )
+        return given
+
+    @field_validator("metrics_token")
+    @classmethod
+    def _no_empty_token(cls, token: SecretStr | None) -> SecretStr | None:
+        return token if token and token.get_secret_value() else None
+
+    @field_validator("auto_create_tenants", "jwt_issuer", "jwt_audience", "jwt_jwks", mode="before")
+    @classmethod
+    def _none_for_empty(cls, given: object) -> object:
+        return None if given == "" else given
+
+    @field_validator("jwt_jwks")
+    @classmethod
+    def _private(cls, location: str | None) -> str | None:
+        url = urlsplit(location or "")
+        if url.scheme == "http" and url.hostname not in LOOPBACK_NAMES:
+            raise ValueError("must be an https:// URL or a file: whoever can change it gets in")
+        return location
+
+    @model_validator(mode="after")
+    def _whole(self) -> "Settings":
+        given = [self.jwt_issuer, self.jwt_audience, self.jwt_jwks]
+        if any(given) and not all(given):
+            raise ValueError(
+                "TRACKING_JWT_ISSUER, TRACKING_JWT_AUDIENCE and TRACKING_JWT_JWKS belong together:"
+                " set all three, or none"
+            )
+        return self
+
+    @property
+    def creates_tenants(self) -> bool:
+        """Whether an unknown tenant springs into being: unless said, where nobody is asked who
+        they are."""
+        return self.auth == "off" if self.auto_create_tenants is None else self.auto_create_tenants
+
+    @property
+    def implied_tenant(self) -> str:
+        """The tenant of a request that names none; a key always names one."""
+        return self.default_tenant if self.auth == "off" else ""
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine reaches the port."""
+        if self.host in LOOPBACK_NAMES:
+            return True
+        with suppress(ValueError):
+            return ip_address(self.host).is_loopback
+        return False
+
+    @cached_property
+    def hosts(self) -> frozenset[str] | None:
+        """The names, without a port, that requests may call this server by; None for any.
+
+        Without authentication, a web page that has its own name point to this machine could
+        otherwise have its visitor's browser read and write here (DNS rebinding).
+        """
+        given = frozenset(name.strip().lower() for name in self.allowed_hosts.split(",") if name)
+        if "*" in given or (not given and (self.auth != "off" or self.allow_unauthenticated)):
+            return None
+        return given | LOOPBACK_NAMES | {self.host}
 
     @cached_property
     def owner_url(self) -> str | None:

@@ -44,6 +44,25 @@ class PermissionDeniedError(TrackingError):
     """The caller is known and may not do this."""
 
 
+class UnauthenticatedError(TrackingError):
+    """Nobody knows who is asking: there are no credentials, or none that are good."""
+
+
+class QuotaExceededError(PermissionDeniedError):
+    """The tenant has all that its quota allows it to keep."""
+
+
+class RateLimitedError(TrackingError):
+    """The tenant did more in a time than its quota allows.
+
+    `retry_after` is in seconds: when it is worth to try again.
+    """
+
+    def __init__(self, message: str, *, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
 class UnavailableError(TrackingError):
     """A part that is needed (a database, a store) did not answer; retrying may help."""
 

@@ -4,28 +4,37 @@ import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from typing import Any
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute, iter_route_contexts
 from fastapi_offline import FastAPIOffline
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
 
-from app.api import mlflow, operations, workbench
+from app.api import docs, mlflow, operations, workbench
 from app.api.workbench import problems
 from app.config import Settings
+from app.operations.middleware import RequestMiddleware
+from app.operations.monitor import Monitor
 from app.services import Services
 from app.tenancy.middleware import TenantPathMiddleware
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The ASGI application; its services open with its lifespan."""
+    settings = settings or Settings()
+    monitor = Monitor(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.services = Services.build(settings or Settings())
+        app.state.services = Services.build(settings)
         # What was imported stays for good: the collector need not look through it again.
         gc.collect()
         gc.freeze()
         try:
-            yield
+            async with monitor.running(app.state.services):
+                yield
         finally:
             await app.state.services.close()
 
@@ -37,16 +46,68 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         openapi_tags=workbench.TAGS,
         servers=workbench.SERVERS,
         lifespan=lifespan,
+        docs_url=None,  # app.api.docs has the page
         redoc_url=None,  # its page asks Google for fonts
     )
+    app.state.monitor = monitor
 
     def services() -> Services:
         found: Services = app.state.services
         return found
 
     app.router.routes.extend(mlflow.mounts(services))
+    app.include_router(docs.router)
     app.include_router(operations.router)
     app.include_router(workbench.router)
     problems.install(app)
-    app.add_middleware(TenantPathMiddleware)
+    if settings.cors_origins:
+        app.add_middleware(CORSMiddleware, **cors(settings.cors_origins))
+    _watch(app, monitor)
     return app
+
+
+def cors(origins: str) -> dict[str, Any]:
+    """What pages of these origins may send and read, from their visitors' browsers.
+
+    Without credentials: a browser would add them by itself, whichever page asks. A page sends the
+    key of its user in a header.
+    """
+    return {
+        "allow_origins": [origin.strip() for origin in origins.split(",")],
+        "allow_methods": ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"],
+        "allow_headers": [
+            "Authorization",
+            "If-None-Match",
+            "If-Range",
+            "Range",
+            "X-MLFLOW-WORKSPACE",
+            "X-Request-ID",
+            "X-Tenant-ID",
+        ],
+        "expose_headers": [
+            "Accept-Ranges",
+            "Content-Disposition",
+            "Content-Range",
+            "ETag",
+            "Link",
+            "Retry-After",
+            "X-Request-ID",
+        ],
+    }
+
+
+def _watch(app: FastAPI, monitor: Monitor) -> None:
+    """Put the two middlewares around all others, also around the one that answers what nobody
+    handled, which Starlette otherwise keeps outermost."""
+    build = app.build_middleware_stack
+
+    def stack() -> ASGIApp:
+        templates: dict[object, str] = {
+            route.endpoint: route.path
+            for route in iter_route_contexts(app.routes)
+            if isinstance(route.original_route, APIRoute) and route.path is not None
+        }
+        watched = RequestMiddleware(build(), monitor.access, monitor.requests, templates)
+        return TenantPathMiddleware(watched)
+
+    app.build_middleware_stack = stack  # type: ignore[method-assign]  # built at the first request

@@ -4,24 +4,35 @@ from dataclasses import dataclass
 
 from app.artifacts.service import Artifacts
 from app.artifacts.store import artifact_store
+from app.audit.service import AuditLog
 from app.config import Settings
+from app.db.coalescer import Coalescer
 from app.db.database import Database
 from app.experiments.service import Experiments
 from app.metrics.service import Metrics
 from app.models.service import LoggedModels
 from app.registry.service import RegisteredModels
 from app.registry.versions import ModelVersions
+from app.runs.entities import RunWrite
+from app.runs.flush import write_queue
 from app.runs.inputs import Inputs
 from app.runs.service import Runs
+from app.tenancy.access import Access
 from app.tenancy.directory import Directory
+from app.tenancy.keys import ApiKeys
+from app.tenancy.quotas import Quotas
 from app.tenancy.service import Tenants
+from app.tenancy.tokens import KeySet, Tokens
 
 
 @dataclass(frozen=True)
 class Services:
     settings: Settings
     database: Database
+    access: Access
     tenants: Tenants
+    keys: ApiKeys
+    quotas: Quotas
     directory: Directory
     experiments: Experiments
     runs: Runs
@@ -31,6 +42,8 @@ class Services:
     registered_models: RegisteredModels
     model_versions: ModelVersions
     artifacts: Artifacts
+    write_queue: Coalescer[RunWrite, None]
+    audit: AuditLog
 
     @classmethod
     def build(cls, settings: Settings) -> "Services":
@@ -38,21 +51,30 @@ class Services:
             raise ValueError("TRACKING_DATABASE_URL is not set; `tracking serve` sets it")
         database = Database(settings.database_url, pool_size=settings.database_pool_size)
         tag = settings.tenant_tag
-        tenants = Tenants(database, settings)
-        artifacts = Artifacts(database, artifact_store(settings))
+        tenants = Tenants(database, creates=settings.creates_tenants)
+        quotas = Quotas(database, tenants, workers=settings.workers)
+        keys = ApiKeys(database)
+        tokens = Tokens(settings, KeySet(settings.jwt_jwks)) if settings.jwt_jwks else None
+        artifacts = Artifacts(database, artifact_store(settings), quotas)
+        queue = write_queue(database)
         return cls(
             settings=settings,
             database=database,
+            access=Access(settings, tenants, keys, quotas, tokens),
             tenants=tenants,
-            directory=Directory(database, tenants, artifacts, settings.default_tenant),
+            keys=keys,
+            quotas=quotas,
+            directory=Directory(database, tenants, artifacts, settings.implied_tenant),
             experiments=Experiments(database, tenant_tag=tag),
-            runs=Runs(database, tenant_tag=tag),
+            runs=Runs(database, queue, quotas, tenant_tag=tag),
             metrics=Metrics(database),
             inputs=Inputs(database),
             models=LoggedModels(database),
             registered_models=RegisteredModels(database),
             model_versions=ModelVersions(database),
             artifacts=artifacts,
+            write_queue=queue,
+            audit=AuditLog(database),
         )
 
     async def close(self) -> None:

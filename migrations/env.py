@@ -1,6 +1,7 @@
 """Alembic's environment: which database, which tables, and what the application role may do."""
 
-from logging.config import fileConfig
+import logging
+from logging.config import dictConfig
 
 from alembic import context
 from sqlalchemy import create_engine, pool, text
@@ -9,14 +10,17 @@ from app.config import Settings
 from app.db import rls
 from app.db.schema import metadata
 from app.db.url import sqlalchemy_url
+from app.operations import logs
 
 config = context.config
-if config.config_file_name and config.attributes.get("configure_logging", True):
-    fileConfig(config.config_file_name, disable_existing_loggers=False)
 
 
 def run() -> None:
     settings = Settings()
+    if config.attributes.get("configure_logging", True):  # the alembic command is what runs
+        format = logs.chosen_format(settings.log_format)
+        dictConfig(logs.configuration(format, settings.log_level))
+        logging.getLogger("alembic").setLevel(logging.INFO)
     url = config.attributes.get("url") or settings.owner_url
     if not url:
         raise SystemExit(

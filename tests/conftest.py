@@ -63,6 +63,7 @@ def settings(postgres: Postgres, data_dir: Path) -> Settings:
         database_url=postgres.app_url,
         migration_database_url=postgres.owner_url,
         data_dir=data_dir,
+        allowed_hosts="test",
     )
 
 
@@ -89,12 +90,12 @@ def new_slug() -> str:
 
 @pytest_asyncio.fixture
 async def tenant(services: Services) -> Tenant:
-    return await services.tenants.resolve(new_slug(), {}, write=True)
+    return await services.tenants.resolve(new_slug(), create=True)
 
 
 @pytest_asyncio.fixture
 async def other_tenant(services: Services) -> Tenant:
-    return await services.tenants.resolve(new_slug(), {}, write=True)
+    return await services.tenants.resolve(new_slug(), create=True)
 
 
 @pytest_asyncio.fixture

@@ -69,7 +69,8 @@ def data_dir(tmp_path: Path) -> Path:
 def env(data_dir: Path) -> dict[str, str]:
     """The environment without the settings of whoever runs the tests."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("TRACKING_")}
-    return {**kept, "PYTHONPATH": str(ROOT), "TRACKING_DATA_DIR": str(data_dir)}
+    own = {"TRACKING_DATA_DIR": str(data_dir), "TRACKING_LOG_FORMAT": "text"}
+    return {**kept, "PYTHONPATH": str(ROOT), **own}
 
 
 @pytest.fixture

@@ -82,13 +82,14 @@ def file_headers(artifact: Artifact) -> dict[str, str]:
     """The headers of a file, whole or in part.
 
     Whatever it is, a browser saves it and does not show it: an HTML file that a run logged must
-    not act as a page of this server.
+    not act as a page of this server. One that shows it all the same runs nothing in it.
     """
     modified = datetime.fromtimestamp(artifact.updated_time // 1000, UTC)
     return validators(artifact.etag) | {
         "Content-Type": media_type(artifact.content_type),
         "Content-Disposition": attachment(posixpath.basename(artifact.path)),
         "X-Content-Type-Options": "nosniff",
+        "Content-Security-Policy": "sandbox; default-src 'none'; frame-ancestors 'none'",
         "Accept-Ranges": "bytes",
         "Last-Modified": format_datetime(modified, usegmt=True),
     }

@@ -14,6 +14,7 @@ from uuid import UUID
 
 from app.artifacts import sql
 from app.artifacts.store import ArtifactStore, ObjectReader
+from app.audit import trail
 from app.clock import now_ms
 from app.db.database import Database
 from app.errors import ConflictError, InvalidStateError, InvalidValueError, NotFoundError
@@ -21,6 +22,7 @@ from app.experiments.entities import ARTIFACT_SCHEME
 from app.ids import parse_experiment_id, parse_run_id
 from app.runs.entities import Run
 from app.runs.errors import run_absent, run_not_active
+from app.tenancy.quotas import Quotas
 from app.tenancy.tenant import Tenant
 
 # How many rows one statement reads or deletes.
@@ -52,9 +54,10 @@ class Entry:
 class Artifacts:
     """Paths have been through `app.artifacts.paths`. Those of another tenant do not exist here."""
 
-    def __init__(self, database: Database, store: ArtifactStore) -> None:
+    def __init__(self, database: Database, store: ArtifactStore, quotas: Quotas) -> None:
         self._database = database
         self._store = store
+        self._quotas = quotas
 
     async def put(
         self,
@@ -69,9 +72,13 @@ class Artifacts:
 
         Raises NotFoundError where there is no such run or model, InvalidStateError where it is
         deleted, ConflictError where a file stands in for a folder of the path or a folder for its
-        file, InvalidValueError where the body is not as long as declared.
+        file, InvalidValueError where the body is not as long as declared, QuotaExceededError where
+        the tenant has no room for it.
         """
         await self._check(tenant, path)
+        room = await self._quotas.room_for_artifacts(tenant, content_length)
+        if room is not None:
+            body = self._quotas.bounded(tenant, body, room)
         stored = await self._store.put(
             tenant.slug, path, body, content_length=content_length, content_type=content_type
         )
@@ -187,6 +194,10 @@ class Artifacts:
                     sql.FORGET, {"tenant": tenant.id, "path": path, "limit": _CHUNK}
                 )
                 gone = [row[0] for row in await cursor.fetchall()]
+                if gone:
+                    await trail.record(
+                        connection, tenant, "artifacts.delete", path, files=len(gone)
+                    )
             if gone:
                 found = True
                 await self._store.delete(tenant.slug, gone)

@@ -10,9 +10,11 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Generic, TypeVar
 
 from app.errors import TrackingError, UnavailableError
+from app.operations.histogram import SECONDS, SIZES, Histogram
 from app.tenancy.tenant import Tenant
 
 log = logging.getLogger(__name__)
@@ -29,6 +31,17 @@ class _Pending(Generic[Item, Answer]):
     item: Item
     size: int
     done: asyncio.Future[Answer]
+
+
+@dataclass(frozen=True, slots=True)
+class QueueStatistics:
+    """What waits now; and since the start, what batches took and how many failed."""
+
+    waiting_requests: int
+    waiting_items: int
+    batch_items: Histogram
+    batch_seconds: Histogram
+    failures: int
 
 
 class Coalescer(Generic[Item, Answer]):
@@ -55,11 +68,18 @@ class Coalescer(Generic[Item, Answer]):
         self._queues: dict[Tenant, _TenantQueue[Item, Answer]] = {}
         self._waiting = 0
         self._tasks: set[asyncio.Task[None]] = set()
+        self._batch_items = Histogram(SIZES)
+        self._batch_seconds = Histogram(SECONDS)
+        self._failures = 0
 
-    @property
-    def waiting(self) -> int:
-        """What waits for a batch to take it, counted by `size`."""
-        return self._waiting
+    def statistics(self) -> QueueStatistics:
+        return QueueStatistics(
+            waiting_requests=sum(len(queue.waiting) for queue in self._queues.values()),
+            waiting_items=self._waiting,
+            batch_items=self._batch_items,
+            batch_seconds=self._batch_seconds,
+            failures=self._failures,
+        )
 
     async def submit(self, tenant: Tenant, item: Item) -> Answer:
         """The answer to one item.
@@ -93,9 +113,11 @@ class Coalescer(Generic[Item, Answer]):
 
     async def _answer(self, tenant: Tenant, batch: "list[_Pending[Item, Answer]]") -> None:
         """Process a batch and answer each of its items, whatever happens."""
+        started = perf_counter()
         try:
             answers = await self._process(tenant, [pending.item for pending in batch])
         except Exception as error:
+            self._failures += 1
             if len(batch) == 1 or isinstance(error, TrackingError):
                 for pending in batch:
                     _settle(pending, error)
@@ -105,6 +127,8 @@ class Coalescer(Generic[Item, Answer]):
             for pending in batch:
                 await self._answer(tenant, [pending])
             return
+        self._batch_seconds.observe(perf_counter() - started)
+        self._batch_items.observe(sum(pending.size for pending in batch))
         for pending, answer in zip(batch, answers, strict=True):
             _settle(pending, answer)
 

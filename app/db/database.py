@@ -6,13 +6,16 @@ Postgres together.
 """
 
 import logging
+import select
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 import psycopg
 from sqlalchemy import event, exc, text
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from app.db import migrate
 from app.db.url import sqlalchemy_url
@@ -23,6 +26,16 @@ log = logging.getLogger(__name__)
 
 SET_TENANT = "SELECT set_config('app.tenant_id', %s, true)"
 _SET_TENANT = text("SELECT set_config('app.tenant_id', :tenant, true)")
+
+
+@dataclass(frozen=True, slots=True)
+class PoolStatistics:
+    """Connections that may be open, and that are in use; requests that wait for one, where the
+    pool tells."""
+
+    size: int
+    in_use: int
+    waiting: int | None = None
 
 
 class Database:
@@ -40,6 +53,7 @@ class Database:
         )
         self._autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
         event.listen(self.engine.sync_engine, "connect", _configure)
+        event.listen(self.engine.sync_engine, "checkout", _replace_closed)
 
     @asynccontextmanager
     async def transaction(self, tenant: Tenant) -> AsyncIterator[AsyncConnection]:
@@ -80,6 +94,11 @@ class Database:
         with _translated():
             async with self.engine.begin() as connection:
                 yield connection
+
+    def pool_statistics(self) -> PoolStatistics:
+        pool = self.engine.pool
+        assert isinstance(pool, AsyncAdaptedQueuePool)
+        return PoolStatistics(pool.size(), pool.checkedout())
 
     async def ready(self) -> migrate.State:
         """The state of the schema. Raises UnavailableError where Postgres does not answer."""
@@ -124,6 +143,20 @@ def _lost_its_tenant(error: Exception) -> bool:
     return isinstance(cause, psycopg.errors.ForeignKeyViolation) and (
         cause.diag.constraint_name or ""
     ).endswith("_tenants_fkey")
+
+
+def _replace_closed(connection: Any, _record: object, _proxy: object) -> None:
+    """Have a new connection made in the place of one that Postgres has closed while it was idle.
+
+    On an idle connection there is nothing to read but its end. To look takes a microsecond, where
+    `pool_pre_ping` takes a round trip.
+    """
+    raw = connection.driver_connection
+    readable = select.poll()
+    if not raw.closed:
+        readable.register(raw.fileno(), select.POLLIN)
+    if raw.closed or readable.poll(0):
+        raise exc.DisconnectionError("Postgres has closed the connection")
 
 
 def _configure(connection: Any, _record: object) -> None:

@@ -13,6 +13,9 @@ DEFAULT_APPLICATION_ROLE = "tracking_app"
 # The directory of tenants has no policy to hide behind: only the owner's functions write it.
 READ_ONLY = {"tenants", "alembic_version"}
 
+# Rows may be added to it, and stay as they are.
+APPEND_ONLY = {"audit_log"}
+
 _OWN_TABLES = """
 SELECT oid::regclass::text FROM pg_class
 WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND relowner = current_user::regrole
@@ -57,7 +60,14 @@ def grant(connection: Connection, role: str) -> None:
     connection.execute(text(f"GRANT USAGE ON SCHEMA public TO {quoted}"))
     # By name: what an extension put into the schema is not this role's to grant.
     for table in connection.scalars(text(_OWN_TABLES)).all():
-        rights = "SELECT" if table in READ_ONLY else "SELECT, INSERT, UPDATE, DELETE"
-        connection.execute(text(f"GRANT {rights} ON {table} TO {quoted}"))
+        connection.execute(text(f"GRANT {_rights(table)} ON {table} TO {quoted}"))
     for function in connection.scalars(text(_OWN_FUNCTIONS)).all():
         connection.execute(text(f"GRANT EXECUTE ON FUNCTION {function} TO {quoted}"))
+
+
+def _rights(table: str) -> str:
+    if table in READ_ONLY:
+        return "SELECT"
+    if table in APPEND_ONLY:
+        return "SELECT, INSERT"
+    return "SELECT, INSERT, UPDATE, DELETE"

@@ -1,6 +1,7 @@
 """Every table, imported once, so that the metadata is whole."""
 
 from app.artifacts import models as artifacts
+from app.audit import models as audit
 from app.db.base import Base, TenantOwned
 from app.experiments import models as experiments
 from app.metrics import models as metrics
@@ -14,6 +15,7 @@ metadata = Base.metadata
 __all__ = [
     "TenantOwned",
     "artifacts",
+    "audit",
     "experiments",
     "logged_models",
     "metadata",

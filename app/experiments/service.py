@@ -6,6 +6,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app import validation
+from app.audit import trail
 from app.clock import now_ms
 from app.db.database import Database
 from app.errors import AlreadyExistsError, InvalidStateError, NotFoundError
@@ -157,6 +158,7 @@ class Experiments:
             if row is None or row.deleted_time is not None:
                 raise experiment_absent(experiment_id)
             await self._mark(connection, tenant, _id(experiment_id), now, deleted_time=now)
+            await trail.record(connection, tenant, "experiment.delete", experiment_id)
 
     async def restore(self, tenant: Tenant, experiment_id: str) -> None:
         """Bring an archived experiment back, with all its runs."""
@@ -165,6 +167,7 @@ class Experiments:
             if row is None or row.deleted_time is None:
                 raise experiment_absent(experiment_id)
             await self._mark(connection, tenant, _id(experiment_id), now_ms(), deleted_time=None)
+            await trail.record(connection, tenant, "experiment.restore", experiment_id)
 
     async def _mark(
         self,

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app import validation
+from app.audit import trail
 from app.clock import now_ms
 from app.db.database import Database
 from app.errors import ConflictError, InvalidValueError, NotFoundError
@@ -129,6 +130,7 @@ class LoggedModels:
         """Hide the model; `get` with `allow_deleted` still finds it."""
         async with self._database.transaction(tenant) as connection:
             await self._change(connection, tenant, model_id, deleted_time=now_ms())
+            await trail.record(connection, tenant, "logged_model.delete", model_id)
 
     async def set_tags(self, tenant: Tenant, model_id: str, tags: Mapping[str, str]) -> None:
         _check_tags(tags)

@@ -7,6 +7,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app import validation
+from app.audit import trail
 from app.clock import now_ms
 from app.db.database import Database
 from app.errors import AlreadyExistsError
@@ -125,6 +126,7 @@ class RegisteredModels:
         async with self._database.transaction(tenant) as connection:
             model_id = await lookup.lock_model(connection, tenant, name)
             await repository.remove(connection, tenant, model_id)
+            await trail.record(connection, tenant, "registered_model.delete", name)
 
     async def set_tag(self, tenant: Tenant, name: str, key: str, value: str) -> None:
         rules.name(name)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app import validation
+from app.audit import trail
 from app.clock import now_ms
 from app.db.database import Database
 from app.errors import InvalidValueError
@@ -160,6 +161,9 @@ class ModelVersions:
             registered, found = await lookup.lock_version(connection, tenant, name, version)
             await versions.remove(connection, tenant, found.version_id)
             await repository.change(connection, tenant, registered, last_updated_time=now_ms())
+            await trail.record(
+                connection, tenant, "model_version.delete", f"{found.name}/{found.version}"
+            )
 
     async def download_uri(self, tenant: Tenant, name: str, version: str) -> str:
         """Where the files of the version are."""

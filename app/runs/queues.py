@@ -9,8 +9,10 @@ from uuid import UUID
 
 from app.db.coalescer import Coalescer
 from app.db.database import Database
+from app.errors import TrackingError
 from app.runs import sql
 from app.runs.entities import Run
+from app.tenancy.quotas import Quotas
 from app.tenancy.tenant import Tenant
 
 ExperimentOfRun = tuple[str | None, int | None]
@@ -21,13 +23,15 @@ MAX_LOOKED_UP = 1_000
 MAX_WAITING = 20_000
 
 
-def creation_queue(database: Database) -> Coalescer[Run, ExperimentOfRun | None]:
+def creation_queue(database: Database, quotas: Quotas) -> Coalescer[Run, ExperimentOfRun | None]:
     """Inserts runs with their params and tags.
 
     Answers with the experiment of the run, where a deleted_time means that nothing was inserted;
-    None where there is no such experiment.
+    None where there is no such experiment. Raises QuotaExceededError for a run too many.
     """
-    return Coalescer(partial(_create, database), max_batch=MAX_CREATED, max_waiting=MAX_WAITING)
+    return Coalescer(
+        partial(_create, database, quotas), max_batch=MAX_CREATED, max_waiting=MAX_WAITING
+    )
 
 
 def version_queue(database: Database) -> Coalescer[UUID, int | None]:
@@ -38,32 +42,36 @@ def version_queue(database: Database) -> Coalescer[UUID, int | None]:
 
 
 async def _create(
-    database: Database, tenant: Tenant, runs: Sequence[Run]
-) -> list[ExperimentOfRun | None]:
+    database: Database, quotas: Quotas, tenant: Tenant, asked: Sequence[Run]
+) -> list[ExperimentOfRun | TrackingError | None]:
+    async with database.pipeline(tenant) as connection:
+        room = await quotas.room_for_runs(connection, tenant)
+        runs = asked[:room]
+        cursor = await connection.execute(sql.CREATE_RUNS, _columns(tenant, runs))
+    experiments = {number: (place, deleted) for number, place, deleted in await cursor.fetchall()}
+    created: list[ExperimentOfRun | TrackingError | None] = [
+        experiments.get(run.experiment_id) for run in runs
+    ]
+    return created + [quotas.no_room_for_runs(tenant)] * (len(asked) - len(runs))
+
+
+def _columns(tenant: Tenant, runs: Sequence[Run]) -> dict[str, object]:
     params = [(run.run_id, *param) for run in runs for param in run.params.items()]
     tags = [(run.run_id, *tag) for run in runs for tag in run.tags.items()]
-    async with database.pipeline(tenant) as connection:
-        cursor = await connection.execute(
-            sql.CREATE_RUNS,
-            {
-                "tenant": tenant.id,
-                "runs": [run.run_id for run in runs],
-                "experiments": [run.experiment_id for run in runs],
-                "names": [run.name for run in runs],
-                "users": [run.user_id for run in runs],
-                "start_times": [run.start_time for run in runs],
-                "param_runs": [run_id for run_id, _, _ in params],
-                "param_keys": [key for _, key, _ in params],
-                "param_values": [value for _, _, value in params],
-                "tag_runs": [run_id for run_id, _, _ in tags],
-                "tag_keys": [key for _, key, _ in tags],
-                "tag_values": [value for _, _, value in tags],
-            },
-        )
-    experiments = {number: its for number, *its in await cursor.fetchall()}
-    return [
-        (its[0], its[1]) if (its := experiments.get(run.experiment_id)) else None for run in runs
-    ]
+    return {
+        "tenant": tenant.id,
+        "runs": [run.run_id for run in runs],
+        "experiments": [run.experiment_id for run in runs],
+        "names": [run.name for run in runs],
+        "users": [run.user_id for run in runs],
+        "start_times": [run.start_time for run in runs],
+        "param_runs": [run_id for run_id, _, _ in params],
+        "param_keys": [key for _, key, _ in params],
+        "param_values": [value for _, _, value in params],
+        "tag_runs": [run_id for run_id, _, _ in tags],
+        "tag_keys": [key for _, key, _ in tags],
+        "tag_values": [value for _, _, value in tags],
+    }
 
 
 async def _read_versions(

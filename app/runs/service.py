@@ -9,9 +9,11 @@ from uuid import UUID
 import psycopg
 
 from app import validation
+from app.audit import trail
 from app.clock import now_ms
+from app.db.coalescer import Coalescer
 from app.db.database import Database
-from app.errors import ConflictError, InvalidValueError, NotFoundError
+from app.errors import ConflictError, InvalidValueError, NotFoundError, TrackingError
 from app.experiments.entities import run_artifact_uri
 from app.experiments.service import experiment_absent, experiment_not_active
 from app.ids import new_uuid, parse_experiment_id, parse_run_id
@@ -19,12 +21,12 @@ from app.lifecycle import ViewType
 from app.runs import repository, sql
 from app.runs.entities import LOGGED_MODELS_TAG, RUN_NAME_TAG, Point, Run, RunWrite
 from app.runs.errors import run_absent, run_not_active
-from app.runs.flush import write_queue
 from app.runs.names import random_name
 from app.runs.queues import creation_queue, version_queue
 from app.runs.rendered import Render, RenderedRuns
 from app.search.page import Page
 from app.search.queries import search_runs
+from app.tenancy.quotas import Quotas
 from app.tenancy.tenant import TENANT_TAG, Tenant
 from app.validation import INT64_MAX, INT64_MIN
 
@@ -32,11 +34,19 @@ from app.validation import INT64_MAX, INT64_MIN
 class Runs:
     """Every method raises NotFoundError for a run that is not the tenant's."""
 
-    def __init__(self, database: Database, *, tenant_tag: bool = True) -> None:
+    def __init__(
+        self,
+        database: Database,
+        queue: Coalescer[RunWrite, None],
+        quotas: Quotas,
+        *,
+        tenant_tag: bool = True,
+    ) -> None:
         self._database = database
-        self._writes = write_queue(database)
-        self._creations = creation_queue(database)
+        self._writes = queue
+        self._creations = creation_queue(database, quotas)
         self._versions = version_queue(database)
+        self._quotas = quotas
         self._tenant_tag = tenant_tag
         self._kept = RenderedRuns()
 
@@ -172,12 +182,18 @@ class Runs:
         """Log points, params and tags, all or nothing; returns once they are committed.
 
         Raises InvalidValueError naming the field at fault, ConflictError for a param that was
-        logged with another value, InvalidStateError for a deleted run.
+        logged with another value, InvalidStateError for a deleted run, RateLimitedError where the
+        day's points are used up.
         """
         check_write(write)
         if write.tags.get(RUN_NAME_TAG) == "":
             del write.tags[RUN_NAME_TAG]  # as in MLflow, a run does not lose its name
-        await self._writes.submit(tenant, write)
+        await self._quotas.take_points(tenant, len(write.points))
+        try:
+            await self._writes.submit(tenant, write)
+        except TrackingError:
+            self._quotas.return_points(tenant, len(write.points))
+            raise
 
     async def update(
         self,
@@ -283,8 +299,10 @@ class Runs:
                 run=_id(run_id),
                 deleted_time=deleted_time,
             )
-        if row is None:
-            raise run_absent(run_id)
+            if row is None:
+                raise run_absent(run_id)
+            action = "run.restore" if deleted_time is None else "run.delete"
+            await trail.record(connection, tenant, action, run_id)
 
     async def _find(
         self, tenant: Tenant, page: Page, *, count: bool

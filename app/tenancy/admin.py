@@ -6,8 +6,10 @@ from datetime import datetime
 import psycopg
 from psycopg.rows import class_row
 
+from app.audit import trail
 from app.errors import AlreadyExistsError, InvalidValueError
 from app.tenancy.slug import is_slug
+from app.tenancy.tenant import Tenant
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,9 @@ def create_tenant(owner_url: str, slug: str) -> int:
     try:
         with psycopg.connect(owner_url) as connection:
             row = connection.execute("SELECT create_tenant(%s)", [slug]).fetchone()
+            assert row is not None
+            created = Tenant(int(row[0]), slug)
+            connection.execute(trail.INSERT, trail.row(created, "tenant.create", slug, {}))
     except psycopg.errors.UniqueViolation:
         raise AlreadyExistsError(f"tenant '{slug}' exists already", field="slug") from None
-    assert row is not None
-    return int(row[0])
+    return created.id

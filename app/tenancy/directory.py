@@ -3,17 +3,19 @@
 MLflow calls them workspaces, and its wording is used where its client or its users see it.
 """
 
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Literal
 
 from sqlalchemy.exc import IntegrityError
 
 from app import validation
 from app.artifacts.service import Artifacts
+from app.audit import trail
 from app.db.database import Database
 from app.errors import AlreadyExistsError, InvalidValueError, NotEmptyError, NotFoundError
 from app.tenancy import repository
+from app.tenancy.entry import Entry
 from app.tenancy.service import Tenants
 from app.tenancy.slug import is_slug
 from app.tenancy.tenant import Tenant
@@ -21,12 +23,6 @@ from app.tenancy.tenant import Tenant
 MAX_DESCRIPTION_LENGTH = 1000
 
 DeletionMode = Literal["SET_DEFAULT", "CASCADE", "RESTRICT"]
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    slug: str
-    description: str | None
 
 
 class Directory:
@@ -43,19 +39,23 @@ class Directory:
     async def list(self) -> list[Entry]:
         """Every tenant, by slug."""
         async with self._database.directory() as connection:
-            found = {
-                slug: Entry(slug, text) for slug, text in await repository.directory(connection)
-            }
+            found = {one.slug: one for one in await repository.directory(connection)}
         if self._default:
             found.setdefault(self._default, Entry(self._default, None))
         return [found[slug] for slug in sorted(found)]
 
+    async def page(self, *, limit: int, offset: int) -> tuple[Sequence[Entry], int]:
+        """A page of the tenants that exist, by slug, and how many there are."""
+        async with self._database.directory() as connection:
+            page = await repository.directory(connection, limit=limit, offset=offset)
+            return page, await repository.count(connection)
+
     async def get(self, slug: str) -> Entry:
         """Raises NotFoundError for a slug that is no tenant's."""
         async with self._database.directory() as connection:
-            rows = await repository.directory(connection, _checked(slug))
-        if rows:
-            return Entry(*rows[0])
+            found = await repository.directory(connection, _checked(slug))
+        if found:
+            return found[0]
         if slug == self._default:
             return Entry(slug, None)
         raise _absent(slug)
@@ -70,9 +70,10 @@ class Directory:
             )
         try:
             async with self._database.directory() as connection:
-                await repository.create(connection, slug)
+                tenant = Tenant(await repository.create(connection, slug), slug)
                 if description is not None:
                     await repository.describe(connection, slug, description)
+                await trail.record(connection, tenant, "tenant.create", slug)
         except IntegrityError as error:
             raise AlreadyExistsError(f"Workspace '{slug}' already exists.", field="name") from error
         return Entry(slug, description)
@@ -82,10 +83,12 @@ class Directory:
         await self.get(slug)
         _check_description(description)
         if slug == self._default:
-            await self._tenants.resolve(slug, {}, write=True)
-        async with self._database.directory() as connection:
+            await self._tenants.resolve(slug, create=True)
+        tenant = await self._tenant(slug)
+        async with self._database.transaction(tenant) as connection:
             if not await repository.describe(connection, slug, description):
                 raise _absent(slug)
+            await trail.record(connection, tenant, "tenant.describe", slug)
         return Entry(slug, description)
 
     async def delete(self, slug: str, mode: DeletionMode) -> None:
@@ -106,10 +109,14 @@ class Directory:
                 " resources are not handed to another one. Use RESTRICT or CASCADE.",
                 field="mode",
             )
+        tenant = await self._tenant(slug)
         if mode == "CASCADE":
-            await self._delete_artifacts(slug)
-        async with self._database.directory() as connection:
+            with suppress(NotFoundError):
+                await self._artifacts.delete(tenant, "experiments")
+        async with self._database.transaction(tenant) as connection:
             obstacle = await repository.delete(connection, slug, cascade=mode == "CASCADE")
+            if obstacle is None:
+                await trail.record(connection, tenant, "tenant.delete", slug, mode=mode)
         self._tenants.forget(slug)
         if obstacle == "absent":
             raise _absent(slug)
@@ -121,12 +128,13 @@ class Directory:
                 field="mode",
             )
 
-    async def _delete_artifacts(self, slug: str) -> None:
+    async def _tenant(self, slug: str) -> Tenant:
+        """Raises NotFoundError for a slug that is no tenant's."""
         async with self._database.directory() as connection:
-            tenant_id = await repository.find(connection, slug)
-        if tenant_id is not None:
-            with suppress(NotFoundError):
-                await self._artifacts.delete(Tenant(tenant_id, slug), "experiments")
+            found = await repository.find(connection, slug)
+        if found is None:
+            raise _absent(slug)
+        return Tenant(found[0], slug)
 
 
 def _checked(slug: str) -> str:

@@ -1,17 +1,29 @@
 """The directory of tenants, in SQL."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
-from sqlalchemy import Row, func, select
+from sqlalchemy import cast, func, select
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.tenancy.entry import Entry
+from app.tenancy.limits import Limits
 from app.tenancy.models import Tenant as TenantRow
+from app.tenancy.tenant import Tenant
+
+_LIMITS = (
+    TenantRow.requests_per_second,
+    TenantRow.points_per_day,
+    TenantRow.max_runs,
+    TenantRow.max_artifact_bytes,
+)
 
 
-async def find(connection: AsyncConnection, slug: str) -> int | None:
-    """The id of the tenant of that slug."""
-    found: int | None = await connection.scalar(select(TenantRow.id).where(TenantRow.slug == slug))
-    return found
+async def find(connection: AsyncConnection, slug: str) -> tuple[int, Limits] | None:
+    """The id and the quotas of the tenant of that slug."""
+    statement = select(TenantRow.id, *_LIMITS).where(TenantRow.slug == slug)
+    row = (await connection.execute(statement)).first()
+    return (row[0], Limits(*row[1:])) if row else None
 
 
 async def create(connection: AsyncConnection, slug: str) -> int:
@@ -21,13 +33,33 @@ async def create(connection: AsyncConnection, slug: str) -> int:
 
 
 async def directory(
-    connection: AsyncConnection, slug: str | None = None
-) -> Sequence[Row[str, str | None]]:
-    """Slugs and descriptions, of all tenants or of the one of that slug."""
-    statement = select(TenantRow.slug, TenantRow.description).order_by(TenantRow.slug)
+    connection: AsyncConnection,
+    slug: str | None = None,
+    *,
+    limit: int | None = None,
+    offset: int = 0,
+) -> list[Entry]:
+    """All tenants by slug, or the one of that slug."""
+    statement = select(TenantRow.slug, TenantRow.description, TenantRow.created_at, *_LIMITS)
+    statement = statement.order_by(TenantRow.slug).limit(limit).offset(offset)
     if slug is not None:
         statement = statement.where(TenantRow.slug == slug)
-    return (await connection.execute(statement)).all()
+    return [
+        Entry(slug, description, created_at, Limits(*limits))
+        for slug, description, created_at, *limits in await connection.execute(statement)
+    ]
+
+
+async def count(connection: AsyncConnection) -> int:
+    """How many tenants there are."""
+    return (await connection.execute(select(func.count()).select_from(TenantRow))).scalar_one()
+
+
+async def set_limits(
+    connection: AsyncConnection, tenant: Tenant, changes: Mapping[str, int | None]
+) -> None:
+    """Set those quotas that are given, by the names of `Limits`; None lifts one."""
+    await connection.execute(select(func.limit_tenant(tenant.slug, cast(changes, JSONB))))
 
 
 async def describe(connection: AsyncConnection, slug: str, description: str) -> bool:

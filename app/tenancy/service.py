@@ -1,94 +1,93 @@
-"""Which tenant a request is for, and whether there is one."""
+"""Which tenants there are, and what each may use; looked up once in a few seconds."""
 
 import time
-from collections.abc import Mapping
-from typing import Any
 
 from sqlalchemy.exc import IntegrityError
 
-from app.config import Settings
+from app.audit import trail
 from app.db.database import Database
-from app.errors import InvalidValueError, NotFoundError
+from app.errors import NotFoundError
 from app.tenancy import repository
-from app.tenancy.slug import is_slug
+from app.tenancy.limits import Limits
 from app.tenancy.tenant import Tenant
 
-HEADERS = ("x-tenant-id", "x-mlflow-workspace")
-
-# How long a worker trusts what it found: a tenant that another worker deleted is gone by then.
+# How long a worker trusts what it found: a tenant that another worker deleted, a key that it
+# revoked or a quota that it changed is known by then.
 KNOWN_SECONDS = 5.0
 
 
 class Tenants:
-    """Turns the names in a request into a tenant."""
+    """Turns a slug into a tenant, and makes tenants.
 
-    def __init__(self, database: Database, settings: Settings) -> None:
+    `creates` tells whether an unknown one springs into being on its first write.
+    """
+
+    def __init__(self, database: Database, *, creates: bool) -> None:
         self._database = database
-        self._default = settings.default_tenant
-        self._auto_create = settings.auto_create_tenants
+        self._creates = creates
         self._known: dict[str, tuple[Tenant, float]] = {}
+        self._limits: dict[int, Limits] = {}
 
-    async def resolve(
-        self, in_path: str | None, headers: Mapping[str, Any], *, write: bool
-    ) -> Tenant:
-        """The tenant that the path `/t/{tenant}` or the headers name, or the default one.
+    async def resolve(self, slug: str, *, create: bool = False) -> Tenant:
+        """The tenant of that slug. An unknown one, where tenants are made on the fly, is nobody
+        yet, and sees nobody's data, unless it is to be created.
 
-        `write` tells whether an unknown one springs into being; a read then sees nobody's data.
-        Raises InvalidValueError for a malformed name and for names that disagree, NotFoundError
-        for an unknown tenant where tenants are not made on the fly.
+        Raises NotFoundError for an unknown one where they are not.
         """
-        slug = self._named(in_path, headers)
         known, until = self._known.get(slug, (None, 0.0))
         if known is not None and time.monotonic() < until:
             return known
         async with self._database.directory() as connection:
-            tenant_id = await repository.find(connection, slug)
-        if tenant_id is None:
+            found = await repository.find(connection, slug)
+        if found is None:
             self.forget(slug)
-            if not self._auto_create:
-                raise NotFoundError(f"Tenant '{slug}' does not exist", field="tenant")
-            if not write:
+            if not self._creates:
+                raise absent(slug)
+            if not create:
                 return Tenant(0, slug)
-            tenant_id = await self._create(slug)
-        tenant = Tenant(tenant_id, slug)
-        self._known[slug] = (tenant, time.monotonic() + KNOWN_SECONDS)
+            found = await self._create(slug), Limits()
+        return self._remember(Tenant(found[0], slug), found[1])
+
+    async def made(self, tenant: Tenant) -> Tenant:
+        """The tenant itself; one that is nobody yet is created."""
+        return tenant if tenant.id else await self.resolve(tenant.slug, create=True)
+
+    async def existing(self, slug: str) -> Tenant:
+        """Raises NotFoundError for a slug that is no tenant's, wherever tenants come from."""
+        tenant = await self.resolve(slug)
+        if tenant.id == 0:
+            raise absent(slug)
         return tenant
+
+    def limits(self, tenant: Tenant) -> Limits | None:
+        """The quotas of a tenant that was resolved lately; None where it has none."""
+        return self._limits.get(tenant.id)
 
     def forget(self, slug: str) -> None:
         """Look the tenant up again when it is next named."""
         self._known.pop(slug, None)
 
-    def _named(self, in_path: str | None, headers: Mapping[str, Any]) -> str:
-        names = {header: value for header in HEADERS if (value := headers.get(header))}
-        if in_path is not None:
-            names["path /t/…"] = in_path
-        for source, name in names.items():
-            if not is_slug(name):
-                raise InvalidValueError(
-                    f"Invalid tenant {name!r} in {source}: a tenant is 1 to 48 lower-case letters,"
-                    " digits and hyphens, and neither starts nor ends with a hyphen",
-                    field="tenant",
-                )
-        distinct = sorted(set(names.values()))
-        if len(distinct) > 1:
-            raise InvalidValueError(
-                f"The request names different tenants: {', '.join(distinct)}", field="tenant"
-            )
-        slug = distinct[0] if distinct else self._default
-        if not slug:
-            raise InvalidValueError(
-                "The request names no tenant: send X-Tenant-ID, or use /t/{tenant} before the path",
-                field="tenant",
-            )
-        return slug
+    def _remember(self, tenant: Tenant, limits: Limits) -> Tenant:
+        self._known[tenant.slug] = (tenant, time.monotonic() + KNOWN_SECONDS)
+        if limits == Limits():
+            self._limits.pop(tenant.id, None)
+        else:
+            self._limits[tenant.id] = limits
+        return tenant
 
     async def _create(self, slug: str) -> int:
         try:
             async with self._database.directory() as connection:
-                return await repository.create(connection, slug)
+                created = Tenant(await repository.create(connection, slug), slug)
+                await trail.record(connection, created, "tenant.create", slug, unasked=True)
+                return created.id
         except IntegrityError:
             # Another request made it first.
             async with self._database.directory() as connection:
                 found = await repository.find(connection, slug)
                 assert found is not None
-                return found
+                return found[0]
+
+
+def absent(slug: str) -> NotFoundError:
+    return NotFoundError(f"Tenant '{slug}' does not exist", field="tenant")

@@ -47,7 +47,7 @@ async def test_what_waits_goes_together(work: Work) -> None:
     work.may_go_on.set()
     assert await asyncio.gather(*tasks) == [0, 2, 4, 6, 8, 10, 12, 14]
     assert [items for _, items in work.batches] == [[0], [1, 2, 3, 4, 5, 6, 7]]
-    assert queue.waiting == 0
+    assert queue.statistics().waiting_items == 0
 
 
 async def test_a_batch_has_a_size(work: Work) -> None:
@@ -77,10 +77,10 @@ async def test_one_tenant_has_half_of_the_room(work: Work) -> None:
         assert all(isinstance(task.exception(), UnavailableError) for task in refused)
         under_way += [task for task in tasks if task not in refused]
         waiting += 5
-        assert queue.waiting == waiting
+        assert queue.statistics().waiting_items == waiting
     work.may_go_on.set()
     await asyncio.gather(*under_way)
-    assert queue.waiting == 0
+    assert queue.statistics().waiting_items == 0
     assert await queue.submit(A, 21) == 42
 
 
@@ -100,4 +100,4 @@ async def test_a_client_that_goes_leaves_the_others_alone(work: Work) -> None:
     first.cancel()
     work.may_go_on.set()
     assert await rest[1] == 6
-    assert queue.waiting == 0
+    assert queue.statistics().waiting_items == 0

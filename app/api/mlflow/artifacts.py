@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 
 from app import validation
 from app.api.downloads import ReaderResponse, file_headers, media_type
-from app.api.headers import content_length
+from app.api.headers import content_length, error_headers
 from app.api.mlflow.router import (
     METHODS,
     Call,
@@ -31,6 +31,7 @@ from app.artifacts.paths import artifact_path
 from app.artifacts.service import Entry, check_owned, run_folder
 from app.errors import InvalidValueError, NotFoundError, TrackingError
 from app.services import Services
+from app.tenancy.caller import Role
 
 routes = Routes()
 
@@ -54,7 +55,7 @@ class ListArtifactsAnswer(msgspec.Struct, omit_defaults=True):
     next_page_token: str | None = None
 
 
-@routes.add("GET", "artifacts/list", ListArtifacts)
+@routes.add("GET", "artifacts/list", ListArtifacts, Role.READ)
 async def list_of_run(call: Call, message: ListArtifacts) -> ListArtifactsAnswer:
     run_id = message.run_id or message.run_uuid
     if not run_id:
@@ -81,10 +82,10 @@ class ArtifactProxy:
         path = "/artifacts/{path:path}"
         self._router = Router(
             [
-                Route("/artifacts", self._answered(_list_folder), methods=["GET"]),
-                Route(path, self._answered(_download), methods=["GET", "HEAD"]),
-                Route(path, self._answered(_upload, writes=True), methods=["PUT"]),
-                Route(path, self._answered(_delete), methods=["DELETE"]),
+                Route("/artifacts", self._answered(_list_folder, Role.READ), methods=["GET"]),
+                Route(path, self._answered(_download, Role.READ), methods=["GET", "HEAD"]),
+                Route(path, self._answered(_upload, Role.WRITE), methods=["PUT"]),
+                Route(path, self._answered(_delete, Role.WRITE), methods=["DELETE"]),
                 Route("/{path:path}", _not_served, methods=[*METHODS, "HEAD", "OPTIONS"]),
             ]
         )
@@ -93,24 +94,24 @@ class ArtifactProxy:
         await self._router(scope, receive, send)
 
     def _answered(
-        self, handler: Callable[[Call, Request], Awaitable[Response]], *, writes: bool = False
+        self, handler: Callable[[Call, Request], Awaitable[Response]], role: Role
     ) -> Callable[[Request], Awaitable[Response]]:
         """The handler with the tenant found and every error in MLflow's shape."""
 
         async def endpoint(request: Request) -> Response:
+            headers: dict[str, str] = {}
             try:
                 services = self._services()
-                tenant = await services.tenants.resolve(
-                    request.scope.get("tenant_in_path"), request.headers, write=writes
-                )
-                return await handler(Call(services, tenant), request)
+                caller = await services.access.admit(request.scope, role)
+                return await handler(Call(services, caller.tenant, caller), request)
             except TrackingError as error:
                 status, body = error_answer(error)
+                headers = error_headers(error)
             except ClientDisconnect:
                 status, body = 499, b""
             except Exception:
                 status, body = log_unexpected(request.method, request.url.path)
-            return Response(body, status, media_type="application/json")
+            return Response(body, status, headers, media_type="application/json")
 
         return endpoint
 

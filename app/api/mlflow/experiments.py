@@ -14,6 +14,7 @@ from app.api.mlflow.common import (
 from app.api.mlflow.router import Call, Empty, Routes
 from app.experiments import entities
 from app.lifecycle import stage
+from app.tenancy.caller import Role
 from app.tenancy.tenant import Tenant
 
 routes = Routes()
@@ -85,7 +86,7 @@ class DeleteTag(msgspec.Struct):
     key: Required
 
 
-@routes.add("POST", "experiments/create", CreateExperiment, writes=True)
+@routes.add("POST", "experiments/create", CreateExperiment, Role.WRITE, makes_tenant=True)
 async def create(call: Call, message: CreateExperiment) -> CreateExperimentAnswer:
     created = await call.services.experiments.create(
         call.tenant,
@@ -96,20 +97,20 @@ async def create(call: Call, message: CreateExperiment) -> CreateExperimentAnswe
     return CreateExperimentAnswer(str(created))
 
 
-@routes.add("GET", "experiments/get", ExperimentId)
+@routes.add("GET", "experiments/get", ExperimentId, Role.READ)
 async def get(call: Call, message: ExperimentId) -> ExperimentAnswer:
     found = await call.services.experiments.get(call.tenant, experiment_id(message.experiment_id))
     return ExperimentAnswer(_shown(call.tenant, found))
 
 
-@routes.add("GET", "experiments/get-by-name", GetByName)
+@routes.add("GET", "experiments/get-by-name", GetByName, Role.READ)
 async def get_by_name(call: Call, message: GetByName) -> ExperimentAnswer:
     found = await call.services.experiments.get_by_name(call.tenant, message.experiment_name)
     return ExperimentAnswer(_shown(call.tenant, found))
 
 
-@routes.add("POST", "experiments/search", SearchExperiments)
-@routes.add("GET", "experiments/search", SearchExperiments)
+@routes.add("POST", "experiments/search", SearchExperiments, Role.READ)
+@routes.add("GET", "experiments/search", SearchExperiments, Role.READ)
 async def search(call: Call, message: SearchExperiments) -> SearchExperimentsAnswer:
     limit = page_size(message.max_results, MAX_RESULTS)
     found, token = await call.services.experiments.search(
@@ -123,7 +124,7 @@ async def search(call: Call, message: SearchExperiments) -> SearchExperimentsAns
     return SearchExperimentsAnswer([_shown(call.tenant, one) for one in found], token)
 
 
-@routes.add("POST", "experiments/update", UpdateExperiment)
+@routes.add("POST", "experiments/update", UpdateExperiment, Role.WRITE)
 async def update(call: Call, message: UpdateExperiment) -> Empty:
     await call.services.experiments.update(
         call.tenant, experiment_id(message.experiment_id), name=message.new_name
@@ -131,19 +132,19 @@ async def update(call: Call, message: UpdateExperiment) -> Empty:
     return Empty()
 
 
-@routes.add("POST", "experiments/delete", ExperimentId)
+@routes.add("POST", "experiments/delete", ExperimentId, Role.WRITE)
 async def delete(call: Call, message: ExperimentId) -> Empty:
     await call.services.experiments.delete(call.tenant, experiment_id(message.experiment_id))
     return Empty()
 
 
-@routes.add("POST", "experiments/restore", ExperimentId)
+@routes.add("POST", "experiments/restore", ExperimentId, Role.WRITE)
 async def restore(call: Call, message: ExperimentId) -> Empty:
     await call.services.experiments.restore(call.tenant, experiment_id(message.experiment_id))
     return Empty()
 
 
-@routes.add("POST", "experiments/set-experiment-tag", SetTag, writes=True)
+@routes.add("POST", "experiments/set-experiment-tag", SetTag, Role.WRITE, makes_tenant=True)
 async def set_tag(call: Call, message: SetTag) -> Empty:
     await call.services.experiments.set_tag(
         call.tenant, experiment_id(message.experiment_id), message.key, message.value
@@ -151,7 +152,7 @@ async def set_tag(call: Call, message: SetTag) -> Empty:
     return Empty()
 
 
-@routes.add("POST", "experiments/delete-experiment-tag", DeleteTag)
+@routes.add("POST", "experiments/delete-experiment-tag", DeleteTag, Role.WRITE)
 async def delete_tag(call: Call, message: DeleteTag) -> Empty:
     await call.services.experiments.delete_tag(
         call.tenant, experiment_id(message.experiment_id), message.key

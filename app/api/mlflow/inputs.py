@@ -5,6 +5,7 @@ import msgspec
 from app.api.mlflow.common import KeyValue, Required, experiment_id, pairs, strings
 from app.api.mlflow.router import Call, Empty, Routes
 from app.runs import entities
+from app.tenancy.caller import Role
 
 routes = Routes()
 
@@ -69,7 +70,7 @@ class SearchDatasetsAnswer(msgspec.Struct, omit_defaults=True):
     dataset_summaries: list[DatasetSummary] = []
 
 
-@routes.add("POST", "runs/log-inputs", LogInputs)
+@routes.add("POST", "runs/log-inputs", LogInputs, Role.WRITE)
 async def log_inputs(call: Call, message: LogInputs) -> Empty:
     await call.services.inputs.log_inputs(
         call.tenant,
@@ -80,7 +81,7 @@ async def log_inputs(call: Call, message: LogInputs) -> Empty:
     return Empty()
 
 
-@routes.add("POST", "runs/outputs", LogOutputs)
+@routes.add("POST", "runs/outputs", LogOutputs, Role.WRITE)
 async def log_outputs(call: Call, message: LogOutputs) -> Empty:
     await call.services.inputs.log_outputs(
         call.tenant,
@@ -90,7 +91,7 @@ async def log_outputs(call: Call, message: LogOutputs) -> Empty:
     return Empty()
 
 
-@routes.add("POST", "experiments/search-datasets", SearchDatasets)
+@routes.add("POST", "experiments/search-datasets", SearchDatasets, Role.READ)
 async def search_datasets(call: Call, message: SearchDatasets) -> SearchDatasetsAnswer:
     found = await call.services.inputs.search_datasets(
         call.tenant, [experiment_id(one) for one in message.experiment_ids]

@@ -20,6 +20,7 @@ from app.api.mlflow.router import Call, Empty, Routes
 from app.artifacts.paths import artifact_path
 from app.models import entities
 from app.search.queries import DatasetFilter, ModelOrder
+from app.tenancy.caller import Role
 
 routes = Routes()
 
@@ -141,7 +142,7 @@ class ListArtifactsAnswer(msgspec.Struct, omit_defaults=True):
     next_page_token: str | None = None
 
 
-@routes.add("POST", "logged-models", CreateModel, writes=True)
+@routes.add("POST", "logged-models", CreateModel, Role.WRITE, makes_tenant=True)
 async def create(call: Call, message: CreateModel) -> ModelAnswer:
     model = await call.services.models.create(
         call.tenant,
@@ -155,7 +156,7 @@ async def create(call: Call, message: CreateModel) -> ModelAnswer:
     return ModelAnswer(_shown(model))
 
 
-@routes.add("GET", "logged-models/{model_id}", GetModel)
+@routes.add("GET", "logged-models/{model_id}", GetModel, Role.READ)
 async def get(call: Call, message: GetModel) -> ModelAnswer:
     model = await call.services.models.get(
         call.tenant, message.model_id, allow_deleted=message.allow_deleted.lower() == "true"
@@ -163,7 +164,7 @@ async def get(call: Call, message: GetModel) -> ModelAnswer:
     return ModelAnswer(_shown(model))
 
 
-@routes.add("PATCH", "logged-models/{model_id}", FinalizeModel)
+@routes.add("PATCH", "logged-models/{model_id}", FinalizeModel, Role.WRITE)
 async def finalize(call: Call, message: FinalizeModel) -> ModelAnswer:
     model = await call.services.models.finalize(
         call.tenant, message.model_id, enum("status", message.status, entities.STATUSES)
@@ -171,13 +172,13 @@ async def finalize(call: Call, message: FinalizeModel) -> ModelAnswer:
     return ModelAnswer(_shown(model))
 
 
-@routes.add("DELETE", "logged-models/{model_id}", ModelId)
+@routes.add("DELETE", "logged-models/{model_id}", ModelId, Role.WRITE)
 async def delete(call: Call, message: ModelId) -> Empty:
     await call.services.models.delete(call.tenant, message.model_id)
     return Empty()
 
 
-@routes.add("POST", "logged-models/search", SearchModels)
+@routes.add("POST", "logged-models/search", SearchModels, Role.READ)
 async def search(call: Call, message: SearchModels) -> SearchModelsAnswer:
     models, token = await call.services.models.search(
         call.tenant,
@@ -196,25 +197,25 @@ async def search(call: Call, message: SearchModels) -> SearchModelsAnswer:
     return SearchModelsAnswer([_shown(one) for one in models], token)
 
 
-@routes.add("PATCH", "logged-models/{model_id}/tags", SetTags)
+@routes.add("PATCH", "logged-models/{model_id}/tags", SetTags, Role.WRITE)
 async def set_tags(call: Call, message: SetTags) -> Empty:
     await call.services.models.set_tags(call.tenant, message.model_id, strings(message.tags))
     return Empty()
 
 
-@routes.add("DELETE", "logged-models/{model_id}/tags/{tag_key}", DeleteTag)
+@routes.add("DELETE", "logged-models/{model_id}/tags/{tag_key}", DeleteTag, Role.WRITE)
 async def delete_tag(call: Call, message: DeleteTag) -> Empty:
     await call.services.models.delete_tag(call.tenant, message.model_id, message.tag_key)
     return Empty()
 
 
-@routes.add("POST", "logged-models/{model_id}/params", LogParams)
+@routes.add("POST", "logged-models/{model_id}/params", LogParams, Role.WRITE)
 async def log_params(call: Call, message: LogParams) -> Empty:
     await call.services.models.log_params(call.tenant, message.model_id, params(message.params))
     return Empty()
 
 
-@routes.add("GET", "logged-models/{model_id}/artifacts/directories", ListArtifacts)
+@routes.add("GET", "logged-models/{model_id}/artifacts/directories", ListArtifacts, Role.READ)
 async def list_artifacts(call: Call, message: ListArtifacts) -> ListArtifactsAnswer:
     path = artifact_path(message.artifact_directory_path, allow_root=True)
     model = await call.services.models.get(call.tenant, message.model_id)

@@ -13,6 +13,7 @@ from app.api.mlflow.decoding import SEE_DOCS
 from app.api.mlflow.router import Call, Routes
 from app.errors import InvalidValueError
 from app.metrics.service import PointRow
+from app.tenancy.caller import Role
 
 routes = Routes()
 
@@ -71,7 +72,7 @@ class Histories(msgspec.Struct):
     metrics: list[MetricOfRun]
 
 
-@routes.add("GET", "metrics/get-history", GetHistory)
+@routes.add("GET", "metrics/get-history", GetHistory, Role.READ)
 async def get_history(call: Call, message: GetHistory) -> History:
     run_id = message.run_id or message.run_uuid
     if not run_id:
@@ -99,7 +100,7 @@ async def get_history(call: Call, message: GetHistory) -> History:
     return History(list(metrics), token)
 
 
-@routes.add("GET", "metrics/get-history-bulk", GetBulk)
+@routes.add("GET", "metrics/get-history-bulk", GetBulk, Role.READ)
 async def get_history_bulk(call: Call, message: GetBulk) -> Histories:
     if not message.run_id:
         raise InvalidValueError(
@@ -127,7 +128,7 @@ async def get_history_bulk(call: Call, message: GetBulk) -> Histories:
     return Histories([MetricOfRun(key, number(v), t, s, run.hex) for run, t, s, v in rows])
 
 
-@routes.add("GET", "metrics/get-history-bulk-interval", GetInterval)
+@routes.add("GET", "metrics/get-history-bulk-interval", GetInterval, Role.READ)
 async def get_history_bulk_interval(call: Call, message: GetInterval) -> bytes:
     _check_interval(message)
     sampled = await call.services.metrics.interval(

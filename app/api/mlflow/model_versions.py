@@ -5,6 +5,7 @@ import msgspec
 from app.api.mlflow.common import KeyValue, Required, page_size, pairs, strings
 from app.api.mlflow.router import Call, Empty, Routes
 from app.registry import entities
+from app.tenancy.caller import Role
 
 routes = Routes()
 
@@ -100,7 +101,7 @@ class DeleteTag(msgspec.Struct):
     key: Required
 
 
-@routes.add("POST", "model-versions/create", CreateVersion, writes=True)
+@routes.add("POST", "model-versions/create", CreateVersion, Role.WRITE, makes_tenant=True)
 async def create(call: Call, message: CreateVersion) -> ModelVersionAnswer:
     return _answer(
         await call.services.model_versions.create(
@@ -116,14 +117,14 @@ async def create(call: Call, message: CreateVersion) -> ModelVersionAnswer:
     )
 
 
-@routes.add("GET", "model-versions/get", VersionName)
+@routes.add("GET", "model-versions/get", VersionName, Role.READ)
 async def get(call: Call, message: VersionName) -> ModelVersionAnswer:
     return _answer(
         await call.services.model_versions.get(call.tenant, message.name, message.version)
     )
 
 
-@routes.add("PATCH", "model-versions/update", UpdateVersion)
+@routes.add("PATCH", "model-versions/update", UpdateVersion, Role.WRITE)
 async def update(call: Call, message: UpdateVersion) -> ModelVersionAnswer:
     return _answer(
         await call.services.model_versions.update(
@@ -132,13 +133,13 @@ async def update(call: Call, message: UpdateVersion) -> ModelVersionAnswer:
     )
 
 
-@routes.add("DELETE", "model-versions/delete", VersionName)
+@routes.add("DELETE", "model-versions/delete", VersionName, Role.WRITE)
 async def delete(call: Call, message: VersionName) -> Empty:
     await call.services.model_versions.delete(call.tenant, message.name, message.version)
     return Empty()
 
 
-@routes.add("GET", "model-versions/search", SearchVersions)
+@routes.add("GET", "model-versions/search", SearchVersions, Role.READ)
 async def search(call: Call, message: SearchVersions) -> SearchVersionsAnswer:
     found, token = await call.services.model_versions.search(
         call.tenant,
@@ -150,14 +151,14 @@ async def search(call: Call, message: SearchVersions) -> SearchVersionsAnswer:
     return SearchVersionsAnswer([shown_version(one, aliases=False) for one in found], token)
 
 
-@routes.add("GET", "model-versions/get-download-uri", GetDownloadUri)
+@routes.add("GET", "model-versions/get-download-uri", GetDownloadUri, Role.READ)
 async def get_download_uri(call: Call, message: GetDownloadUri) -> DownloadUriAnswer:
     return DownloadUriAnswer(
         await call.services.model_versions.download_uri(call.tenant, message.name, message.version)
     )
 
 
-@routes.add("POST", "model-versions/transition-stage", TransitionStage)
+@routes.add("POST", "model-versions/transition-stage", TransitionStage, Role.WRITE)
 async def transition_stage(call: Call, message: TransitionStage) -> ModelVersionAnswer:
     return _answer(
         await call.services.model_versions.transition(
@@ -170,7 +171,7 @@ async def transition_stage(call: Call, message: TransitionStage) -> ModelVersion
     )
 
 
-@routes.add("POST", "model-versions/set-tag", SetTag)
+@routes.add("POST", "model-versions/set-tag", SetTag, Role.WRITE)
 async def set_tag(call: Call, message: SetTag) -> Empty:
     await call.services.model_versions.set_tag(
         call.tenant, message.name, message.version, message.key, message.value
@@ -178,7 +179,7 @@ async def set_tag(call: Call, message: SetTag) -> Empty:
     return Empty()
 
 
-@routes.add("DELETE", "model-versions/delete-tag", DeleteTag)
+@routes.add("DELETE", "model-versions/delete-tag", DeleteTag, Role.WRITE)
 async def delete_tag(call: Call, message: DeleteTag) -> Empty:
     await call.services.model_versions.delete_tag(
         call.tenant, message.name, message.version, message.key

@@ -6,6 +6,7 @@ from app.api.mlflow.common import KeyValue, Required, page_size, pairs, strings
 from app.api.mlflow.model_versions import ModelVersion, ModelVersionAnswer, shown_version
 from app.api.mlflow.router import Call, Empty, Routes
 from app.registry import entities
+from app.tenancy.caller import Role
 
 routes = Routes()
 
@@ -94,7 +95,7 @@ class AliasName(msgspec.Struct):
     alias: Required
 
 
-@routes.add("POST", "registered-models/create", CreateModel, writes=True)
+@routes.add("POST", "registered-models/create", CreateModel, Role.WRITE, makes_tenant=True)
 async def create(call: Call, message: CreateModel) -> RegisteredModelAnswer:
     return _answer(
         await call.services.registered_models.create(
@@ -106,12 +107,12 @@ async def create(call: Call, message: CreateModel) -> RegisteredModelAnswer:
     )
 
 
-@routes.add("GET", "registered-models/get", ModelName)
+@routes.add("GET", "registered-models/get", ModelName, Role.READ)
 async def get(call: Call, message: ModelName) -> RegisteredModelAnswer:
     return _answer(await call.services.registered_models.get(call.tenant, message.name))
 
 
-@routes.add("PATCH", "registered-models/update", UpdateModel)
+@routes.add("PATCH", "registered-models/update", UpdateModel, Role.WRITE)
 async def update(call: Call, message: UpdateModel) -> RegisteredModelAnswer:
     return _answer(
         await call.services.registered_models.update(
@@ -120,20 +121,20 @@ async def update(call: Call, message: UpdateModel) -> RegisteredModelAnswer:
     )
 
 
-@routes.add("POST", "registered-models/rename", RenameModel)
+@routes.add("POST", "registered-models/rename", RenameModel, Role.WRITE)
 async def rename(call: Call, message: RenameModel) -> RegisteredModelAnswer:
     return _answer(
         await call.services.registered_models.rename(call.tenant, message.name, message.new_name)
     )
 
 
-@routes.add("DELETE", "registered-models/delete", ModelName)
+@routes.add("DELETE", "registered-models/delete", ModelName, Role.WRITE)
 async def delete(call: Call, message: ModelName) -> Empty:
     await call.services.registered_models.delete(call.tenant, message.name)
     return Empty()
 
 
-@routes.add("GET", "registered-models/search", SearchModels)
+@routes.add("GET", "registered-models/search", SearchModels, Role.READ)
 async def search(call: Call, message: SearchModels) -> SearchModelsAnswer:
     models, token = await call.services.registered_models.search(
         call.tenant,
@@ -145,8 +146,8 @@ async def search(call: Call, message: SearchModels) -> SearchModelsAnswer:
     return SearchModelsAnswer([_shown(one) for one in models], token)
 
 
-@routes.add("POST", "registered-models/get-latest-versions", GetLatestVersions)
-@routes.add("GET", "registered-models/get-latest-versions", GetLatestVersions)
+@routes.add("POST", "registered-models/get-latest-versions", GetLatestVersions, Role.READ)
+@routes.add("GET", "registered-models/get-latest-versions", GetLatestVersions, Role.READ)
 async def get_latest_versions(call: Call, message: GetLatestVersions) -> LatestVersionsAnswer:
     found = await call.services.registered_models.latest_versions(
         call.tenant, message.name, message.stages
@@ -154,7 +155,7 @@ async def get_latest_versions(call: Call, message: GetLatestVersions) -> LatestV
     return LatestVersionsAnswer([shown_version(one) for one in found])
 
 
-@routes.add("POST", "registered-models/set-tag", SetTag)
+@routes.add("POST", "registered-models/set-tag", SetTag, Role.WRITE)
 async def set_tag(call: Call, message: SetTag) -> Empty:
     await call.services.registered_models.set_tag(
         call.tenant, message.name, message.key, message.value
@@ -162,13 +163,13 @@ async def set_tag(call: Call, message: SetTag) -> Empty:
     return Empty()
 
 
-@routes.add("DELETE", "registered-models/delete-tag", DeleteTag)
+@routes.add("DELETE", "registered-models/delete-tag", DeleteTag, Role.WRITE)
 async def delete_tag(call: Call, message: DeleteTag) -> Empty:
     await call.services.registered_models.delete_tag(call.tenant, message.name, message.key)
     return Empty()
 
 
-@routes.add("POST", "registered-models/alias", SetAlias)
+@routes.add("POST", "registered-models/alias", SetAlias, Role.WRITE)
 async def set_alias(call: Call, message: SetAlias) -> Empty:
     await call.services.registered_models.set_alias(
         call.tenant, message.name, message.alias, message.version
@@ -176,13 +177,13 @@ async def set_alias(call: Call, message: SetAlias) -> Empty:
     return Empty()
 
 
-@routes.add("DELETE", "registered-models/alias", AliasName)
+@routes.add("DELETE", "registered-models/alias", AliasName, Role.WRITE)
 async def delete_alias(call: Call, message: AliasName) -> Empty:
     await call.services.registered_models.delete_alias(call.tenant, message.name, message.alias)
     return Empty()
 
 
-@routes.add("GET", "registered-models/alias", AliasName)
+@routes.add("GET", "registered-models/alias", AliasName, Role.READ)
 async def get_version_by_alias(call: Call, message: AliasName) -> ModelVersionAnswer:
     found = await call.services.registered_models.version_by_alias(
         call.tenant, message.name, message.alias

@@ -5,7 +5,7 @@ Routes are looked up in a dict, since nearly all of MLflow's paths are fixed.
 """
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -16,10 +16,11 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from app import errors, validation
-from app.api.headers import content_length
+from app.api.headers import content_length, error_headers
 from app.api.mlflow.decoding import from_body, from_query
 from app.services import Services
-from app.tenancy.tenant import NOBODY, Tenant
+from app.tenancy.caller import Caller, Role
+from app.tenancy.tenant import Tenant
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +37,10 @@ STATUS = {
     errors.ConflictError: (400, "INVALID_PARAMETER_VALUE"),
     errors.InvalidStateError: (400, "INVALID_PARAMETER_VALUE"),
     errors.NotEmptyError: (409, "INVALID_STATE"),
+    errors.UnauthenticatedError: (401, "UNAUTHENTICATED"),
     errors.PermissionDeniedError: (403, "PERMISSION_DENIED"),
+    errors.QuotaExceededError: (403, "PERMISSION_DENIED"),
+    errors.RateLimitedError: (429, "RESOURCE_EXHAUSTED"),
     errors.TooLargeError: (413, "INVALID_PARAMETER_VALUE"),
     errors.UnavailableError: (503, "TEMPORARILY_UNAVAILABLE"),
 }
@@ -54,16 +58,20 @@ class Call:
 
     services: Services
     tenant: Tenant
+    caller: Caller
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint(Generic[Message]):
-    """`writes` tells whether the call brings an unknown tenant into being, `outside` that it is
-    about no tenant's data, and is answered whoever it is for."""
+    """`role` is what a caller must have, `outside` tells that the call is about no tenant's data,
+    and `makes_tenant` that it brings an unknown tenant into being. `path` starts with a slash, and
+    is what the request is counted under, as that of any route in a scope is."""
 
+    path: str
     message: type[Message]
     handler: Callable[[Call, Message], Awaitable[msgspec.Struct | bytes | None]]
-    writes: bool
+    role: Role
+    makes_tenant: bool
     outside: bool
     status: int
     max_body_bytes: int
@@ -80,8 +88,9 @@ class Routes:
         method: str,
         path: str,
         message: type[Message],
+        role: Role,
         *,
-        writes: bool = False,
+        makes_tenant: bool = False,
         outside: bool = False,
         status: int = 200,
         max_body_bytes: int = MAX_BODY_BYTES,
@@ -95,7 +104,7 @@ class Routes:
             handler: Callable[[Call, Message], Awaitable[msgspec.Struct | bytes | None]],
         ) -> Callable[[Call, Message], Awaitable[msgspec.Struct | bytes | None]]:
             self.table[method, path] = Endpoint(
-                message, handler, writes, outside, status, max_body_bytes
+                f"/{path}", message, handler, role, makes_tenant, outside, status, max_body_bytes
             )
             return handler
 
@@ -118,18 +127,23 @@ class MlflowApi:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"].removeprefix(scope.get("root_path", "")).strip("/")
+        more: dict[str, str] = {}
         try:
             status, body = await self._answer(scope, receive, path)
         except errors.TrackingError as error:
             status, body = error_answer(error)
+            more = error_headers(error)
         except _UnknownRouteError as error:
             status, body = error.status, unknown_route(scope["method"], path)
         except Exception:
             status, body = log_unexpected(scope["method"], path)
-        await respond(send, status, body)
+        await respond(send, status, body, more)
 
     async def _answer(self, scope: Scope, receive: Receive, path: str) -> tuple[int, bytes]:
         endpoint, parameters = self._find(scope["method"], path)
+        scope["route"] = endpoint
+        services = self._services()
+        caller = await services.access.admit(scope, endpoint.role, outside=endpoint.outside)
         headers = Headers(scope=scope)
         query = scope["query_string"].decode("latin-1")
         if scope["method"] == "GET" or (scope["method"] == "DELETE" and query):
@@ -139,13 +153,10 @@ class MlflowApi:
                 require_json(headers)
             body = await read_body(receive, headers, endpoint.max_body_bytes)
             message = from_body(body, parameters, endpoint.message)
-        services = self._services()
-        tenant = NOBODY
-        if not endpoint.outside:
-            tenant = await services.tenants.resolve(
-                scope.get("tenant_in_path"), headers, write=endpoint.writes
-            )
-        answer = await endpoint.handler(Call(services, tenant), message)
+        tenant = caller.tenant
+        if endpoint.makes_tenant:
+            tenant = await services.tenants.made(tenant)
+        answer = await endpoint.handler(Call(services, tenant, caller), message)
         if answer is None:
             return endpoint.status, b""
         body = answer if isinstance(answer, bytes) else msgspec.json.encode(answer)
@@ -263,14 +274,14 @@ def _encodable(message: str) -> str:
     return message.encode("utf-8", "replace").decode("utf-8")
 
 
-async def respond(send: Send, status: int, body: bytes) -> None:
+async def respond(send: Send, status: int, body: bytes, more: Mapping[str, str]) -> None:
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", str(len(body)).encode()),
     ]
     if status == 204:  # has no body, and so nothing to say of one (RFC 9110, 15.3.5)
         headers.clear()
-    if status == 503:
-        headers.append((b"retry-after", b"1"))
+    for name, value in more.items():
+        headers.append((name.lower().encode(), value.encode()))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -23,6 +23,7 @@ from app.api.mlflow.router import Call, Empty, Routes
 from app.errors import InvalidValueError
 from app.runs import entities
 from app.runs.entities import STATUSES, RunWrite
+from app.tenancy.caller import Role
 
 routes = Routes()
 
@@ -140,7 +141,7 @@ class LogModel(msgspec.Struct):
     model_json: Required
 
 
-@routes.add("POST", "runs/create", CreateRun, writes=True)
+@routes.add("POST", "runs/create", CreateRun, Role.WRITE, makes_tenant=True)
 async def create(call: Call, message: CreateRun) -> RunAnswer:
     run = await call.services.runs.create(
         call.tenant,
@@ -155,13 +156,13 @@ async def create(call: Call, message: CreateRun) -> RunAnswer:
     return RunAnswer(answer)
 
 
-@routes.add("GET", "runs/get", RunId)
+@routes.add("GET", "runs/get", RunId, Role.READ)
 async def get(call: Call, message: RunId) -> RenderedRunAnswer:
     run = await call.services.runs.get_rendered(call.tenant, _id(message), render)
     return RenderedRunAnswer(msgspec.Raw(run))
 
 
-@routes.add("POST", "runs/update", UpdateRun)
+@routes.add("POST", "runs/update", UpdateRun, Role.WRITE)
 async def update(call: Call, message: UpdateRun) -> UpdateRunAnswer:
     run = await call.services.runs.update(
         call.tenant,
@@ -173,19 +174,19 @@ async def update(call: Call, message: UpdateRun) -> UpdateRunAnswer:
     return UpdateRunAnswer(_info(run))
 
 
-@routes.add("POST", "runs/delete", RunId)
+@routes.add("POST", "runs/delete", RunId, Role.WRITE)
 async def delete(call: Call, message: RunId) -> Empty:
     await call.services.runs.delete(call.tenant, _id(message))
     return Empty()
 
 
-@routes.add("POST", "runs/restore", RunId)
+@routes.add("POST", "runs/restore", RunId, Role.WRITE)
 async def restore(call: Call, message: RunId) -> Empty:
     await call.services.runs.restore(call.tenant, _id(message))
     return Empty()
 
 
-@routes.add("POST", "runs/search", SearchRuns)
+@routes.add("POST", "runs/search", SearchRuns, Role.READ)
 async def search(call: Call, message: SearchRuns) -> SearchRunsAnswer:
     runs, token = await call.services.runs.search(
         call.tenant,
@@ -200,7 +201,7 @@ async def search(call: Call, message: SearchRuns) -> SearchRunsAnswer:
     return SearchRunsAnswer([msgspec.Raw(run) for run in runs], token)
 
 
-@routes.add("POST", "runs/log-metric", LogMetric)
+@routes.add("POST", "runs/log-metric", LogMetric, Role.WRITE)
 async def log_metric(call: Call, message: LogMetric) -> Empty:
     point = entities.Point(
         message.key,
@@ -215,27 +216,33 @@ async def log_metric(call: Call, message: LogMetric) -> Empty:
     return Empty()
 
 
-@routes.add("POST", "runs/log-parameter", LogParam)
+@routes.add("POST", "runs/log-parameter", LogParam, Role.WRITE)
 async def log_parameter(call: Call, message: LogParam) -> Empty:
     write = RunWrite(_id(message), params={message.key: message.value}, single=True)
     await call.services.runs.log(call.tenant, write)
     return Empty()
 
 
-@routes.add("POST", "runs/set-tag", LogParam)
+@routes.add("POST", "runs/set-tag", LogParam, Role.WRITE)
 async def set_tag(call: Call, message: LogParam) -> Empty:
     write = RunWrite(_id(message), tags={message.key: message.value}, single=True)
     await call.services.runs.log(call.tenant, write)
     return Empty()
 
 
-@routes.add("POST", "runs/delete-tag", DeleteTag)
+@routes.add("POST", "runs/delete-tag", DeleteTag, Role.WRITE)
 async def delete_tag(call: Call, message: DeleteTag) -> Empty:
     await call.services.runs.delete_tag(call.tenant, _id(message), message.key)
     return Empty()
 
 
-@routes.add("POST", "runs/log-batch", LogBatch, max_body_bytes=validation.MAX_BATCH_BYTES)
+@routes.add(
+    "POST",
+    "runs/log-batch",
+    LogBatch,
+    Role.WRITE,
+    max_body_bytes=validation.MAX_BATCH_BYTES,
+)
 async def log_batch(call: Call, message: LogBatch) -> Empty:
     validation.batch(message.metrics, message.params, message.tags)
     write = RunWrite(message.run_id, message.metrics, params(message.params), strings(message.tags))
@@ -243,7 +250,7 @@ async def log_batch(call: Call, message: LogBatch) -> Empty:
     return Empty()
 
 
-@routes.add("POST", "runs/log-model", LogModel)
+@routes.add("POST", "runs/log-model", LogModel, Role.WRITE)
 async def log_model(call: Call, message: LogModel) -> Empty:
     model = _recorded(message.model_json)
     await call.services.runs.record_logged_model(call.tenant, message.run_id, model)

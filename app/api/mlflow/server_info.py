@@ -3,6 +3,7 @@
 import msgspec
 
 from app.api.mlflow.router import Call, Empty, Routes
+from app.tenancy.caller import Role
 
 routes = Routes()
 
@@ -19,6 +20,6 @@ class ServerInfo(msgspec.Struct):
     presigned_upload_model_id_supported: bool = False
 
 
-@routes.add("GET", "server-info", Empty, outside=True)
+@routes.add("GET", "server-info", Empty, Role.READ, outside=True)
 async def server_info(call: Call, message: Empty) -> ServerInfo:
     return ServerInfo()

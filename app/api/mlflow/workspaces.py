@@ -5,8 +5,10 @@ from typing import get_args
 import msgspec
 
 from app.api.mlflow.router import Call, Empty, Routes
-from app.errors import InvalidValueError
-from app.tenancy.directory import DeletionMode, Entry
+from app.errors import InvalidValueError, PermissionDeniedError
+from app.tenancy.caller import Role
+from app.tenancy.directory import DeletionMode
+from app.tenancy.entry import Entry
 
 routes = Routes()
 
@@ -43,25 +45,30 @@ class DeleteWorkspace(WorkspaceName):
     mode: str = "RESTRICT"
 
 
-@routes.add("GET", "workspaces", Empty, outside=True)
+@routes.add("GET", "workspaces", Empty, Role.READ, outside=True)
 async def list_workspaces(call: Call, message: Empty) -> WorkspacesAnswer:
-    return WorkspacesAnswer([_shown(one) for one in await call.services.directory.list()])
+    directory, caller = call.services.directory, call.caller
+    if caller.role < Role.OPERATOR:
+        return WorkspacesAnswer([_shown(await directory.get(caller.tenant.slug))])
+    return WorkspacesAnswer([_shown(one) for one in await directory.list()])
 
 
-@routes.add("POST", "workspaces", CreateWorkspace, outside=True, status=201)
+@routes.add("POST", "workspaces", CreateWorkspace, Role.OPERATOR, outside=True, status=201)
 async def create(call: Call, message: CreateWorkspace) -> WorkspaceAnswer:
     _refuse_artifact_root(message.default_artifact_root)
     entry = await call.services.directory.create(message.name, message.description)
     return WorkspaceAnswer(_shown(entry))
 
 
-@routes.add("GET", "workspaces/{workspace_name}", WorkspaceName, outside=True)
+@routes.add("GET", "workspaces/{workspace_name}", WorkspaceName, Role.READ, outside=True)
 async def get(call: Call, message: WorkspaceName) -> WorkspaceAnswer:
+    _check_own(call, message.workspace_name)
     return WorkspaceAnswer(_shown(await call.services.directory.get(message.workspace_name)))
 
 
-@routes.add("PATCH", "workspaces/{workspace_name}", UpdateWorkspace, outside=True)
+@routes.add("PATCH", "workspaces/{workspace_name}", UpdateWorkspace, Role.ADMIN, outside=True)
 async def update(call: Call, message: UpdateWorkspace) -> WorkspaceAnswer:
+    _check_own(call, message.workspace_name)
     _refuse_artifact_root(message.default_artifact_root)
     if message.description is None:
         if message.default_artifact_root is None:
@@ -74,7 +81,14 @@ async def update(call: Call, message: UpdateWorkspace) -> WorkspaceAnswer:
     return WorkspaceAnswer(_shown(entry))
 
 
-@routes.add("DELETE", "workspaces/{workspace_name}", DeleteWorkspace, outside=True, status=204)
+@routes.add(
+    "DELETE",
+    "workspaces/{workspace_name}",
+    DeleteWorkspace,
+    Role.OPERATOR,
+    outside=True,
+    status=204,
+)
 async def delete(call: Call, message: DeleteWorkspace) -> None:
     modes: tuple[DeletionMode, ...] = get_args(DeletionMode)
     chosen = [mode for mode in modes if mode == message.mode]
@@ -84,6 +98,12 @@ async def delete(call: Call, message: DeleteWorkspace) -> None:
             field="mode",
         )
     await call.services.directory.delete(message.workspace_name, chosen[0])
+
+
+def _check_own(call: Call, name: str) -> None:
+    """A key is for its own tenant, whether or not there is one of that name."""
+    if call.caller.role < Role.OPERATOR and name != call.tenant.slug:
+        raise PermissionDeniedError(f"The key is not one of the tenant '{name}'")
 
 
 def _refuse_artifact_root(root: str | None) -> None:

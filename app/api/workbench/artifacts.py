@@ -21,7 +21,14 @@ from app.api.downloads import (
     validators,
 )
 from app.api.workbench.archive import zipped
-from app.api.workbench.dependencies import RUN_EXAMPLE, RunId, ServicesDep, TenantDep
+from app.api.workbench.dependencies import (
+    RUN_EXAMPLE,
+    GuardedRoute,
+    ReadTenant,
+    RunId,
+    ServicesDep,
+    WriteTenant,
+)
 from app.api.workbench.fields import Body, Limit, Shown, Time, shown_time
 from app.api.workbench.openapi import answers
 from app.api.workbench.schemas import example
@@ -33,7 +40,9 @@ from app.runs.errors import run_not_active
 from app.services import Services
 from app.tenancy.tenant import Tenant
 
-router = APIRouter(prefix="/experiments/runs/{run_id}", tags=["artifacts"])
+router = APIRouter(
+    prefix="/experiments/runs/{run_id}", tags=["artifacts"], route_class=GuardedRoute
+)
 
 _UPLOAD_CHUNK = 1 << 20
 _FILE = {
@@ -97,7 +106,7 @@ async def log_artifact(
     run_id: RunId,
     form: Annotated[LogArtifact, Form(media_type="multipart/form-data")],
     services: ServicesDep,
-    tenant: TenantDep,
+    tenant: WriteTenant,
 ) -> LoggedArtifact:
     """A file that is there already is replaced. A file of any size is taken; 409 where the path
     leads through a file, or is a folder."""
@@ -159,7 +168,7 @@ async def list_artifacts(
     request: Request,
     response: Response,
     services: ServicesDep,
-    tenant: TenantDep,
+    tenant: ReadTenant,
     path: Annotated[str, Query(description="A folder of the run.", examples=["model"])] = "",
     limit: Annotated[Limit, Query()] = 100,
     page_token: Annotated[str | None, Query(description="From the Link header.")] = None,
@@ -197,7 +206,7 @@ async def download_artifact(
     path: FilePath,
     request: Request,
     services: ServicesDep,
-    tenant: TenantDep,
+    tenant: ReadTenant,
     archive: Annotated[
         str | None,
         Query(pattern="^zip$", description="`zip`: the whole folder, in one file."),
@@ -296,7 +305,7 @@ async def _with_first(first: Artifact, rest: AsyncIterator[Artifact]) -> AsyncIt
     responses=answers(404, 409),
 )
 async def delete_artifact(
-    run_id: RunId, path: FilePath, services: ServicesDep, tenant: TenantDep
+    run_id: RunId, path: FilePath, services: ServicesDep, tenant: WriteTenant
 ) -> None:
     """A folder goes with all that lies in it. 409 where the run is deleted."""
     relative = artifact_path(path)

@@ -4,10 +4,10 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 from typing import Any
 
 from fastapi import HTTPException, Request, Response
-from fastapi.routing import APIRoute
 
 from app import validation
 from app.api.headers import content_length
+from app.api.workbench.dependencies import GuardedRoute
 
 # A JSON body is held in memory as a whole.
 MAX_JSON_BYTES = 32 * 1024 * 1024
@@ -46,7 +46,7 @@ class _JsonRequest(Request):
             )
 
 
-class JsonRoute(APIRoute):
+class JsonRoute(GuardedRoute):
     """A route whose body, if it has one, is JSON of a bounded size."""
 
     request_class: type[_JsonRequest] = _JsonRequest

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
 from app import validation
 from app.api.workbench.bodies import JsonRoute
-from app.api.workbench.dependencies import RUN_EXAMPLE, ServicesDep, TenantDep
+from app.api.workbench.dependencies import RUN_EXAMPLE, ReadTenant, ServicesDep
 from app.api.workbench.fields import Body, Shown, ShownNumber
 from app.api.workbench.openapi import answers
 from app.api.workbench.schemas import RunStatus, example, run_status
@@ -144,7 +144,9 @@ class ComparedRuns(Shown):
 
 
 @router.post("/compare", summary="Compare runs", responses=answers(404, 413, 415))
-async def compare_runs(body: CompareRuns, services: ServicesDep, tenant: TenantDep) -> ComparedRuns:
+async def compare_runs(
+    body: CompareRuns, services: ServicesDep, tenant: ReadTenant
+) -> ComparedRuns:
     """Tells the best run by each metric, and by most of them, and the params that differ.
 
     A NaN is never best. Where no direction is given, it is inferred from the metric's name: losses,

@@ -1,11 +1,21 @@
-"""What handlers take from a request besides its body and query."""
+"""Who may call a route, and what handlers take from a request besides its body and query."""
 
-from typing import Annotated
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from typing import Annotated, Any
 
-from fastapi import Depends, Header, Path, Request
+from fastapi import Depends, Header, Path, Request, Response
+from fastapi.routing import APIRoute
 
+from app.api.workbench.openapi import SECURITY
+from app.errors import PermissionDeniedError
 from app.services import Services
+from app.tenancy.caller import Caller, Role
 from app.tenancy.tenant import Tenant
+
+TenantSlug = Annotated[
+    str, Path(description="The tenant's slug.", examples=["acme-corp"], max_length=48)
+]
 
 
 def services_of(request: Request) -> Services:
@@ -14,23 +24,80 @@ def services_of(request: Request) -> Services:
     return services
 
 
-async def tenant_of(request: Request, *, write: bool = False) -> Tenant:
-    """The tenant that the request names; `write` lets an unknown one spring into being.
+class Needs:
+    """Declares the role that a route's callers must have, and hands on who they are.
 
-    Only calls that can succeed in an empty tenant write in this sense: whatever names a run or an
-    experiment by its id cannot find it in a tenant that does not exist.
+    `outside` is for a route that is about no tenant's data.
     """
-    return await services_of(request).tenants.resolve(
-        request.scope.get("tenant_in_path"), request.headers, write=write
-    )
+
+    def __init__(self, role: Role, *, outside: bool = False) -> None:
+        self.role = role
+        self.outside = outside
+
+    async def __call__(self, request: Request) -> Caller:
+        caller: Caller = request.scope["caller"]
+        return caller
+
+
+class NeedsTenant(Needs):
+    """For routes about the data of the caller's tenant, which is what they are handed.
+
+    One that is yet unknown is created by those calls that can succeed in an empty tenant, by
+    `Tenants.made`: whatever names a run or an experiment by its id cannot find it there.
+    """
+
+    async def __call__(self, request: Request) -> Tenant:  # type: ignore[override]
+        return (await super().__call__(request)).tenant
+
+
+class NeedsManaged(Needs):
+    """For routes about the tenant in their path, which an operator manages, or its own admin."""
+
+    def __init__(self, role: Role) -> None:
+        super().__init__(role, outside=True)
+
+    async def __call__(  # type: ignore[override]
+        self, request: Request, tenant: TenantSlug
+    ) -> Tenant:
+        caller = await super().__call__(request)
+        if caller.role < Role.OPERATOR and caller.tenant.slug != tenant:
+            raise PermissionDeniedError(f"The key is not one of the tenant '{tenant}'")
+        managed = await services_of(request).tenants.existing(tenant)
+        request.scope["caller"] = replace(caller, tenant=managed)
+        return managed
+
+
+class GuardedRoute(APIRoute):
+    """A route that lets its callers in before it reads what they send.
+
+    FastAPI reads the body before it runs a route's dependencies; nobody should be able to send
+    megabytes here who is not let in. A route whose handler does not declare a role is an error.
+    """
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        super().__init__(path, endpoint, **options)
+        shown = {"security": SECURITY, "x-required-role": self._needs.role.word}
+        self.openapi_extra = (self.openapi_extra or {}) | shown
+
+    @property
+    def _needs(self) -> Needs:
+        (needs,) = (one.call for one in self.dependant.dependencies if isinstance(one.call, Needs))
+        return needs
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+        needs = self._needs
+
+        async def guarded(request: Request) -> Response:
+            access = services_of(request).access
+            await access.admit(request.scope, needs.role, outside=needs.outside)
+            return await handle(request)
+
+        return guarded
 
 
 async def _services(request: Request) -> Services:
     return services_of(request)
-
-
-async def _tenant(request: Request) -> Tenant:
-    return await tenant_of(request)
 
 
 async def document_tenant_header(
@@ -44,11 +111,15 @@ async def document_tenant_header(
         ),
     ] = None,
 ) -> None:
-    """Puts the header into the OpenAPI page; `tenant_of` reads it, with the others there are."""
+    """Puts the header into the OpenAPI page; `Access` reads it, with the others there are."""
 
 
 ServicesDep = Annotated[Services, Depends(_services)]
-TenantDep = Annotated[Tenant, Depends(_tenant)]
+ReadTenant = Annotated[Tenant, Depends(NeedsTenant(Role.READ))]
+WriteTenant = Annotated[Tenant, Depends(NeedsTenant(Role.WRITE))]
+ManagedTenant = Annotated[Tenant, Depends(NeedsManaged(Role.ADMIN))]
+OperatedTenant = Annotated[Tenant, Depends(NeedsManaged(Role.OPERATOR))]
+Operator = Annotated[Caller, Depends(Needs(Role.OPERATOR, outside=True))]
 
 RUN_EXAMPLE = "018f3f7e5a6c7b2d9e4f1a2b3c4d5e6f"
 EXPERIMENT_EXAMPLE = "187261934512046080"

@@ -2,17 +2,16 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query
 from pydantic import Field
 
 from app import validation
 from app.api.workbench.bodies import JsonRoute
 from app.api.workbench.dependencies import (
     ExperimentId,
+    ReadTenant,
     ServicesDep,
-    TenantDep,
-    services_of,
-    tenant_of,
+    WriteTenant,
 )
 from app.api.workbench.fields import Body, Limit, Offset, Stage, check_tags
 from app.api.workbench.openapi import answers
@@ -44,7 +43,9 @@ class ListExperiments(Body):
     summary="Create an experiment",
     responses=answers(404, 409, 413, 415),
 )
-async def create_experiment(request: Request, body: CreateExperiment) -> Experiment:
+async def create_experiment(
+    body: CreateExperiment, services: ServicesDep, tenant: WriteTenant
+) -> Experiment:
     """The name is unique in the tenant, archived experiments included: 409 where it is taken.
 
     The first experiment that a tenant creates brings the tenant into being.
@@ -54,17 +55,16 @@ async def create_experiment(request: Request, body: CreateExperiment) -> Experim
     tags = dict(body.tags)
     if body.description:
         tags[DESCRIPTION_TAG] = body.description
-    experiments = services_of(request).experiments
-    tenant = await tenant_of(request, write=True)
-    created = await experiments.create(
+    tenant = await services.tenants.made(tenant)
+    created = await services.experiments.create(
         tenant, body.name, artifact_location=body.artifact_location, tags=tags
     )
-    return Experiment.of(await experiments.get(tenant, str(created)))
+    return Experiment.of(await services.experiments.get(tenant, str(created)))
 
 
 @router.get("", summary="List experiments", responses=answers())
 async def list_experiments(
-    query: Annotated[ListExperiments, Query()], services: ServicesDep, tenant: TenantDep
+    query: Annotated[ListExperiments, Query()], services: ServicesDep, tenant: ReadTenant
 ) -> ExperimentPage:
     """The newest come first."""
     validation.text(query.search, "search")
@@ -85,7 +85,7 @@ async def list_experiments(
 
 @router.get("/{experiment_id}", summary="Get an experiment", responses=answers(404))
 async def get_experiment(
-    experiment_id: ExperimentId, services: ServicesDep, tenant: TenantDep
+    experiment_id: ExperimentId, services: ServicesDep, tenant: ReadTenant
 ) -> Experiment:
     """An archived one is shown too, with the lifecycle stage `deleted`."""
     return Experiment.of(await services.experiments.get(tenant, experiment_id))
@@ -97,7 +97,7 @@ async def get_experiment(
     responses=answers(404, 409, 413, 415),
 )
 async def update_experiment(
-    experiment_id: ExperimentId, body: UpdateExperiment, services: ServicesDep, tenant: TenantDep
+    experiment_id: ExperimentId, body: UpdateExperiment, services: ServicesDep, tenant: WriteTenant
 ) -> Experiment:
     """Changes all that is given, or nothing. An archived experiment must be restored first."""
     check_tags(body.tags, MAX_EXPERIMENT_TAG_VALUE_LENGTH)
@@ -112,7 +112,7 @@ async def update_experiment(
     "/{experiment_id}", status_code=204, summary="Archive an experiment", responses=answers(404)
 )
 async def archive_experiment(
-    experiment_id: ExperimentId, services: ServicesDep, tenant: TenantDep
+    experiment_id: ExperimentId, services: ServicesDep, tenant: WriteTenant
 ) -> None:
     """Its runs go with it, and both come back by a restore. Archiving it again changes nothing."""
     found = await services.experiments.get(tenant, experiment_id)
@@ -124,7 +124,7 @@ async def archive_experiment(
     "/{experiment_id}/restore", summary="Restore an archived experiment", responses=answers(404)
 )
 async def restore_experiment(
-    experiment_id: ExperimentId, services: ServicesDep, tenant: TenantDep
+    experiment_id: ExperimentId, services: ServicesDep, tenant: WriteTenant
 ) -> Experiment:
     """Brings back the experiment and its runs. Restoring an active one changes nothing."""
     found = await services.experiments.get(tenant, experiment_id)

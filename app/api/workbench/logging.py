@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Discriminator, Field, Tag
 
 from app import validation
 from app.api.workbench.bodies import BatchRoute
-from app.api.workbench.dependencies import RUN_EXAMPLE, RunId, ServicesDep, TenantDep
+from app.api.workbench.dependencies import RUN_EXAMPLE, RunId, ServicesDep, WriteTenant
 from app.api.workbench.fields import (
     Body,
     EpochMs,
@@ -110,7 +110,7 @@ _ERRORS: dict[str, Any] = {"responses": answers(404, 409, 413, 415)}
 
 @router.post("/log-metrics", summary="Log metrics of one step", **_ERRORS)
 async def log_metrics(
-    run_id: RunId, body: LogMetrics, services: ServicesDep, tenant: TenantDep
+    run_id: RunId, body: LogMetrics, services: ServicesDep, tenant: WriteTenant
 ) -> Logged:
     """Answers once the metrics are stored. At most 1000 at a time."""
     timestamp = now_ms() if body.timestamp is None else body.timestamp
@@ -121,7 +121,7 @@ async def log_metrics(
 
 @router.post("/log-params", summary="Log params", **_ERRORS)
 async def log_params(
-    run_id: RunId, body: LogParams, services: ServicesDep, tenant: TenantDep
+    run_id: RunId, body: LogParams, services: ServicesDep, tenant: WriteTenant
 ) -> Logged:
     """409 where a param was logged with another value before; then none is written.
 
@@ -134,7 +134,7 @@ async def log_params(
 
 @router.post("/log-batch", summary="Log metrics, params and tags together", **_ERRORS)
 async def log_batch(
-    run_id: RunId, body: LogBatch, services: ServicesDep, tenant: TenantDep
+    run_id: RunId, body: LogBatch, services: ServicesDep, tenant: WriteTenant
 ) -> Logged:
     """All or nothing. At most 1000 metrics, 100 params, 100 tags, and 1 MB."""
     check_params(body.params)

@@ -7,14 +7,16 @@ from pydantic import ConfigDict, Field
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from app import validation
-from app.api.workbench.dependencies import RUN_EXAMPLE, RunId, ServicesDep, TenantDep
+from app.api.workbench.dependencies import RUN_EXAMPLE, GuardedRoute, ReadTenant, RunId, ServicesDep
 from app.api.workbench.fields import Shown, ShownNumber, Time, shown_time
 from app.api.workbench.openapi import answers
 from app.api.workbench.schemas import example
 from app.errors import InvalidValueError
 from app.validation import INT64_MAX, INT64_MIN
 
-router = APIRouter(prefix="/experiments/runs/{run_id}/metrics", tags=["metrics"])
+router = APIRouter(
+    prefix="/experiments/runs/{run_id}/metrics", tags=["metrics"], route_class=GuardedRoute
+)
 
 # What an answer holds at most; a longer history is sampled.
 MAX_POINTS = 100_000
@@ -60,7 +62,7 @@ async def get_metric_history(
     run_id: RunId,
     key: Annotated[str, Path(description="It may hold slashes.", examples=["val_loss"])],
     services: ServicesDep,
-    tenant: TenantDep,
+    tenant: ReadTenant,
     max_points: Annotated[
         int,
         Query(ge=2, le=MAX_POINTS, description="A longer history is sampled down to it."),

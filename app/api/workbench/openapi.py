@@ -11,6 +11,11 @@ clients, which use this server as their tracking URI.
 **Tenants.** Every request is one tenant's: name it in the header `X-Tenant-ID`, or put
 `/t/{tenant}` in front of the path. Another tenant's ids are answered like ids that never existed.
 
+**Keys.** Where the service asks for them (`TRACKING_AUTH=keys`), a request carries an API key of
+its tenant, as `Authorization: Bearer KEY` or as the password of Basic authentication. A key has
+a role: `read`, `write`, or `admin`, which also manages the tenant's keys. A token (JWT) of the
+identity provider that the service trusts does as well.
+
 **Values.** Times are ISO 8601 in UTC; timestamps in requests are epoch milliseconds. A metric that
 is no finite number is the string `"NaN"`, `"Infinity"` or `"-Infinity"`.
 
@@ -27,6 +32,11 @@ TAGS = [
     {"name": "logging", "description": "Writing metrics, params and tags to a run."},
     {"name": "metrics", "description": "Histories of metrics, and runs side by side."},
     {"name": "artifacts", "description": "The files of a run."},
+    {
+        "name": "admin",
+        "description": "Tenants and their quotas, for who has the admin key; the keys of a tenant,"
+        " for its admins too.",
+    },
 ]
 
 SERVERS: list[dict[str, Any]] = [
@@ -38,6 +48,9 @@ SERVERS: list[dict[str, Any]] = [
     },
 ]
 
+# A key, in one of two ways.
+SECURITY: list[dict[str, list[str]]] = [{"bearer": []}, {"basic": []}]
+
 # Kind, title, an example of the detail, and the field at fault.
 _PROBLEMS = {
     400: (
@@ -45,6 +58,24 @@ _PROBLEMS = {
         "Malformed request or tenant",
         "The request names different tenants: acme-corp, beta-corp",
         "tenant",
+    ),
+    401: (
+        "unauthenticated",
+        "Not authenticated",
+        "The API key is not valid",
+        None,
+    ),
+    403: (
+        "permission-denied",
+        "Role too low, another tenant's key, or a quota that is used up",
+        "This needs the role 'write'; trk_acme-corp_1f0c63a9be52 has 'read'",
+        None,
+    ),
+    429: (
+        "rate-limited",
+        "More than the tenant's quota for a second or a day",
+        "The tenant 'acme-corp' may make 100 requests a second (quota requests_per_second)",
+        None,
     ),
     404: (
         "not-found",
@@ -95,7 +126,7 @@ _PROBLEMS = {
 
 def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The error answers of a route: those given, and those that every route has."""
-    return {status: _answer(status) for status in sorted({400, 422, 503, *statuses})}
+    return {status: _answer(status) for status in sorted({400, 401, 403, 422, 429, 503, *statuses})}
 
 
 def _answer(status: int) -> dict[str, Any]:

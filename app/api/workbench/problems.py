@@ -11,10 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 from app import errors
+from app.api.headers import error_headers
 
 MEDIA_TYPE = "application/problem+json"
 SCHEMAS = "#/components/schemas/"
-RETRY_AFTER_SECONDS = "1"
 
 # What the request held is repeated, but not megabytes of it.
 _MAX_DETAIL = 2000
@@ -65,6 +65,20 @@ class Problem(BaseModel):
     )
 
 
+# How a key is sent; each guarded operation names both.
+SECURITY_SCHEMES = {
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "An API key, the admin key, or a token of the identity provider.",
+    },
+    "basic": {
+        "type": "http",
+        "scheme": "basic",
+        "description": "The same as the password; any user name.",
+    },
+}
+
 # Kind, title and status of the domain's errors.
 _KINDS: dict[type[errors.TrackingError], tuple[str, str, int]] = {
     errors.InvalidValueError: ("invalid-value", "Invalid value", 422),
@@ -73,7 +87,10 @@ _KINDS: dict[type[errors.TrackingError], tuple[str, str, int]] = {
     errors.ConflictError: ("conflict", "Conflict", 409),
     errors.InvalidStateError: ("invalid-state", "Invalid lifecycle stage", 409),
     errors.NotEmptyError: ("not-empty", "Not empty", 409),
+    errors.UnauthenticatedError: ("unauthenticated", "Not authenticated", 401),
     errors.PermissionDeniedError: ("permission-denied", "Permission denied", 403),
+    errors.QuotaExceededError: ("quota-exceeded", "Quota exceeded", 403),
+    errors.RateLimitedError: ("rate-limited", "Too many requests", 429),
     errors.TooLargeError: ("too-large", "Too large", 413),
     errors.UnavailableError: ("unavailable", "Temporarily unavailable", 503),
 }
@@ -104,6 +121,7 @@ def install(app: FastAPI) -> None:
         if "Problem" not in schemas:
             schema = Problem.model_json_schema(ref_template=f"{SCHEMAS}{{model}}")
             schemas |= schema.pop("$defs") | {"Problem": schema}
+            page["components"]["securitySchemes"] = SECURITY_SCHEMES
         return page
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's way to extend the page
@@ -116,7 +134,7 @@ async def _tracking_error(request: Request, error: Exception) -> Response:
     else:
         kind = next(_KINDS[known] for known in type(error).__mro__ if known in _KINDS)
     fields = [FieldError(field=_field(error.field), message=error.message)] if error.field else []
-    return _respond(request, kind, error.message, fields)
+    return _respond(request, kind, error.message, fields, error_headers(error))
 
 
 async def _validation_error(request: Request, error: Exception) -> Response:
@@ -168,12 +186,9 @@ def _respond(
         ]
         or None,
     )
-    response = Response(
+    return Response(
         problem.model_dump_json(exclude_none=True), status, headers, media_type=MEDIA_TYPE
     )
-    if status == 503:
-        response.headers["Retry-After"] = RETRY_AFTER_SECONDS
-    return response
 
 
 def _dotted(location: Sequence[str | int]) -> str:

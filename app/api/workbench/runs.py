@@ -2,12 +2,12 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query
 from pydantic import Field
 
 from app import validation
 from app.api.workbench.bodies import JsonRoute
-from app.api.workbench.dependencies import RunId, ServicesDep, TenantDep, services_of, tenant_of
+from app.api.workbench.dependencies import ReadTenant, RunId, ServicesDep, WriteTenant
 from app.api.workbench.fields import Body, Limit, Offset, Stage, check_params, check_tags
 from app.api.workbench.openapi import answers
 from app.api.workbench.schemas import (
@@ -55,7 +55,7 @@ class ListRuns(Body):
 
 
 @router.post("", status_code=201, summary="Create a run", responses=answers(404, 409, 413, 415))
-async def create_run(request: Request, body: CreateRun) -> Run:
+async def create_run(body: CreateRun, services: ServicesDep, tenant: WriteTenant) -> Run:
     """The run is `running` from now on, until it is ended.
 
     404 where the experiment or the parent run does not exist, 409 in an archived experiment.
@@ -64,8 +64,7 @@ async def create_run(request: Request, body: CreateRun) -> Run:
     check_params(body.params)
     validation.text(body.name, "name")
     validation.text(body.description, "description")
-    services = services_of(request)
-    tenant = await tenant_of(request, write=True)
+    tenant = await services.tenants.made(tenant)
     tags = dict(body.tags)
     if body.description:
         tags[DESCRIPTION_TAG] = body.description
@@ -86,7 +85,7 @@ async def _existing_parent(services: Services, tenant: Tenant, run_id: str) -> s
 
 @router.get("", summary="List runs", responses=answers())
 async def list_runs(
-    query: Annotated[ListRuns, Query()], services: ServicesDep, tenant: TenantDep
+    query: Annotated[ListRuns, Query()], services: ServicesDep, tenant: ReadTenant
 ) -> RunPage:
     """The runs that match all that is given, with a count of them.
 
@@ -112,7 +111,7 @@ async def list_runs(
 
 
 @router.get("/{run_id}", summary="Get a run", responses=answers(404))
-async def get_run(run_id: RunId, services: ServicesDep, tenant: TenantDep) -> Run:
+async def get_run(run_id: RunId, services: ServicesDep, tenant: ReadTenant) -> Run:
     """A deleted one is shown too, with the lifecycle stage `deleted`."""
     return await _shown(services, tenant, await services.runs.get(tenant, run_id))
 
@@ -121,7 +120,7 @@ async def get_run(run_id: RunId, services: ServicesDep, tenant: TenantDep) -> Ru
     "/{run_id}", summary="Rename, describe or tag a run", responses=answers(404, 409, 413, 415)
 )
 async def update_run(
-    run_id: RunId, body: UpdateRun, services: ServicesDep, tenant: TenantDep
+    run_id: RunId, body: UpdateRun, services: ServicesDep, tenant: WriteTenant
 ) -> Run:
     """Changes all that is given, or nothing. A deleted run must be restored first."""
     check_tags(body.tags)
@@ -134,7 +133,7 @@ async def update_run(
 
 
 @router.delete("/{run_id}", status_code=204, summary="Delete a run", responses=answers(404))
-async def delete_run(run_id: RunId, services: ServicesDep, tenant: TenantDep) -> None:
+async def delete_run(run_id: RunId, services: ServicesDep, tenant: WriteTenant) -> None:
     """The run can be restored. Deleting it again changes nothing."""
     run = await services.runs.get(tenant, run_id)
     if run.deleted_time is None:
@@ -142,7 +141,7 @@ async def delete_run(run_id: RunId, services: ServicesDep, tenant: TenantDep) ->
 
 
 @router.post("/{run_id}/restore", summary="Restore a deleted run", responses=answers(404))
-async def restore_run(run_id: RunId, services: ServicesDep, tenant: TenantDep) -> Run:
+async def restore_run(run_id: RunId, services: ServicesDep, tenant: WriteTenant) -> Run:
     """Restoring an active run changes nothing."""
     await services.runs.restore(tenant, run_id)
     return await _shown(services, tenant, await services.runs.get(tenant, run_id))
@@ -150,7 +149,7 @@ async def restore_run(run_id: RunId, services: ServicesDep, tenant: TenantDep) -
 
 @router.post("/{run_id}/end", summary="End a run", responses=answers(404, 409, 413, 415))
 async def end_run(
-    run_id: RunId, services: ServicesDep, tenant: TenantDep, body: EndRun | None = None
+    run_id: RunId, services: ServicesDep, tenant: WriteTenant, body: EndRun | None = None
 ) -> Run:
     """Without a body, the run is finished, now. To end it again corrects its status; the time of
     its end changes only where one is given."""

@@ -1,0 +1,59 @@
+"""Writing to the audit log, in the transaction of what is told there: both happen, or neither."""
+
+from typing import Any
+
+import psycopg
+from psycopg.types.json import Jsonb
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.clock import now_ms
+from app.ids import new_uuid
+from app.operations.context import current
+from app.tenancy.tenant import Tenant
+
+COMMAND_LINE = "command-line"
+
+INSERT = """
+INSERT INTO audit_log
+    (tenant_id, event_id, created_time, tenant, actor, action, target, request_id, details)
+VALUES (
+    %(tenant_id)s, %(event_id)s, %(created_time)s, %(tenant)s, %(actor)s, %(action)s, %(target)s,
+    %(request_id)s, %(details)s
+)
+"""
+
+
+async def record(
+    connection: AsyncConnection | psycopg.AsyncConnection,
+    tenant: Tenant,
+    action: str,
+    target: str,
+    **details: Any,
+) -> None:
+    """Tell of an action of the request that is being answered.
+
+    `action` is `thing.verb`, `target` the thing's id or name, and `details` what JSON can hold:
+    never a secret. The transaction has to be of `tenant`.
+    """
+    values = row(tenant, action, target, details)
+    if isinstance(connection, AsyncConnection):
+        await connection.exec_driver_sql(INSERT, values)
+    else:
+        await connection.execute(INSERT, values)
+
+
+def row(tenant: Tenant, action: str, target: str, details: dict[str, Any]) -> dict[str, Any]:
+    """The values of INSERT. Outside of a request, the actor is whoever typed the command."""
+    request = current()
+    caller = request.caller if request else None
+    return {
+        "tenant_id": tenant.id,
+        "event_id": new_uuid(),
+        "created_time": now_ms(),
+        "tenant": tenant.slug,
+        "actor": caller.name if caller else COMMAND_LINE,
+        "action": action,
+        "target": target,
+        "request_id": request.request_id if request else None,
+        "details": Jsonb(details),
+    }

@@ -1,0 +1,31 @@
+"""`tracking audit`."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import msgspec
+import typer
+
+from app.audit.service import Filter, read_all
+from app.console import check_schema, load_settings, owner_url
+
+
+def audit(
+    tenant: Annotated[str | None, typer.Option(help="Of this tenant, deleted or not.")] = None,
+    actor: Annotated[str | None, typer.Option(help="By this caller.")] = None,
+    action: Annotated[str | None, typer.Option(help="As run.delete or key.create.")] = None,
+    target: Annotated[str | None, typer.Option(help="On the thing of this id or name.")] = None,
+    since: Annotated[datetime | None, typer.Option(help="Not before; in UTC.")] = None,
+    until: Annotated[datetime | None, typer.Option(help="Before; in UTC.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 1000,
+) -> None:
+    """Print the audit log, the newest event first: a JSON object a line."""
+    wanted = Filter(tenant, actor, action, target, _epoch_ms(since), _epoch_ms(until))
+    with owner_url(load_settings()) as url:
+        check_schema(url)
+        for event in read_all(url, wanted, limit):
+            typer.echo(msgspec.json.encode(event))
+
+
+def _epoch_ms(moment: datetime | None) -> int | None:
+    return None if moment is None else int(moment.replace(tzinfo=UTC).timestamp() * 1000)

@@ -1,0 +1,67 @@
+"""Keys and usage in SQL. Keys are found and kept as their tenant, under row-level security."""
+
+_KEY = "key_id, name, role, creation_time, expiry_time, revoked_time, last_used_time"
+
+# Become the tenant that a key names, before it is known whether the key is a good one; nobody's,
+# where there is no such tenant. Both take the same trip.
+SET_TENANT_BY_SLUG = """
+SELECT set_config(
+    'app.tenant_id', coalesce((SELECT id FROM tenants WHERE slug = %(slug)s), 0)::text, true
+)
+"""
+FIND_KEY = """
+SELECT secret_hash, role, expiry_time, revoked_time, last_used_time
+FROM api_keys
+WHERE tenant_id = (SELECT id FROM tenants WHERE slug = %(slug)s) AND key_id = %(key)s
+"""
+
+# Not more often than `since` tells, whatever several workers find at once.
+TOUCH_KEY = """
+UPDATE api_keys SET last_used_time = %(now)s
+WHERE tenant_id = (SELECT id FROM tenants WHERE slug = %(slug)s) AND key_id = %(key)s
+    AND (last_used_time IS NULL OR last_used_time < %(since)s)
+"""
+
+INSERT_KEY = f"""
+INSERT INTO api_keys (tenant_id, key_id, name, role, secret_hash, creation_time, expiry_time)
+VALUES (%(tenant)s, %(key)s, %(name)s, %(role)s, %(hash)s, %(now)s, %(expiry)s)
+RETURNING {_KEY}
+"""
+
+GET_KEY = f"""
+SELECT {_KEY} FROM api_keys WHERE tenant_id = %(tenant)s AND key_id = %(key)s
+"""
+
+LOCK_KEY = f"{GET_KEY} FOR UPDATE"
+
+LIST_KEYS = f"""
+SELECT {_KEY} FROM api_keys WHERE tenant_id = %(tenant)s
+ORDER BY creation_time DESC, key_id LIMIT %(limit)s OFFSET %(offset)s
+"""
+COUNT_KEYS = "SELECT count(*) FROM api_keys WHERE tenant_id = %(tenant)s"
+
+REVOKE_KEY = f"""
+UPDATE api_keys SET revoked_time = coalesce(revoked_time, %(now)s)
+WHERE tenant_id = %(tenant)s AND key_id = %(key)s
+RETURNING {_KEY}
+"""
+
+EXPIRE_KEY = """
+UPDATE api_keys SET expiry_time = least(expiry_time, %(expiry)s)
+WHERE tenant_id = %(tenant)s AND key_id = %(key)s
+"""
+
+# Add to the day's points, unless they would then be more than the limit: no row then.
+TAKE_POINTS = """
+INSERT INTO tenant_usage AS u (tenant_id, day, points)
+SELECT %(tenant)s, %(day)s, %(count)s WHERE %(count)s <= %(limit)s
+ON CONFLICT (tenant_id, day) DO UPDATE SET points = u.points + EXCLUDED.points
+WHERE u.points + EXCLUDED.points <= %(limit)s
+RETURNING points
+"""
+POINTS_OF_DAY = "SELECT points FROM tenant_usage WHERE tenant_id = %(tenant)s AND day = %(day)s"
+
+# Held to the end of the transaction, so that two that count and add do so one after the other.
+LOCK_COUNT = "SELECT pg_advisory_xact_lock(hashtextextended('tracking.runs', %(tenant)s))"
+COUNT_RUNS = "SELECT count(*) FROM runs WHERE tenant_id = %(tenant)s"
+SUM_ARTIFACTS = "SELECT coalesce(sum(size), 0)::bigint FROM artifacts WHERE tenant_id = %(tenant)s"

@@ -1,0 +1,162 @@
+"""Tokens of an identity provider: JWTs signed with keys that it publishes (RFC 7519, RFC 7517)."""
+
+import asyncio
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import jwt
+import urllib3
+from anyio import to_thread
+
+from app.errors import PermissionDeniedError, UnauthenticatedError, UnavailableError
+from app.tenancy.caller import KEY_ROLES, Role
+from app.tenancy.slug import is_slug
+
+# Signatures that only the provider can make. With HMAC, whoever can check can also sign; a server
+# that let the token choose would take the public key for the secret.
+ALGORITHMS = (
+    *("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
+    *("ES256", "ES384", "ES512", "EdDSA"),
+)
+MAX_SUBJECT = 200
+LEEWAY = 10  # seconds that clocks may differ by
+
+# The provider's keys are read again when they are this old, or when a token names one that is not
+# among them, since that is how a new one shows; but not more often than the second number tells,
+# whatever tokens are sent. Seconds, both.
+FRESH = 600.0
+PATIENCE = 15.0
+_TIMEOUT = 5.0
+_MAX_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What a good token says. `expiry` is in epoch seconds."""
+
+    subject: str
+    slug: str
+    role: Role
+    expiry: float
+
+
+class TokenSettings(Protocol):
+    """What this module reads of the settings."""
+
+    jwt_issuer: str | None
+    jwt_audience: str | None
+    jwt_tenant_claim: str
+    jwt_role_claim: str
+
+
+class Tokens:
+    """Recognises the tokens of one issuer that are meant for this service."""
+
+    def __init__(self, settings: TokenSettings, keys: "KeySet") -> None:
+        self._settings = settings
+        self._keys = keys
+
+    async def verify(self, token: str) -> Claims:
+        """Raises UnauthenticatedError for a token that is not good, PermissionDeniedError for a
+        good one that has no tenant or no role, UnavailableError where no keys can be had."""
+        try:
+            key = await self._keys.find(jwt.get_unverified_header(token).get("kid"))
+            claims = jwt.decode(
+                token,
+                key,
+                algorithms=ALGORITHMS,
+                issuer=self._settings.jwt_issuer,
+                audience=self._settings.jwt_audience,
+                leeway=LEEWAY,
+                options={"require": ["exp", "iss", "aud", "sub"]},
+            )
+        except jwt.PyJWTError as error:
+            raise UnauthenticatedError(f"The token is not valid: {error}") from None
+        return Claims(
+            subject=claims["sub"][:MAX_SUBJECT],
+            slug=self._slug(claims),
+            role=self._role(claims),
+            expiry=float(claims["exp"]) + LEEWAY,
+        )
+
+    def _slug(self, claims: dict[str, Any]) -> str:
+        slug = claims.get(self._settings.jwt_tenant_claim)
+        if not isinstance(slug, str) or not is_slug(slug):
+            raise PermissionDeniedError(
+                f"The token names no tenant in its claim '{self._settings.jwt_tenant_claim}'"
+            )
+        return slug
+
+    def _role(self, claims: dict[str, Any]) -> Role:
+        """The highest one, where the claim is a list."""
+        given = claims.get(self._settings.jwt_role_claim)
+        words = given if isinstance(given, list) else [given]
+        roles = [KEY_ROLES[word] for word in words if isinstance(word, str) and word in KEY_ROLES]
+        if not roles:
+            raise PermissionDeniedError(
+                f"The token has none of the roles {', '.join(KEY_ROLES)} in its claim"
+                f" '{self._settings.jwt_role_claim}'"
+            )
+        return max(roles)
+
+
+class KeySet:
+    """The public keys of the identity provider, from a URL or a file, kept for a while."""
+
+    def __init__(self, location: str) -> None:
+        self._location = location
+        self._keys: dict[str | None, jwt.PyJWK] = {}
+        self._read_at = -FRESH
+        self._reading = asyncio.Lock()
+
+    async def find(self, kid: str | None) -> jwt.PyJWK:
+        """The key of that id, or the only one for a token that names none.
+
+        Raises UnauthenticatedError where there is none, UnavailableError where no keys can be had.
+        """
+        found = self._get(kid)
+        age = time.monotonic() - self._read_at
+        if age > (FRESH if found else PATIENCE):
+            async with self._reading:
+                if time.monotonic() - self._read_at >= age:  # nobody did meanwhile
+                    await self._read()
+            found = self._get(kid)
+        if found is None:
+            raise UnauthenticatedError("The token is signed with a key that is not the issuer's")
+        return found
+
+    def _get(self, kid: str | None) -> jwt.PyJWK | None:
+        if kid is None and len(self._keys) == 1:
+            return next(iter(self._keys.values()))
+        return self._keys.get(kid)
+
+    async def _read(self) -> None:
+        self._read_at = time.monotonic()
+        try:
+            document = await to_thread.run_sync(_read_document, self._location)
+            keys = jwt.PyJWKSet.from_json(document).keys
+        except (OSError, ValueError, urllib3.exceptions.HTTPError, jwt.PyJWTError) as error:
+            if self._keys:
+                return  # those that are known are still good
+            raise UnavailableError(
+                "The identity provider's keys cannot be read; try again shortly"
+            ) from error
+        self._keys = {one.key_id: one for one in keys if one.key_type != "oct"}
+
+
+def _read_document(location: str) -> str:
+    if not location.startswith(("https://", "http://")):
+        return Path(location.removeprefix("file://")).read_text()
+    with urllib3.PoolManager(retries=False, timeout=_TIMEOUT) as pool:
+        answer = pool.request("GET", location, redirect=False, preload_content=False)
+        try:
+            if answer.status != 200:
+                raise ValueError(f"the keys' URL answers {answer.status}")
+            document = answer.read(_MAX_BYTES + 1)
+        finally:
+            answer.close()
+    if len(document) > _MAX_BYTES:
+        raise ValueError(f"the keys have more than {_MAX_BYTES} bytes")
+    return document.decode()

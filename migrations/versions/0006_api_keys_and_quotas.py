@@ -1,0 +1,120 @@
+"""API keys, and quotas of tenants."""
+
+import sqlalchemy as sa
+from alembic import op
+
+from app.db import rls
+
+revision = "0006"
+down_revision = "0004"
+branch_labels = None
+depends_on = None
+
+TENANT_TABLES = ("api_keys", "tenant_usage")
+QUOTAS = ("requests_per_second", "points_per_day", "max_runs", "max_artifact_bytes")
+
+# Like describe_tenant. A quota that is not among the changes stays, one that is null is lifted.
+LIMIT_TENANT = """
+CREATE FUNCTION limit_tenant(its_slug text, changes jsonb) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+    UPDATE tenants SET
+        requests_per_second = CASE WHEN changes ? 'requests_per_second'
+            THEN (changes ->> 'requests_per_second')::integer ELSE requests_per_second END,
+        points_per_day = CASE WHEN changes ? 'points_per_day'
+            THEN (changes ->> 'points_per_day')::bigint ELSE points_per_day END,
+        max_runs = CASE WHEN changes ? 'runs'
+            THEN (changes ->> 'runs')::bigint ELSE max_runs END,
+        max_artifact_bytes = CASE WHEN changes ? 'artifact_bytes'
+            THEN (changes ->> 'artifact_bytes')::bigint ELSE max_artifact_bytes END
+    WHERE slug = its_slug;
+    RETURN FOUND;
+END
+$$
+"""
+
+# As before, but that keys and counts, which are about the tenant and not its own, do not keep an
+# empty one from being deleted.
+DELETE_TENANT = """
+CREATE OR REPLACE FUNCTION delete_tenant(its_slug text, with_contents boolean) RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    its_id integer;
+    its_table text;
+    its_tables text[] := array(
+        SELECT c.relname FROM pg_class c
+        JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'tenant_id'
+        WHERE c.relkind = 'r' AND c.relnamespace = 'public'::regnamespace
+        ORDER BY c.relname <> 'experiments', c.relname
+    );
+    held bigint;
+BEGIN
+    SELECT id INTO its_id FROM tenants WHERE slug = its_slug FOR UPDATE;
+    IF its_id IS NULL THEN
+        RETURN 'absent';
+    END IF;
+    PERFORM set_config('app.tenant_id', its_id::text, true);
+    IF NOT with_contents THEN
+        FOREACH its_table IN ARRAY its_tables LOOP
+            CONTINUE WHEN its_table = ANY ('{not_contents}');
+            EXECUTE 'SELECT count(*) FROM ' || quote_ident(its_table) || ' WHERE tenant_id = $1'
+            INTO held USING its_id;
+            -- Every tenant has one experiment, which came with it.
+            IF held > (its_table = 'experiments')::integer THEN
+                RETURN its_table || ': ' || held;
+            END IF;
+        END LOOP;
+    END IF;
+    FOREACH its_table IN ARRAY its_tables LOOP
+        EXECUTE 'DELETE FROM ' || quote_ident(its_table) || ' WHERE tenant_id = $1' USING its_id;
+    END LOOP;
+    DELETE FROM tenants WHERE id = its_id;
+    RETURN NULL;
+END
+$$
+"""
+
+
+def upgrade() -> None:
+    op.create_table(
+        "api_keys",
+        sa.Column("tenant_id", sa.Integer(), nullable=False),
+        sa.Column("key_id", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("role", sa.Text(), nullable=False),
+        sa.Column("secret_hash", sa.LargeBinary(), nullable=False),
+        sa.Column("creation_time", sa.BigInteger(), nullable=False),
+        sa.Column("expiry_time", sa.BigInteger(), nullable=True),
+        sa.Column("revoked_time", sa.BigInteger(), nullable=True),
+        sa.Column("last_used_time", sa.BigInteger(), nullable=True),
+        sa.CheckConstraint("role IN ('read', 'write', 'admin')", name=op.f("api_keys_role_check")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("api_keys_tenants_fkey")),
+        sa.PrimaryKeyConstraint("tenant_id", "key_id", name=op.f("api_keys_pkey")),
+    )
+    op.create_table(
+        "tenant_usage",
+        sa.Column("tenant_id", sa.Integer(), nullable=False),
+        sa.Column("day", sa.Date(), nullable=False),
+        sa.Column("points", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["tenant_id"], ["tenants.id"], name=op.f("tenant_usage_tenants_fkey")
+        ),
+        sa.PrimaryKeyConstraint("tenant_id", "day", name=op.f("tenant_usage_pkey")),
+    )
+    rls.protect(*TENANT_TABLES)
+    op.add_column("tenants", sa.Column("requests_per_second", sa.Integer(), nullable=True))
+    op.add_column("tenants", sa.Column("points_per_day", sa.BigInteger(), nullable=True))
+    op.add_column("tenants", sa.Column("max_runs", sa.BigInteger(), nullable=True))
+    op.add_column("tenants", sa.Column("max_artifact_bytes", sa.BigInteger(), nullable=True))
+    op.execute(LIMIT_TENANT)
+    op.execute("REVOKE EXECUTE ON FUNCTION limit_tenant(text, jsonb) FROM PUBLIC")
+    op.execute(DELETE_TENANT.format(not_contents="{metric_series_counters,api_keys,tenant_usage}"))
+
+
+def downgrade() -> None:
+    op.execute(DELETE_TENANT.format(not_contents="{metric_series_counters}"))
+    op.execute("DROP FUNCTION limit_tenant(text, jsonb)")
+    for quota in reversed(QUOTAS):
+        op.drop_column("tenants", quota)
+    op.drop_table("tenant_usage")
+    op.drop_table("api_keys")

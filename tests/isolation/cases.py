@@ -1,0 +1,370 @@
+"""A call of every route that names what another tenant has, in every place where it can be named.
+
+`<run>` stands for an id of the other tenant's, or, for comparison, for one that nobody has;
+`<own_run>` for one of the caller's. A new route needs a case here: test_routes.py says so.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from .routes import MLFLOW, PROXY
+
+# What stands in the path of a route, unless a case says otherwise.
+IN_PATH = {
+    "experiment_id": "<experiment>",
+    "run_id": "<run>",
+    "model_id": "<model>",
+    "tag_key": "<tag>",
+    "key": "<metric>",
+    "path": "<file>",
+    "workspace_name": "<tenant>",
+}
+
+# Fields of requests that can name what a tenant has: each is used by a case of its route.
+NAMING = {
+    *("experiment_id", "experiment_ids", "experiment_name", "run_id", "run_uuid", "run_ids"),
+    *("parent_run_id", "source_run_id", "model_id", "models", "metrics", "source", "alias"),
+    *("version", "filter", "page_token", "path", "artifact_path", "artifact_directory_path"),
+    *("datasets", "key", "tag_key", "metric_key", "workspace_name"),
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A request, and the status of its answer. `created`: it makes something of the caller's own,
+    whose new ids are left out of the comparison."""
+
+    status: int
+    query: dict[str, Any] = field(default_factory=dict)
+    json: dict[str, Any] | None = None
+    content: str | None = None
+    form: dict[str, Any] | None = None
+    path: dict[str, str] = field(default_factory=dict)
+    created: bool = False
+
+
+def query(status: int = 404, /, **fields: Any) -> Case:
+    return Case(status, query=fields)
+
+
+def body(status: int = 404, /, **fields: Any) -> Case:
+    return Case(status, json=fields)
+
+
+def makes(status: int = 200, /, **fields: Any) -> Case:
+    return Case(status, json=fields, created=True)
+
+
+def at(status: int = 404, /, **path: str) -> Case:
+    return Case(status, path=path)
+
+
+def point(**fields: Any) -> dict[str, Any]:
+    return {"key": "<metric>", "value": 1, "timestamp": 1, "step": 0} | fields
+
+
+DATASET = {"name": "<dataset>", "digest": "d", "source_type": "local", "source": "s"}
+TAG = {"key": "<tag>", "value": "x"}
+
+EXPERIMENTS = {
+    "POST experiments/create": [makes(name="<experiment_name>", tags=[TAG])],
+    "GET experiments/get": [query(experiment_id="<experiment>")],
+    "GET experiments/get-by-name": [query(experiment_name="<experiment_name>")],
+    "POST experiments/update": [body(experiment_id="<experiment>", new_name="x")],
+    "POST experiments/delete": [body(experiment_id="<experiment>")],
+    "POST experiments/restore": [
+        body(experiment_id="<experiment>"),
+        body(experiment_id="<deleted_experiment>"),
+    ],
+    "POST experiments/set-experiment-tag": [
+        body(experiment_id="<experiment>", key="k", value="v"),
+        body(200, experiment_id="<own_experiment>", key="<tag>", value="v"),
+    ],
+    "POST experiments/delete-experiment-tag": [
+        body(experiment_id="<experiment>", key="<tag>"),
+        body(experiment_id="<own_experiment>", key="<tag>"),
+    ],
+    "POST experiments/search-datasets": [body(200, experiment_ids=["<experiment>"])],
+}
+for method, make in (("GET", query), ("POST", body)):
+    EXPERIMENTS[f"{method} experiments/search"] = [
+        make(200),
+        make(200, filter="name = '<experiment_name>'"),
+        make(200, filter="tags.`<tag>` LIKE '%'", view_type="ALL"),
+        make(400, page_token="<experiments_token>"),
+        make(400, page_token="<experiments_token>", max_results=1),
+    ]
+
+RUNS = {
+    "POST runs/create": [
+        body(experiment_id="<experiment>"),
+        makes(experiment_id="0", tags=[{"key": "mlflow.parentRunId", "value": "<run>"}]),
+    ],
+    "GET runs/get": [query(run_id="<run>"), query(run_uuid="<run>")],
+    "POST runs/search": [
+        body(200, experiment_ids=["<experiment>"]),
+        body(200, experiment_ids=["0", "<own_experiment>", "<experiment>"], run_view_type="ALL"),
+        body(200, experiment_ids=["<experiment>"], filter="attributes.run_id = '<run>'"),
+        body(200, experiment_ids=["0"], filter="metrics.`<metric>` >= 0"),
+        body(200, experiment_ids=["0"], filter="params.`<param>` LIKE '%'"),
+        body(200, experiment_ids=["0"], filter="tags.`<tag>` LIKE '%'"),
+        body(200, experiment_ids=["0"], filter="dataset.name = '<dataset>'"),
+        body(200, experiment_ids=["0"], order_by=["metrics.`<metric>` ASC"]),
+        body(400, experiment_ids=["<experiment>"], max_results=1, page_token="<runs_token>"),
+        body(400, experiment_ids=["0"], page_token="<runs_token>"),
+    ],
+    "POST runs/log-metric": [
+        *(body(**{name: "<run>"}, **point()) for name in ("run_id", "run_uuid")),
+        body(run_id="<own_run>", model_id="<model>", **point()),
+        body(200, run_id="<own_run>", **point()),
+    ],
+    "POST runs/log-batch": [
+        body(run_id="<run>", metrics=[point()], params=[TAG], tags=[TAG]),
+        body(run_id="<run>"),
+        body(run_id="<own_run>", metrics=[point(model_id="<model>")]),
+    ],
+    "POST runs/log-model": [
+        body(
+            run_id="<run>",
+            model_json='{"artifact_path": "m", "flavors": {}, "utc_time_created": "x",'
+            ' "run_id": "<run>"}',
+        )
+    ],
+    "POST runs/log-inputs": [
+        body(run_id="<run>", datasets=[{"dataset": DATASET}]),
+        body(run_id="<run>", models=[{"model_id": "<model>"}]),
+        body(200, run_id="<own_run>", datasets=[{"dataset": DATASET, "tags": [TAG]}]),
+        body(run_id="<own_run>", models=[{"model_id": "<model>"}]),
+    ],
+    "POST runs/outputs": [
+        body(run_id="<run>", models=[{"model_id": "<own_model>", "step": 1}]),
+        body(run_id="<own_run>", models=[{"model_id": "<model>", "step": 1}]),
+    ],
+    "GET artifacts/list": [
+        query(run_id="<run>"),
+        query(run_uuid="<run>", path="<folder>"),
+        query(200, run_id="<own_run>", path="<folder>"),
+        query(400, run_id="<own_run>", page_token="<files_token>"),
+    ],
+    "GET metrics/get-history": [
+        query(run_id="<run>", metric_key="<metric>"),
+        query(run_uuid="<run>", metric_key="<metric>", max_results=1),
+        query(200, run_id="<own_run>", metric_key="<metric>"),
+        query(run_id="<run>", metric_key="<metric>", page_token="<own_history_token>"),
+    ],
+    "GET metrics/get-history-bulk": [
+        query(200, run_id="<run>", metric_key="<metric>"),
+        query(200, run_id=["<own_run>", "<run>"], metric_key="<metric>"),
+    ],
+    "GET metrics/get-history-bulk-interval": [
+        query(200, run_ids="<run>", metric_key="<metric>"),
+        query(200, run_ids=["<own_run>", "<run>"], metric_key="<metric>", max_results=2),
+    ],
+}
+for route, fields in {
+    "runs/update": {"status": "FAILED", "run_name": "x"},
+    "runs/delete": {},
+    "runs/restore": {},
+    "runs/log-parameter": {"key": "<param>", "value": "x"},
+    "runs/set-tag": {"key": "<tag>", "value": "x"},
+    "runs/delete-tag": {"key": "<tag>"},
+}.items():
+    RUNS[f"POST {route}"] = [body(**{name: "<run>"}, **fields) for name in ("run_id", "run_uuid")]
+RUNS["POST runs/restore"].append(body(run_id="<deleted_run>"))
+RUNS["POST runs/delete-tag"].append(body(run_id="<own_run>", key="<tag>"))
+
+MODELS = {
+    "POST logged-models": [
+        body(experiment_id="<experiment>", name="x"),
+        makes(experiment_id="<own_experiment>", name="x", source_run_id="<run>"),
+    ],
+    "GET logged-models/{model_id}": [at(), query(allow_deleted="true")],
+    "PATCH logged-models/{model_id}": [body(status="LOGGED_MODEL_READY")],
+    "DELETE logged-models/{model_id}": [at()],
+    "PATCH logged-models/{model_id}/tags": [body(tags=[TAG])],
+    "DELETE logged-models/{model_id}/tags/{tag_key}": [at(), at(model_id="<own_model>")],
+    "POST logged-models/{model_id}/params": [body(params=[{"key": "<param>", "value": "x"}])],
+    "GET logged-models/{model_id}/artifacts/directories": [
+        query(),
+        query(artifact_directory_path="<folder>"),
+        Case(200, query={"artifact_directory_path": "<folder>"}, path={"model_id": "<own_model>"}),
+        Case(400, query={"page_token": "<files_token>"}, path={"model_id": "<own_model>"}),
+    ],
+    "POST logged-models/search": [
+        body(200, experiment_ids=["<experiment>"]),
+        body(200, experiment_ids=["<own_experiment>", "<experiment>"]),
+        body(200, experiment_ids=["<experiment>"], filter="model_id = '<model>'"),
+        body(200, experiment_ids=["0"], filter="metrics.`<metric>` >= 0"),
+        body(
+            200,
+            experiment_ids=["<experiment>"],
+            datasets=[{"dataset_name": "<dataset>"}],
+            filter="metrics.`<metric>` >= 0",
+        ),
+        body(400, experiment_ids=["<experiment>"], max_results=1, page_token="<models_token>"),
+    ],
+}
+
+_RUN_URI = "mlflow-artifacts:/<run_root>"
+_MODEL_URI = "mlflow-artifacts:/<model_root>"
+VERSION = {"name": "<registered>", "version": "<version>"}
+REGISTRY = {
+    "POST registered-models/create": [makes(name="<registered>", tags=[TAG])],
+    "GET registered-models/get": [query(name="<registered>"), query(name="<prompt>")],
+    "PATCH registered-models/update": [body(name="<registered>", description="x")],
+    "POST registered-models/rename": [
+        body(name="<registered>", new_name="x"),
+        makes(name="<own_registered>", new_name="<registered>"),
+    ],
+    "DELETE registered-models/delete": [body(name="<registered>"), query(name="<registered>")],
+    "GET registered-models/search": [
+        query(200),
+        query(200, filter="name = '<registered>'"),
+        query(200, filter="name LIKE '<registered>%'"),
+        query(200, filter="tags.`<tag>` LIKE '%'"),
+        query(200, filter="tags.`mlflow.prompt.is_prompt` = 'true'"),
+        query(400, page_token="<registered_token>"),
+    ],
+    "POST registered-models/set-tag": [body(name="<registered>", key="<tag>", value="x")],
+    "DELETE registered-models/delete-tag": [
+        body(name="<registered>", key="<tag>"),
+        query(200, name="<own_registered>", key="<tag>"),
+    ],
+    "POST registered-models/alias": [
+        body(name="<registered>", alias="<alias>", version="<version>"),
+    ],
+    "DELETE registered-models/alias": [
+        query(name="<registered>", alias="<alias>"),
+        query(200, name="<own_registered>", alias="<alias>"),
+    ],
+    "GET registered-models/alias": [
+        query(name="<registered>", alias="<alias>"),
+        query(400, name="<own_registered>", alias="<alias>"),
+    ],
+    "POST model-versions/create": [
+        body(name="<registered>", source="s3://bucket/model"),
+        body(400, name="<own_registered>", source="runs:/<run>/model"),
+        # Which clients resolve for themselves; nothing is read from it here.
+        makes(name="<own_registered>", source="runs:/<run>/model", run_id="<run>"),
+        body(400, name="<own_registered>", source=f"{_RUN_URI}/x", run_id="<run>"),
+        body(
+            400,
+            name="<own_registered>",
+            source="mlflow-artifacts:/<model_root>",
+            model_id="<model>",
+        ),
+        body(name="<own_registered>", source="models:/<model>", model_id="<model>"),
+        body(name="<own_registered>", source="models:/<registered>/<version>"),
+        body(name="<own_registered>", source="models:/<registered>@<alias>"),
+        body(name="<own_registered>", source="models:/<prompt>/1"),
+    ],
+    "PATCH model-versions/update": [body(**VERSION, description="x")],
+    "GET model-versions/get": [query(**VERSION), query(name="<prompt>", version="1")],
+    "DELETE model-versions/delete": [body(**VERSION), query(**VERSION)],
+    "GET model-versions/search": [
+        query(200),
+        query(200, filter="name = '<registered>'"),
+        query(200, filter="run_id = '<run>'"),
+        query(200, filter="tags.`<tag>` LIKE '%'"),
+        query(400, page_token="<versions_token>"),
+    ],
+    "GET model-versions/get-download-uri": [query(**VERSION)],
+    "POST model-versions/transition-stage": [
+        body(**VERSION, stage="Production", archive_existing_versions=True)
+    ],
+    "POST model-versions/set-tag": [body(**VERSION, key="<tag>", value="x")],
+    "DELETE model-versions/delete-tag": [body(**VERSION, key="<tag>"), query(**VERSION, key="k")],
+}
+for method, make in (("GET", query), ("POST", body)):
+    REGISTRY[f"{method} registered-models/get-latest-versions"] = [
+        make(name="<registered>"),
+        make(name="<registered>", stages=["None"]),
+    ]
+
+# Every place in the other's folders, and his folders below the caller's own.
+_FILES = ("<run_root>/<file>", "<model_root>/<file>")
+_FOLDERS = ("<run_root>/<folder>", "<model_root>/<folder>", "<run_root>", "<model_root>")
+PROXIED = {
+    "GET artifacts": [query(200, path=folder) for folder in _FOLDERS],
+    "HEAD artifacts": [query(200, path=folder) for folder in _FOLDERS],
+    "GET artifacts/{path}": [at(path=path) for path in _FILES + _FOLDERS],
+    "HEAD artifacts/{path}": [at(path=path) for path in _FILES],
+    "PUT artifacts/{path}": [Case(404, path={"path": path}, content="x") for path in _FILES],
+    # MLflow's deletions may be repeated: what is not there is deleted.
+    "DELETE artifacts/{path}": [at(200, path=path) for path in _FILES + _FOLDERS],
+}
+
+RUN = "/api/v1/experiments/runs/{run_id}"
+_OWN = {"run_id": "<own_run>"}
+WORKBENCH = {
+    "POST /api/v1/experiments": [makes(201, name="<experiment_name>")],
+    "GET /api/v1/experiments": [query(200, search="<experiment_name>", lifecycle_stage="all")],
+    "GET /api/v1/experiments/{experiment_id}": [at()],
+    "PATCH /api/v1/experiments/{experiment_id}": [body(name="x", tags={"<tag>": None})],
+    "DELETE /api/v1/experiments/{experiment_id}": [at()],
+    "POST /api/v1/experiments/{experiment_id}/restore": [
+        at(),
+        at(experiment_id="<deleted_experiment>"),
+    ],
+    "POST /api/v1/experiments/runs": [
+        body(experiment_id="<experiment>", name="x"),
+        body(experiment_id="<own_experiment>", parent_run_id="<run>"),
+    ],
+    "GET /api/v1/experiments/runs": [
+        query(200),
+        query(200, experiment_id="<experiment>", lifecycle_stage="all"),
+        query(200, experiment_id=["<own_experiment>", "<experiment>"]),
+        query(200, filter="attributes.run_id = '<run>'"),
+        query(200, filter="tags.`<tag>` LIKE '%'", order_by="metrics.`<metric>` DESC"),
+    ],
+    "POST /api/v1/experiments/runs/compare": [
+        body(run_ids=["<run>", "<second_run>"]),
+        body(run_ids=["<own_run>", "<run>"], metrics=["<metric>"]),
+    ],
+    f"GET {RUN}": [at()],
+    f"PATCH {RUN}": [body(name="x", tags={"<tag>": None})],
+    f"DELETE {RUN}": [at()],
+    f"POST {RUN}/restore": [at(), at(run_id="<deleted_run>")],
+    f"POST {RUN}/end": [at(), body(status="failed")],
+    f"POST {RUN}/log-metrics": [body(metrics={"<metric>": 1})],
+    f"POST {RUN}/log-params": [body(params={"<param>": "x"})],
+    f"POST {RUN}/log-batch": [
+        body(metrics={"<metric>": 1}, params={"<param>": "x"}, tags={"<tag>": "x"})
+    ],
+    f"POST {RUN}/log-artifact": [Case(404, form={"artifact_path": "<folder>"})],
+    f"GET {RUN}/metrics/{{key}}": [at(), Case(200, path=_OWN)],
+    f"GET {RUN}/artifacts": [
+        query(path="<folder>"),
+        Case(200, query={"path": "<folder>"}, path=_OWN),
+        Case(422, query={"path": "<folder>", "page_token": "<files_token>"}, path=_OWN),
+    ],
+    f"GET {RUN}/artifacts/{{path}}": [
+        at(),
+        at(404, **_OWN),
+        query(archive="zip"),
+        Case(404, query={"archive": "zip"}, path={"path": "<folder>"}),
+        Case(404, query={"archive": "zip"}, path={"path": "<folder>"} | _OWN),
+    ],
+    f"HEAD {RUN}/artifacts/{{path}}": [at(), at(404, **_OWN)],
+    f"DELETE {RUN}/artifacts/{{path}}": [at(), at(404, **_OWN), at(path="<folder>")],
+}
+
+
+def _named(prefix: str, cases: dict[str, list[Case]]) -> dict[str, list[Case]]:
+    return {route.replace(" ", f" {prefix}/", 1): made for route, made in cases.items()}
+
+
+CASES = _named(MLFLOW, EXPERIMENTS | RUNS | MODELS | REGISTRY) | _named(PROXY, PROXIED) | WORKBENCH
+
+# Routes that are about no tenant's data: they answer everybody the same.
+OF_NO_TENANT = {
+    *("GET /", "GET /health", "GET /ready", "GET /version", "GET /docs", "GET /openapi.json"),
+    *("HEAD /openapi.json", "GET /docs/oauth2-redirect", "GET /static-offline-docs/{path}"),
+    f"GET {MLFLOW}/server-info",
+}
+
+# The directory of tenants, which without authentication is open to whoever reaches the port.
+DIRECTORY = {
+    *(f"{method} {MLFLOW}/workspaces" for method in ("GET", "POST")),
+    *(f"{method} {MLFLOW}/workspaces/{{workspace_name}}" for method in ("GET", "PATCH", "DELETE")),
+}
