@@ -60,9 +60,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(operations.router)
     app.include_router(workbench.router)
     problems.install(app)
-    if settings.cors_origins:
-        app.add_middleware(CORSMiddleware, **cors(settings.cors_origins))
-    _watch(app, monitor)
+    _surround(app, settings, monitor)
     return app
 
 
@@ -96,9 +94,9 @@ def cors(origins: str) -> dict[str, Any]:
     }
 
 
-def _watch(app: FastAPI, monitor: Monitor) -> None:
-    """Put the two middlewares around all others, also around the one that answers what nobody
-    handled, which Starlette otherwise keeps outermost."""
+def _surround(app: FastAPI, settings: Settings, monitor: Monitor) -> None:
+    """Put what every request passes around all that Starlette has, also around the middleware that
+    answers what nobody handled, which it otherwise keeps outermost."""
     build = app.build_middleware_stack
 
     def stack() -> ASGIApp:
@@ -107,7 +105,10 @@ def _watch(app: FastAPI, monitor: Monitor) -> None:
             for route in iter_route_contexts(app.routes)
             if isinstance(route.original_route, APIRoute) and route.path is not None
         }
-        watched = RequestMiddleware(build(), monitor.access, monitor.requests, templates)
+        inner: ASGIApp = mlflow.Shortcut(build(), app.router.routes)
+        if settings.cors_origins:
+            inner = CORSMiddleware(inner, **cors(settings.cors_origins))
+        watched = RequestMiddleware(inner, monitor.access, monitor.requests, templates)
         return TenantPathMiddleware(watched)
 
     app.build_middleware_stack = stack  # type: ignore[method-assign]  # built at the first request

@@ -1,8 +1,9 @@
 """The API that an unmodified MLflow 3 client speaks, one file per MLflow resource."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from starlette.routing import BaseRoute, Mount, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.mlflow import (
     artifacts,
@@ -54,3 +55,32 @@ def mounts(services: Callable[[], Services]) -> list[BaseRoute]:
         for name, app in (("/mlflow", api), ("mlflow", api), ("/mlflow-artifacts", proxy))
     ]
     return mounted + [Route(path, not_served, methods=METHODS) for path in NOT_SERVED]
+
+
+class Shortcut:
+    """Leads requests for MLflow's API straight to it, past what FastAPI and Starlette put around
+    every route: their middlewares and the search for a route took a fifth of the time of logging a
+    metric. MLflow's API answers its own errors, so that it needs none of them.
+
+    `app` is the whole application, and serves the rest. The shortcut changes no answer.
+    """
+
+    def __init__(self, app: ASGIApp, mounts: Sequence[BaseRoute]) -> None:
+        self._app = app
+        # "/api/2.0/mlflow" and its like: what comes before the third slash that follows.
+        self._mounted = {
+            mount.path: mount.app
+            for mount in mounts
+            if isinstance(mount, Mount) and isinstance(mount.app, MlflowApi)
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            root = scope.get("root_path", "")
+            prefix = "/".join(scope["path"][len(root) :].split("/", 4)[:4])
+            api = self._mounted.get(prefix)
+            if api is not None:
+                scope["root_path"] = root + prefix
+                await api(scope, receive, send)
+                return
+        await self._app(scope, receive, send)

@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from app import errors, validation
+from app.api.disconnect import ClientGoneError, unless_gone
 from app.api.headers import content_length, error_headers
 from app.api.mlflow.decoding import from_body, from_query
 from app.services import Services
@@ -135,6 +136,8 @@ class MlflowApi:
             more = error_headers(error)
         except _UnknownRouteError as error:
             status, body = error.status, unknown_route(scope["method"], path)
+        except ClientGoneError:
+            return  # there is nobody to answer
         except Exception:
             status, body = log_unexpected(scope["method"], path)
         await respond(send, status, body, more)
@@ -156,7 +159,8 @@ class MlflowApi:
         tenant = caller.tenant
         if endpoint.makes_tenant:
             tenant = await services.tenants.made(tenant)
-        answer = await endpoint.handler(Call(services, tenant, caller), message)
+        work = endpoint.handler(Call(services, tenant, caller), message)
+        answer = await (unless_gone(receive, work) if endpoint.role is Role.READ else work)
         if answer is None:
             return endpoint.status, b""
         body = answer if isinstance(answer, bytes) else msgspec.json.encode(answer)
