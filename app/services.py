@@ -49,7 +49,11 @@ class Services:
     def build(cls, settings: Settings) -> "Services":
         if settings.database_url is None:
             raise ValueError("TRACKING_DATABASE_URL is not set; `tracking serve` sets it")
-        database = Database(settings.database_url, pool_size=settings.database_pool_size)
+        database = Database(
+            settings.database_url,
+            pool_size=settings.database_pool_size,
+            statement_timeout=settings.statement_timeout_seconds,
+        )
         tag = settings.tenant_tag
         tenants = Tenants(database, creates=settings.creates_tenants)
         quotas = Quotas(database, tenants, workers=settings.workers)

@@ -41,19 +41,40 @@ class PoolStatistics:
 class Database:
     """The pool of connections to Postgres, as the application role."""
 
-    def __init__(self, url: str, *, pool_size: int = 10) -> None:
+    def __init__(
+        self, url: str, *, pool_size: int = 10, statement_timeout: float | None = None
+    ) -> None:
+        """`statement_timeout`, in seconds, ends what takes longer; behind a transaction pooler the
+        role's own setting does, since this one would be session state."""
         self.engine = create_async_engine(
             sqlalchemy_url(url),
             pool_size=pool_size,
             max_overflow=0,
-            pool_timeout=10,
+            # Who cannot have a connection by then had better come back than wait on.
+            pool_timeout=3,
             # The connection used last has the most statements prepared.
             pool_use_lifo=True,
             connect_args={"connect_timeout": 5, "application_name": "tracking"},
         )
         self._autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
-        event.listen(self.engine.sync_engine, "connect", _configure)
+        self._statement_timeout = statement_timeout
+        event.listen(self.engine.sync_engine, "connect", self._configure)
         event.listen(self.engine.sync_engine, "checkout", _replace_closed)
+
+    def _configure(self, connection: Any, _record: object) -> None:
+        connection.run_async(self._prepare)
+
+    async def _prepare(self, connection: psycopg.AsyncConnection) -> None:
+        """Leave no session state where a pooler would hand it to others: prepared statements, and
+        settings."""
+        if await _pooled(connection):
+            connection.prepare_threshold = None
+        elif self._statement_timeout is not None:
+            milliseconds = str(round(self._statement_timeout * 1000))
+            await connection.execute(
+                "SELECT set_config('statement_timeout', %s, false)", (milliseconds,)
+            )
+        await connection.commit()
 
     @asynccontextmanager
     async def transaction(self, tenant: Tenant) -> AsyncIterator[AsyncConnection]:
@@ -125,6 +146,9 @@ def _translated() -> Iterator[None]:
             raise NotFoundError("The tenant does not exist any more", field="tenant") from error
         raise
     except (exc.OperationalError, exc.InterfaceError, psycopg.OperationalError) as error:
+        if isinstance(_cause(error), psycopg.errors.QueryCanceled):
+            log.warning("a statement took too long and was ended")
+            raise UnavailableError("The database took too long to answer") from error
         log.warning("database unavailable: %s", str(error).splitlines()[0])
         raise UnavailableError("The database is not available; try again shortly") from error
 
@@ -139,7 +163,7 @@ async def _undo(connection: psycopg.AsyncConnection) -> None:
 
 def _lost_its_tenant(error: Exception) -> bool:
     """Whether a row was refused because its tenant was deleted while a worker still knew it."""
-    cause = error.orig if isinstance(error, exc.IntegrityError) else error
+    cause = _cause(error)
     return isinstance(cause, psycopg.errors.ForeignKeyViolation) and (
         cause.diag.constraint_name or ""
     ).endswith("_tenants_fkey")
@@ -159,18 +183,17 @@ def _replace_closed(connection: Any, _record: object, _proxy: object) -> None:
         raise exc.DisconnectionError("Postgres has closed the connection")
 
 
-def _configure(connection: Any, _record: object) -> None:
-    connection.run_async(_detect_pooler)
+def _cause(error: Exception) -> BaseException | None:
+    """The driver's own error."""
+    return error.orig if isinstance(error, exc.DBAPIError) else error
 
 
-async def _detect_pooler(connection: psycopg.AsyncConnection) -> None:
-    """Prepare no statements behind a transaction pooler, where they would be session state.
+async def _pooled(connection: psycopg.AsyncConnection) -> bool:
+    """Whether a transaction pooler stands in between.
 
     PgBouncer answers the handshake with a process id of its own making; Postgres with the one
     that `pg_backend_pid()` tells.
     """
     cursor = await connection.execute("SELECT pg_backend_pid()")
     row = await cursor.fetchone()
-    if row is None or row[0] != connection.info.backend_pid:
-        connection.prepare_threshold = None
-    await connection.rollback()
+    return row is None or row[0] != connection.info.backend_pid

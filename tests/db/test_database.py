@@ -1,11 +1,15 @@
 """Transactions: committed whole, or not at all, in both ways to reach Postgres."""
 
+from collections.abc import AsyncIterator
+
 import psycopg
 import pytest
 from sqlalchemy import text
 
 from app.db.database import Database
+from app.errors import UnavailableError
 from app.tenancy.tenant import Tenant
+from tests.conftest import Postgres
 
 INSERT = (
     "INSERT INTO experiment_tags (tenant_id, experiment_id, key, value)"
@@ -89,3 +93,31 @@ class TestPipeline:
             async with database.pipeline(tenant) as raw:
                 await raw.execute(INSERT.format(tenant=tenant.id, key=f"kept{number}"))
         assert await keys(database, tenant) == {f"kept{number}" for number in range(4)}
+
+
+class TestLimits:
+    @pytest.fixture
+    async def hasty(self, postgres: Postgres) -> AsyncIterator[Database]:
+        """One connection, whose statements may take a tenth of a second."""
+        database = Database(postgres.app_url, pool_size=1, statement_timeout=0.1)
+        yield database
+        await database.close()
+
+    async def test_a_long_statement_is_ended(self, hasty: Database, tenant: Tenant) -> None:
+        """In both ways; the connection serves on, as does its limit."""
+        for _ in range(2):
+            with pytest.raises(UnavailableError, match="too long"):
+                async with hasty.pipeline(tenant) as connection:
+                    await (await connection.execute("SELECT pg_sleep(5)")).fetchall()
+            with pytest.raises(UnavailableError, match="too long"):
+                async with hasty.transaction(tenant) as other:
+                    await other.execute(text("SELECT pg_sleep(5)"))
+        assert await keys(hasty, tenant) == set()
+
+    async def test_who_finds_no_connection_is_told_to_come_back(
+        self, hasty: Database, tenant: Tenant
+    ) -> None:
+        async with hasty.pipeline(tenant):
+            with pytest.raises(UnavailableError, match="connections are busy"):
+                await keys(hasty, tenant)
+        assert await keys(hasty, tenant) == set()
