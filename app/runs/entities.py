@@ -12,7 +12,8 @@ PARENT_RUN_TAG = "mlflow.parentRunId"
 DESCRIPTION_TAG = "mlflow.note.content"
 LOGGED_MODELS_TAG = "mlflow.log-model.history"
 
-STATUSES = ("RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED")
+ENDED = ("FINISHED", "FAILED", "KILLED")
+STATUSES = ("RUNNING", "SCHEDULED", *ENDED)
 
 
 class Point(msgspec.Struct, gc=False):

@@ -19,7 +19,7 @@ from app.experiments.service import experiment_absent, experiment_not_active
 from app.ids import new_uuid, parse_experiment_id, parse_run_id
 from app.lifecycle import ViewType
 from app.runs import repository, sql
-from app.runs.entities import LOGGED_MODELS_TAG, RUN_NAME_TAG, Point, Run, RunWrite
+from app.runs.entities import ENDED, LOGGED_MODELS_TAG, RUN_NAME_TAG, Point, Run, RunWrite
 from app.runs.errors import run_absent, run_not_active
 from app.runs.names import random_name
 from app.runs.queues import creation_queue, version_queue
@@ -223,6 +223,8 @@ class Runs:
                 sql.UPDATE_RUN,
                 values | {"status": status, "end_time": end_time, "name": name or None},
             )
+            if status in ENDED:
+                await connection.execute(sql.SETTLE_SERIES, values)
             if kept:
                 await connection.execute(
                     sql.UPSERT_TAGS,
