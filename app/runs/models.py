@@ -7,7 +7,6 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.base import Base, TenantOwned, key, part_of, unique
 
-
 # Longer values are not in the indexes on values: an entry of one has room for 2,700 bytes.
 MAX_INDEXED_BYTES = 200
 
