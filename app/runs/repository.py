@@ -57,14 +57,14 @@ async def find(
     """Ask for a page of a search. A row is a run's id, its sort keys, and its version."""
     plans = "force_generic_plan" if page.ordered else "auto"
     await connection.execute(sql.BOUND_SEARCH, {"timeout": str(timeout_ms), "plans": plans})
-    return await connection.execute(page.text, page.values)
+    return await psycopg.AsyncRawCursor(connection).execute(page.text, page.values)
 
 
 async def count(
     connection: psycopg.AsyncConnection, page: CompiledPage
 ) -> psycopg.AsyncCursor[tuple[int]]:
     """Ask how many runs match on all pages, after `find` in its pipeline."""
-    return await connection.execute(page.count_text, page.count_values)
+    return await psycopg.AsyncRawCursor(connection).execute(page.count_text, page.count_values)
 
 
 async def ask_versions(

@@ -154,8 +154,8 @@ class Runs:
             cursor = await repository.find(connection, page, timeout_ms=self._timeout_ms)
         rows = await cursor.fetchall()
         ids, token = page.split(rows)
-        versions = {row[0]: row[-1] for row in rows[: len(ids)]}
-        return list((await self._rendered(tenant, versions, render)).values()), token
+        found = [(row[0], row[-1]) for row in rows[: len(ids)]]
+        return await self._rendered(tenant, found, render), token
 
     async def search_and_count(
         self,
@@ -332,17 +332,21 @@ class Runs:
             ) from error
 
     async def _rendered(
-        self, tenant: Tenant, versions: Mapping[UUID, int], render: Render
-    ) -> dict[UUID, bytes]:
+        self, tenant: Tenant, versions: Sequence[tuple[UUID, int]], render: Render
+    ) -> list[bytes]:
         """The runs that still exist, in the order given; only those that changed are read."""
-        found = {
-            run_id: self._kept.get(tenant.id, run_id, version, render)
-            for run_id, version in versions.items()
-        }
-        changed = [run_id for run_id, body in found.items() if body is None]
-        for run in await self._read(tenant, changed):
-            found[run.run_id] = self._kept.add(tenant.id, run, render)
-        return {run_id: body for run_id, body in found.items() if body is not None}
+        bodies = [
+            self._kept.get(tenant.id, run_id, version, render) for run_id, version in versions
+        ]
+        if None in bodies:
+            ids = [run_id for run_id, _ in versions]
+            changed = [run_id for run_id, body in zip(ids, bodies, strict=True) if body is None]
+            read = {
+                run.run_id: self._kept.add(tenant.id, run, render)
+                for run in await self._read(tenant, changed)
+            }
+            bodies = [body or read.get(run_id) for run_id, body in zip(ids, bodies, strict=True)]
+        return [body for body in bodies if body is not None]
 
     async def _read(self, tenant: Tenant, ids: Sequence[UUID]) -> list[Run]:
         if not ids:

@@ -4,8 +4,9 @@ A token holds the sort keys of the last row and a fingerprint of the search. It 
 no permission: forged keys only start the page elsewhere in what the caller may read anyway.
 """
 
+import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, Protocol
@@ -28,6 +29,7 @@ from app import validation
 from app.errors import InvalidValueError
 from app.search.orders import Ordering, SortKey
 
+_PLACEHOLDER = re.compile(r"%\(\w+\)s|%%")
 _DIALECT = driver.dialect()  # type: ignore[no-untyped-call]
 
 Row = Sequence[Any]
@@ -40,16 +42,16 @@ class _Token(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True)
 class CompiledPage:
-    """A page as text and values for the driver, without the tree that it was written from.
+    """A page as text with `$1`, `$2`… and their values, without the tree that it was written from.
 
     `ordered`: the statement fixes the order in which tables are read, so that Postgres has nothing
     to choose and may keep one plan for all values.
     """
 
     text: str
-    values: Mapping[str, Any]
+    values: Sequence[Any]
     count_text: str
-    count_values: Mapping[str, Any]
+    count_values: Sequence[Any]
     limit: int
     keys: int
     fingerprint: bytes
@@ -75,13 +77,9 @@ class Page:
     ordered: bool = False
 
     def compiled(self) -> CompiledPage:
-        statement = self.statement.compile(dialect=_DIALECT)
-        count = self.count.compile(dialect=_DIALECT)
         return CompiledPage(
-            statement.string,
-            statement.params,
-            count.string,
-            count.params,
+            *_compile(self.statement),
+            *_compile(self.count),
             self.limit,
             self.keys,
             self.fingerprint,
@@ -173,6 +171,20 @@ def behind(keys: Sequence[SortKey], values: Sequence[Any]) -> ColumnElement[bool
         return strictly
     at_most = key.expression <= value if key.descending else key.expression >= value
     return and_(at_most, or_(strictly, behind(keys[1:], values[1:])))
+
+
+def _compile(statement: Select[Any]) -> tuple[str, list[Any]]:
+    """Text and values; what stands in the statement several times is only one value to send."""
+    compiled = statement.compile(dialect=_DIALECT)
+    numbers: dict[tuple[type, str], int] = {}
+    values: list[Any] = []
+    places: dict[str, str] = {}
+    for name, value in compiled.params.items():
+        number = numbers.setdefault((type(value), repr(value)), len(values) + 1)
+        if number > len(values):
+            values.append(value)
+        places[f"%({name})s"] = f"${number}"
+    return _PLACEHOLDER.sub(lambda found: places.get(found[0], "%"), compiled.string), values
 
 
 def _split(

@@ -48,8 +48,6 @@ from app.tenancy.tenant import Tenant
 
 # To check so many runs takes some milliseconds.
 FEW = 1_000
-# Each source is read before anything else: a third one seldom tells more than two.
-MAX_SOURCES = 2
 # The newest of several experiments are the newest of each, merged.
 MAX_MERGED = 50
 
@@ -65,6 +63,14 @@ class MetricOrder:
 
     key: str
     descending: bool
+
+
+@dataclass(frozen=True)
+class _Source:
+    """The ids of the runs that have all of what some look-ups ask for."""
+
+    runs: Select[Any]
+    lookups: Sequence[Lookup]
 
 
 @dataclass(frozen=True)
@@ -89,41 +95,40 @@ class RunWalk:
         merged = self.experiments is not None and 1 < len(self.experiments) <= MAX_MERGED
         return (
             self.order is not None
-            or bool(self._sources())
+            or self._source() is not None
             or (merged and not self.conditions.lookups)
         )
 
     def __call__(self, after: Sequence[Any] | None, count: int) -> Select[Any]:
-        sources = [
-            source.limit(constant(FEW)).cte(f"source_{place}")
-            for place, source in enumerate(self._sources())
-        ]
-        sizes = [select(func.count()).select_from(each).scalar_subquery() for each in sources]
-        many = [size >= constant(FEW) for size in sizes]
-        parts = self._walk(many, after, count)
-        if sources:
-            found = union_all(
-                *(
-                    select(source.c.run_id).where(sizes[place] < constant(FEW), *many[:place])
-                    for place, source in enumerate(sources)
-                )
-            ).subquery("few")
-            parts.append(self._collect(found, after, count))
+        source = self._source()
+        if source is None:
+            parts = self._walk([], after, count)
+        else:
+            few = source.runs.limit(constant(FEW)).cte("few")
+            size = select(func.count()).select_from(few).scalar_subquery()
+            parts = [
+                *self._walk([size >= constant(FEW)], after, count),
+                self._collect(few, size < constant(FEW), source.lookups, after, count),
+            ]
         merged = union_all(*(select(each) for each in parts)).subquery()
         names = [merged.c[f"key_{n}"] for n in range(len(self.ordering.keys))]
         return select(merged).order_by(*in_order(self.ordering.keys, names)).limit(constant(count))
 
-    def _collect(self, few: FromClause, after: Sequence[Any] | None, count: int) -> FromClause:
+    def _collect(
+        self,
+        few: CTE,
+        is_few: ColumnElement[bool],
+        known: Sequence[Lookup],
+        after: Sequence[Any] | None,
+        count: int,
+    ) -> FromClause:
+        """Of the runs that are few, those of which all holds, and not only what is `known`."""
         table = few.join(runs, runs.c.run_id == few.c.run_id)
-        where = [
-            *self.where,
-            *self.within,
-            *self.conditions.of(self.tenant, runs.c.run_id, joined=0),
-        ]
+        unknown = self._without(known).of(self.tenant, few.c.run_id, joined=0)
         statement = rows(
             runs.c.run_id,
             self.ordering.join(table),
-            where,
+            [is_few, *self.where, *self.within, *unknown],
             self.ordering.keys,
             also=[runs.c.version],
             after=after,
@@ -263,14 +268,13 @@ class RunWalk:
         """That the series is of the metric, and what must hold of it and of its run."""
         lookups = self.conditions.lookups
         own = [each for each in lookups if _is_metric(each) and each.key == order.key]
-        others = replace(self.conditions, lookups=[each for each in lookups if each not in own])
         return [
             _SERIES.c.tenant_id == self.tenant.id,
             _SERIES.c.key == order.key,
             *(holds(value) for each in own for holds in each.values),
             *self.where,
             *self.within,
-            *others.of(self.tenant, _SERIES.c.run_id, joined=0),
+            *self._without(own).of(self.tenant, _SERIES.c.run_id, joined=0),
         ]
 
     def _of(self, owner: Column[Any]) -> list[ColumnElement[bool]]:
@@ -279,13 +283,19 @@ class RunWalk:
     def _asks_for(self, metric: str) -> bool:
         return any(_is_metric(each) and each.key == metric for each in self.conditions.lookups)
 
-    def _sources(self) -> list[Select[Any]]:
-        """What names the runs that can match, each by an index: all texts, and each metric."""
+    def _without(self, known: Sequence[Lookup]) -> Conditions:
+        lookups = [each for each in self.conditions.lookups if each not in known]
+        return replace(self.conditions, lookups=lookups)
+
+    def _source(self) -> _Source | None:
+        """What names the runs that can match, by an index: all the texts, or else a metric."""
         texts = [each for each in self.conditions.lookups if _is_text(each)]
-        metrics = [each for each in self.conditions.lookups if _is_metric(each)]
-        found = [self._with_texts(texts)] if texts else []
-        found += [self._with_metric(each) for each in metrics]
-        return found[:MAX_SOURCES]
+        if texts:
+            return _Source(self._with_texts(texts), texts)
+        for each in self.conditions.lookups:
+            if _is_metric(each):
+                return _Source(self._with_metric(each), [each])
+        return None
 
     def _with_texts(self, lookups: Sequence[Lookup]) -> Select[Any]:
         """The runs that have all of the texts. The indexes have them in the order of run ids, so
@@ -297,7 +307,7 @@ class RunWalk:
             statement = statement.where(
                 table.c.tenant_id == self.tenant.id,
                 table.c.key == lookup.key,
-                table.c.value == lookup.equal,
+                *(holds(table.c.value) for holds in lookup.values),
                 func.octet_length(table.c.value) <= constant(MAX_INDEXED_BYTES),
             )
             if table is not first:
