@@ -29,7 +29,7 @@ from app.runs.entities import ENDED, LOGGED_MODELS_TAG, RUN_NAME_TAG, Point, Run
 from app.runs.errors import run_absent, run_not_active
 from app.runs.names import random_name
 from app.runs.queues import creation_queue, version_queue
-from app.runs.rendered import Render, RenderedRuns
+from app.runs.rendered import Render, RenderedRun, RenderedRuns
 from app.search.kept import find_runs
 from app.tenancy.quotas import Quotas
 from app.tenancy.tenant import TENANT_TAG, Tenant
@@ -108,6 +108,9 @@ class Runs:
         return run
 
     async def get_rendered(self, tenant: Tenant, run_id: str, render: Render) -> bytes:
+        return (await self.rendered(tenant, run_id, render)).body
+
+    async def rendered(self, tenant: Tenant, run_id: str, render: Render) -> RenderedRun:
         number = _id(run_id)
         version = await self._versions.submit(tenant, number)
         if version is None:
@@ -155,7 +158,7 @@ class Runs:
         rows = await cursor.fetchall()
         ids, token = page.split(rows)
         found = [(row[0], row[-1]) for row in rows[: len(ids)]]
-        return await self._rendered(tenant, found, render), token
+        return [run.body for run in await self._rendered(tenant, found, render)], token
 
     async def search_and_count(
         self,
@@ -168,7 +171,8 @@ class Runs:
         view: ViewType = "ACTIVE_ONLY",
         limit: int,
         offset: int,
-    ) -> tuple[list[Run], int]:
+        render: Render,
+    ) -> tuple[list[RenderedRun], int]:
         """A page of runs by offset, of all experiments with None, and how many match in all."""
         page = find_runs(
             tenant,
@@ -184,9 +188,10 @@ class Runs:
         async with self._bounded(), self._database.pipeline(tenant) as connection:
             found = await repository.find(connection, page, timeout_ms=self._timeout_ms)
             counted = await repository.count(connection, page)
-        ids, _ = page.split(await found.fetchall())
+        rows = await found.fetchall()
+        versions = [(row[0], row[-1]) for row in rows[:limit]]
         ((total,),) = await counted.fetchall()
-        return await self._read(tenant, ids), total
+        return await self._rendered(tenant, versions, render), total
 
     async def log(self, tenant: Tenant, write: RunWrite) -> None:
         """Log points, params and tags, all or nothing; returns once they are committed.
@@ -333,20 +338,18 @@ class Runs:
 
     async def _rendered(
         self, tenant: Tenant, versions: Sequence[tuple[UUID, int]], render: Render
-    ) -> list[bytes]:
+    ) -> list[RenderedRun]:
         """The runs that still exist, in the order given; only those that changed are read."""
-        bodies = [
-            self._kept.get(tenant.id, run_id, version, render) for run_id, version in versions
-        ]
-        if None in bodies:
+        runs = [self._kept.get(tenant.id, run_id, version, render) for run_id, version in versions]
+        if None in runs:
             ids = [run_id for run_id, _ in versions]
-            changed = [run_id for run_id, body in zip(ids, bodies, strict=True) if body is None]
+            changed = [run_id for run_id, run in zip(ids, runs, strict=True) if run is None]
             read = {
                 run.run_id: self._kept.add(tenant.id, run, render)
                 for run in await self._read(tenant, changed)
             }
-            bodies = [body or read.get(run_id) for run_id, body in zip(ids, bodies, strict=True)]
-        return [body for body in bodies if body is not None]
+            runs = [run or read.get(run_id) for run_id, run in zip(ids, runs, strict=True)]
+        return [run for run in runs if run is not None]
 
     async def _read(self, tenant: Tenant, ids: Sequence[UUID]) -> list[Run]:
         if not ids:
