@@ -67,13 +67,6 @@ async def count(
     return await psycopg.AsyncRawCursor(connection).execute(page.count_text, page.count_values)
 
 
-async def ask_versions(
-    connection: psycopg.AsyncConnection, tenant: Tenant, ids: Sequence[UUID]
-) -> psycopg.AsyncCursor[tuple[UUID, int]]:
-    """Ask for the versions of those runs that exist; the rows can be fetched after the pipeline."""
-    return await connection.execute(sql.READ_VERSIONS, {"tenant": tenant.id, "runs": list(ids)})
-
-
 def _run(row: Sequence[Any]) -> Run:
     *columns, artifact_location = row
     run = Run(*columns)

@@ -95,6 +95,7 @@ class Seed:
                 last_timestamp=0,
                 last_value=value,
                 settled_value=value if series_id % 2 else None,
+                max_timestamp=0,
                 point_count=1,
             )
         self._pairs(tables.params, params, run_id=run_id)

@@ -151,8 +151,8 @@ def many(connection: Connection, postgres: Any) -> Seed:
         "INSERT INTO run_tags (tenant_id, run_id, key, value)"
         " SELECT :t, run_id, 'rare', (start_time / 5)::text FROM runs WHERE tenant_id = :t",
         "INSERT INTO metric_series (tenant_id, series_id, run_id, key, last_step,"
-        " last_timestamp, last_value, settled_value, point_count)"
-        " SELECT :t, start_time, run_id, 'm', 0, 0, x, x, 1"
+        " last_timestamp, last_value, settled_value, max_timestamp, point_count)"
+        " SELECT :t, start_time, run_id, 'm', 0, 0, x, x, 0, 1"
         " FROM (SELECT *, abs(hashint8(start_time)) AS x FROM runs WHERE tenant_id = :t) r",
     ):
         with connection.begin():
