@@ -13,7 +13,7 @@ from app.search.queries import search_runs
 from app.tenancy.tenant import Tenant
 
 # One takes some 10 kB; long ones are not kept.
-MAX_KEPT = 500
+MAX_KEPT = 200
 MAX_LENGTH = 2_000
 
 

@@ -40,7 +40,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, DOUBLE_PRECISION
 
 from app.runs.models import MAX_INDEXED_BYTES
 from app.search.attached import Pairs
-from app.search.lookups import Conditions, Lookup
+from app.search.lookups import MAX_JOINED, Conditions, Lookup
 from app.search.orders import Ordering, SortKey
 from app.search.page import behind, constant, in_order, rows
 from app.search.tables import metric_series, params, run_tags, runs
@@ -288,8 +288,8 @@ class RunWalk:
         return replace(self.conditions, lookups=lookups)
 
     def _source(self) -> _Source | None:
-        """What names the runs that can match, by an index: all the texts, or else a metric."""
-        texts = [each for each in self.conditions.lookups if _is_text(each)]
+        """What names the runs that can match, by an index: the texts, or else a metric."""
+        texts = [each for each in self.conditions.lookups if _is_text(each)][:MAX_JOINED]
         if texts:
             return _Source(self._with_texts(texts), texts)
         for each in self.conditions.lookups:
