@@ -30,6 +30,7 @@ class Settings(BaseSettings):
     migration_database_url: str | None = None
     database_pool_size: int = Field(default=10, ge=1)
     statement_timeout_seconds: float = Field(default=60, ge=0.001, le=3600)
+    search_timeout_seconds: float = Field(default=30, ge=0.001, le=3600)
 
     minio_endpoint: str | None = None
     minio_access_key: str | None = None

@@ -20,7 +20,7 @@ from app.db.database import Database
 from app.errors import ConflictError, InvalidStateError, InvalidValueError, NotFoundError
 from app.experiments.entities import ARTIFACT_SCHEME
 from app.ids import parse_experiment_id, parse_run_id
-from app.runs.entities import Run
+from app.runs.entities import Placed
 from app.runs.errors import run_absent, run_not_active
 from app.tenancy.quotas import Quotas
 from app.tenancy.tenant import Tenant
@@ -119,7 +119,7 @@ class Artifacts:
             raise artifact_absent(path) from error
 
     async def paths_of_runs(
-        self, tenant: Tenant, runs: Sequence[Run], *, limit: int = 100
+        self, tenant: Tenant, runs: Sequence[Placed], *, limit: int = 100
     ) -> dict[UUID, list[str]]:
         """The first `limit` files of each run, as paths below the run's own folder."""
         folders = {run_folder(run): run.run_id for run in runs if is_ours(run)}
@@ -278,12 +278,12 @@ def check_owned(path: str) -> None:
     _owner(f"{path}/")
 
 
-def is_ours(run: Run) -> bool:
+def is_ours(run: Placed) -> bool:
     """Whether the run's artifacts lie with this server, and not at a location of the user's."""
     return run.artifact_uri.startswith(ARTIFACT_SCHEME)
 
 
-def run_folder(run: Run) -> str:
+def run_folder(run: Placed) -> str:
     """The folder of a run's artifacts, from the tenant's root.
 
     Raises ConflictError where they lie at a location of the user's.

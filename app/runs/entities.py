@@ -1,6 +1,7 @@
 """A run as both APIs see it, and what is written to one."""
 
 from dataclasses import dataclass, field
+from typing import Protocol
 from uuid import UUID
 
 import msgspec
@@ -12,7 +13,8 @@ PARENT_RUN_TAG = "mlflow.parentRunId"
 DESCRIPTION_TAG = "mlflow.note.content"
 LOGGED_MODELS_TAG = "mlflow.log-model.history"
 
-STATUSES = ("RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED")
+ENDED = ("FINISHED", "FAILED", "KILLED")
+STATUSES = ("RUNNING", "SCHEDULED", *ENDED)
 
 
 class Point(msgspec.Struct, gc=False):
@@ -74,6 +76,16 @@ class ModelLink(msgspec.Struct):
 
     model_id: str
     step: int = 0
+
+
+class Placed(Protocol):
+    """A run as far as its artifacts are concerned."""
+
+    @property
+    def run_id(self) -> UUID: ...
+
+    @property
+    def artifact_uri(self) -> str: ...
 
 
 class Run(msgspec.Struct):

@@ -9,6 +9,7 @@ import psycopg
 from app.experiments.entities import run_artifact_uri
 from app.runs import sql
 from app.runs.entities import DatasetInput, LatestMetric, ModelLink, Run
+from app.search.page import CompiledPage
 from app.tenancy.tenant import Tenant
 
 
@@ -50,11 +51,20 @@ async def read(
     return [runs[run_id] for run_id in ids if run_id in runs]
 
 
-async def ask_versions(
-    connection: psycopg.AsyncConnection, tenant: Tenant, ids: Sequence[UUID]
-) -> psycopg.AsyncCursor[tuple[UUID, int]]:
-    """Ask for the versions of those runs that exist; the rows can be fetched after the pipeline."""
-    return await connection.execute(sql.READ_VERSIONS, {"tenant": tenant.id, "runs": list(ids)})
+async def find(
+    connection: psycopg.AsyncConnection, page: CompiledPage, *, timeout_ms: int
+) -> psycopg.AsyncCursor[tuple[Any, ...]]:
+    """Ask for a page of a search. A row is a run's id, its sort keys, and its version."""
+    plans = "force_generic_plan" if page.ordered else "auto"
+    await connection.execute(sql.BOUND_SEARCH, {"timeout": str(timeout_ms), "plans": plans})
+    return await psycopg.AsyncRawCursor(connection).execute(page.text, page.values)
+
+
+async def count(
+    connection: psycopg.AsyncConnection, page: CompiledPage
+) -> psycopg.AsyncCursor[tuple[int]]:
+    """Ask how many runs match on all pages, after `find` in its pipeline."""
+    return await psycopg.AsyncRawCursor(connection).execute(page.count_text, page.count_values)
 
 
 def _run(row: Sequence[Any]) -> Run:

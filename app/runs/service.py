@@ -1,8 +1,8 @@
 """The rules of runs."""
 
 import json
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 from uuid import UUID
 
@@ -13,19 +13,24 @@ from app.audit import trail
 from app.clock import now_ms
 from app.db.coalescer import Coalescer
 from app.db.database import Database
-from app.errors import ConflictError, InvalidValueError, NotFoundError, TrackingError
+from app.errors import (
+    ConflictError,
+    InvalidValueError,
+    NotFoundError,
+    TrackingError,
+    UnavailableError,
+)
 from app.experiments.entities import run_artifact_uri
 from app.experiments.service import experiment_absent, experiment_not_active
 from app.ids import new_uuid, parse_experiment_id, parse_run_id
 from app.lifecycle import ViewType
 from app.runs import repository, sql
-from app.runs.entities import LOGGED_MODELS_TAG, RUN_NAME_TAG, Point, Run, RunWrite
+from app.runs.entities import ENDED, LOGGED_MODELS_TAG, RUN_NAME_TAG, Point, Run, RunWrite
 from app.runs.errors import run_absent, run_not_active
 from app.runs.names import random_name
 from app.runs.queues import creation_queue, version_queue
-from app.runs.rendered import Render, RenderedRuns
-from app.search.page import Page
-from app.search.queries import search_runs
+from app.runs.rendered import Render, RenderedRun, RenderedRuns
+from app.search.kept import find_runs
 from app.tenancy.quotas import Quotas
 from app.tenancy.tenant import TENANT_TAG, Tenant
 from app.validation import INT64_MAX, INT64_MIN
@@ -41,6 +46,7 @@ class Runs:
         quotas: Quotas,
         *,
         tenant_tag: bool = True,
+        search_timeout_seconds: float = 30,
     ) -> None:
         self._database = database
         self._writes = queue
@@ -48,6 +54,7 @@ class Runs:
         self._versions = version_queue(database)
         self._quotas = quotas
         self._tenant_tag = tenant_tag
+        self._timeout_ms = round(search_timeout_seconds * 1000)
         self._kept = RenderedRuns()
 
     async def create(
@@ -101,17 +108,17 @@ class Runs:
         return run
 
     async def get_rendered(self, tenant: Tenant, run_id: str, render: Render) -> bytes:
+        return (await self.rendered(tenant, run_id, render)).body
+
+    async def rendered(self, tenant: Tenant, run_id: str, render: Render) -> RenderedRun:
         number = _id(run_id)
         version = await self._versions.submit(tenant, number)
         if version is None:
             raise run_absent(run_id)
-        kept = self._kept.get(tenant.id, number, version, render)
-        if kept is not None:
-            return kept
-        found = await self._read(tenant, [number])
+        found = await self._rendered(tenant, [(number, version)], render)
         if not found:  # deleted for good since its version was read
             raise run_absent(run_id)
-        return self._kept.add(tenant.id, found[0], render)
+        return found[0]
 
     async def get_many(self, tenant: Tenant, run_ids: Sequence[str]) -> list[Run]:
         """The runs in the order asked for. Raises NotFoundError naming the first that is absent."""
@@ -136,7 +143,7 @@ class Runs:
         render: Render,
     ) -> tuple[list[bytes], str | None]:
         """A page of runs, newest first unless ordered otherwise, and the token of the next one."""
-        page = search_runs(
+        page = find_runs(
             tenant,
             _existing_ids(experiment_ids),
             filter=filter,
@@ -146,10 +153,12 @@ class Runs:
             page_token=page_token,
             tenant_tag=self._tenant_tag,
         )
-        ids, token, _ = await self._find(tenant, page, count=False)
-        if not ids:
-            return [], token
-        return list((await self._rendered(tenant, ids, render)).values()), token
+        async with self._bounded(), self._database.pipeline(tenant) as connection:
+            cursor = await repository.find(connection, page, timeout_ms=self._timeout_ms)
+        rows = await cursor.fetchall()
+        ids, token = page.split(rows)
+        found = [(row[0], row[-1]) for row in rows[: len(ids)]]
+        return [run.body for run in await self._rendered(tenant, found, render)], token
 
     async def search_and_count(
         self,
@@ -162,9 +171,10 @@ class Runs:
         view: ViewType = "ACTIVE_ONLY",
         limit: int,
         offset: int,
-    ) -> tuple[list[Run], int]:
+        render: Render,
+    ) -> tuple[list[RenderedRun], int]:
         """A page of runs by offset, of all experiments with None, and how many match in all."""
-        page = search_runs(
+        page = find_runs(
             tenant,
             None if experiment_ids is None else _existing_ids(experiment_ids),
             filter=filter,
@@ -175,8 +185,13 @@ class Runs:
             offset=offset,
             tenant_tag=self._tenant_tag,
         )
-        ids, _, total = await self._find(tenant, page, count=True)
-        return await self._read(tenant, ids), total
+        async with self._bounded(), self._database.pipeline(tenant) as connection:
+            found = await repository.find(connection, page, timeout_ms=self._timeout_ms)
+            counted = await repository.count(connection, page)
+        rows = await found.fetchall()
+        versions = [(row[0], row[-1]) for row in rows[:limit]]
+        ((total,),) = await counted.fetchall()
+        return await self._rendered(tenant, versions, render), total
 
     async def log(self, tenant: Tenant, write: RunWrite) -> None:
         """Log points, params and tags, all or nothing; returns once they are committed.
@@ -223,6 +238,8 @@ class Runs:
                 sql.UPDATE_RUN,
                 values | {"status": status, "end_time": end_time, "name": name or None},
             )
+            if status in ENDED:
+                await connection.execute(sql.SETTLE_SERIES, values)
             if kept:
                 await connection.execute(
                     sql.UPSERT_TAGS,
@@ -304,30 +321,35 @@ class Runs:
             action = "run.restore" if deleted_time is None else "run.delete"
             await trail.record(connection, tenant, action, run_id)
 
-    async def _find(
-        self, tenant: Tenant, page: Page, *, count: bool
-    ) -> tuple[list[UUID], str | None, int]:
-        async with self._database.transaction(tenant) as connection:
-            ids, token = page.split((await connection.execute(page.statement)).all())
-            total = (await connection.execute(page.count)).scalar_one() if count else 0
-        return ids, token, total
+    @asynccontextmanager
+    async def _bounded(self) -> AsyncIterator[None]:
+        """Raises InvalidValueError for a search that took too long. To try it again, as clients do
+        where a server was not available, would only cost as much again."""
+        try:
+            yield
+        except UnavailableError as error:
+            if not isinstance(error.__cause__, psycopg.errors.QueryCanceled):
+                raise
+            raise InvalidValueError(
+                f"The search took more than {self._timeout_ms / 1000:g} seconds and was ended."
+                " Search fewer experiments, or name a param or a tag that the runs have in common",
+                field="filter",
+            ) from error
 
     async def _rendered(
-        self, tenant: Tenant, ids: Sequence[UUID], render: Render
-    ) -> dict[UUID, bytes]:
-        """The runs that exist, in the order of the ids; only those that changed are read."""
-        async with self._database.pipeline(tenant) as connection:
-            cursor = await repository.ask_versions(connection, tenant, ids)
-        versions = dict(await cursor.fetchall())
-        found: dict[UUID, bytes | None] = {
-            run_id: self._kept.get(tenant.id, run_id, versions[run_id], render)
-            for run_id in ids
-            if run_id in versions
-        }
-        changed = [run_id for run_id, body in found.items() if body is None]
-        for run in await self._read(tenant, changed):
-            found[run.run_id] = self._kept.add(tenant.id, run, render)
-        return {run_id: body for run_id, body in found.items() if body is not None}
+        self, tenant: Tenant, versions: Sequence[tuple[UUID, int]], render: Render
+    ) -> list[RenderedRun]:
+        """The runs that still exist, in the order given; only those that changed are read."""
+        runs = [self._kept.get(tenant.id, run_id, version, render) for run_id, version in versions]
+        if None in runs:
+            ids = [run_id for run_id, _ in versions]
+            changed = [run_id for run_id, run in zip(ids, runs, strict=True) if run is None]
+            read = {
+                run.run_id: self._kept.add(tenant.id, run, render)
+                for run in await self._read(tenant, changed)
+            }
+            runs = [run or read.get(run_id) for run_id, run in zip(ids, runs, strict=True)]
+        return [run for run in runs if run is not None]
 
     async def _read(self, tenant: Tenant, ids: Sequence[UUID]) -> list[Run]:
         if not ids:

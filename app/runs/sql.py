@@ -38,6 +38,7 @@ WHERE tenant_id = %(tenant)s AND model_id = ANY(%(models)s::text[]) AND deleted_
 
 # Enter new series with their points. `series` and `of` number the new series from 1; the tenant's
 # counter, whose row is locked until the commit, turns that into ids. NaN stands for "no number".
+# A series is at rest until another value is logged.
 INSERT_SERIES = """
 WITH counter AS (
     INSERT INTO metric_series_counters AS counter (tenant_id, last_series_id)
@@ -48,10 +49,10 @@ WITH counter AS (
 ),
 entered AS (
     INSERT INTO metric_series
-        (tenant_id, series_id, run_id, key, last_step, last_timestamp, last_value, max_timestamp,
-         min_value, max_value, point_count)
+        (tenant_id, series_id, run_id, key, last_step, last_timestamp, last_value, settled_value,
+         max_timestamp, min_value, max_value, point_count)
     SELECT %(tenant)s, before + series, run_id, key, last_step, last_timestamp, last_value,
-        max_timestamp, NULLIF(min_value, 'NaN'), NULLIF(max_value, 'NaN'), point_count
+        last_value, max_timestamp, NULLIF(min_value, 'NaN'), NULLIF(max_value, 'NaN'), point_count
     FROM counter, unnest(
         %(series)s, %(runs)s::uuid[], %(keys)s::text[], %(last_steps)s, %(last_timestamps)s,
         %(last_values)s, %(max_timestamps)s, %(min_values)s, %(max_values)s, %(counts)s
@@ -102,6 +103,7 @@ UPDATE metric_series s SET
     last_step = new.last_step,
     last_timestamp = new.last_timestamp,
     last_value = new.last_value,
+    settled_value = CASE WHEN s.last_value = new.last_value THEN s.settled_value END,
     max_timestamp = new.max_timestamp,
     min_value = NULLIF(new.min_value, 'NaN'),
     max_value = NULLIF(new.max_value, 'NaN'),
@@ -203,6 +205,12 @@ UPDATE runs SET
 WHERE tenant_id = %(tenant)s AND run_id = %(run)s
 """
 
+# Enter the latest values of a run that ended into the index that searches walk.
+SETTLE_SERIES = """
+UPDATE metric_series SET settled_value = last_value
+WHERE tenant_id = %(tenant)s AND run_id = %(run)s AND settled_value IS NULL
+"""
+
 SET_DELETED_TIME = """
 UPDATE runs SET deleted_time = %(deleted_time)s, version = version + 1
 WHERE tenant_id = %(tenant)s AND run_id = %(run)s
@@ -216,6 +224,13 @@ RETURNING key
 
 READ_TAG = """
 SELECT value FROM run_tags WHERE tenant_id = %(tenant)s AND run_id = %(run)s AND key = %(key)s
+"""
+
+# Before a search, for its transaction only. Where a search fixes its own way, Postgres plans it
+# once for all values: to plan one takes several times as long as to run it.
+BOUND_SEARCH = """
+SELECT set_config('statement_timeout', %(timeout)s, true),
+    set_config('plan_cache_mode', %(plans)s, true)
 """
 
 # Which of these runs exist, and their versions.

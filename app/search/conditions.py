@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from sqlalchemy import ColumnElement
 
 from app.search import predicates
-from app.search.attached import Rows
 from app.search.entities import Attribute, Entity, Kind
+from app.search.lookups import Conditions, Lookup
 from app.search.predicates import MEMBERSHIP, NULLNESS, Predicate
 from app.search.syntax import (
     Comparison,
@@ -22,10 +22,6 @@ from app.search.syntax import (
     Word,
 )
 from app.tenancy.tenant import Tenant
-
-# Postgres turns an EXISTS into a join, and may then begin with the rarest value. But the time and
-# the memory to plan joins explode: 8 take 40 ms, 30 a second, 100 more than 20 GB.
-MAX_JOINED = 4
 
 DATASET_KEYS = ("context", "digest", "name")
 
@@ -61,52 +57,56 @@ class _Operand:
 
 
 def conditions(tenant: Tenant, entity: Entity, filter: Filter) -> list[ColumnElement[bool]]:
-    """What must hold of the entity's table. Raises InvalidValueError(field="filter").
+    """What must hold of the entity's table. Raises InvalidValueError(field="filter")."""
+    return compiled(tenant, entity, filter).of(tenant, entity.id)
+
+
+def compiled(tenant: Tenant, entity: Entity, filter: Filter) -> Conditions:
+    """The filter in SQL. Raises InvalidValueError(field="filter").
 
     For most entities MLflow reads all values before it checks the first comparator; so do we, so
     that of two mistakes the same one is reported.
     """
     operands = [_operand(entity, filter.source, each) for each in filter.comparisons]
-    found: list[ColumnElement[bool]] = []
+    attributes: list[ColumnElement[bool]] = []
     for each in operands:
         _check_comparator(entity, filter.source, each.comparison, each.key)
         _check_list(filter.source, each)
         if each.key.attribute:
-            found.append(_of_attribute(tenant, filter.source, each))
-    for place, (rows, wanted) in enumerate(_lookups(tenant, entity, operands)):
-        found.append(_existence(rows, wanted, joined=place < MAX_JOINED))
-    return found
+            attributes.append(_of_attribute(tenant, filter.source, each))
+    return Conditions(attributes, _lookups(entity, operands))
 
 
-def _lookups(
-    tenant: Tenant, entity: Entity, operands: Sequence[_Operand]
-) -> list[tuple[Rows, bool]]:
-    """The rows to look for, and whether they are wanted or unwanted.
-
-    All that is asked of a row that is there once is asked at once.
-    """
-    merged: dict[Key, list[Predicate]] = {}
-    found: list[tuple[Rows, bool]] = []
+def _lookups(entity: Entity, operands: Sequence[_Operand]) -> list[Lookup]:
+    """All that is asked of a row that is there once is asked at once."""
+    merged: dict[Key, list[_Operand]] = {}
+    found: list[Lookup] = []
     for each in operands:
         if each.key.attribute:
             continue
         attached = entity.attached[each.key.kind]
         comparator = each.comparison.comparator
-        values = [] if comparator in NULLNESS else [_predicate(each)]
         if comparator == "IS NULL" or not attached.unique:
-            rows = attached.rows(tenant, entity.id, each.key.name, values)
-            found.append((rows, comparator != "IS NULL"))
+            found.append(
+                Lookup(attached, each.key.name, _predicates([each]), comparator != "IS NULL")
+            )
         else:
-            merged.setdefault(each.key, []).extend(values)
-    for key, values in merged.items():
-        found.append((entity.attached[key.kind].rows(tenant, entity.id, key.name, values), True))
+            merged.setdefault(each.key, []).append(each)
+    for key, asked in merged.items():
+        texts = [
+            each.value
+            for each in asked
+            if each.comparison.comparator == "=" and isinstance(each.value, str)
+        ]
+        equal = texts[0] if texts else None
+        found.append(Lookup(entity.attached[key.kind], key.name, _predicates(asked), equal=equal))
     return found
 
 
-def _existence(rows: Rows, wanted: bool, *, joined: bool) -> ColumnElement[bool]:
-    # Postgres leaves a subquery with an OFFSET alone: it is evaluated for each row that is left.
-    found = rows.exists() if joined else rows.offset(0).exists()
-    return found if wanted else ~found
+def _predicates(operands: Sequence[_Operand]) -> tuple[Predicate, ...]:
+    return tuple(
+        _predicate(each) for each in operands if each.comparison.comparator not in NULLNESS
+    )
 
 
 def key_of(entity: Entity, source: Source, identifier: Identifier, *, order: bool = False) -> Key:

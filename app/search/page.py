@@ -4,18 +4,35 @@ A token holds the sort keys of the last row and a fingerprint of the search. It 
 no permission: forged keys only start the page elsewhere in what the caller may read anyway.
 """
 
+import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
-from sqlalchemy import ColumnElement, FromClause, Row, Select, and_, func, literal, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    FromClause,
+    Select,
+    and_,
+    func,
+    literal,
+    literal_column,
+    or_,
+    select,
+)
+from sqlalchemy.dialects.postgresql import psycopg as driver
 
 from app import validation
 from app.errors import InvalidValueError
 from app.search.orders import Ordering, SortKey
+
+_PLACEHOLDER = re.compile(r"%\(\w+\)s|%%")
+_DIALECT = driver.dialect()  # type: ignore[no-untyped-call]
+
+Row = Sequence[Any]
 
 
 class _Token(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
@@ -24,25 +41,60 @@ class _Token(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
 
 
 @dataclass(frozen=True)
+class CompiledPage:
+    """A page as text with `$1`, `$2`… and their values, without the tree that it was written from.
+
+    `ordered`: the statement fixes the order in which tables are read, so that Postgres has nothing
+    to choose and may keep one plan for all values.
+    """
+
+    text: str
+    values: Sequence[Any]
+    count_text: str
+    count_values: Sequence[Any]
+    limit: int
+    keys: int
+    fingerprint: bytes
+    ordered: bool
+
+    def split(self, rows: Sequence[Row]) -> tuple[list[Any], str | None]:
+        """The ids of the page, and the token of the next one where there is one."""
+        return _split(rows, self.limit, self.keys, self.fingerprint)
+
+
+@dataclass(frozen=True)
 class Page:
     """
-    The rows of `statement` are an id and then its sort keys, one row more than the page holds.
-    `count` counts what matches on all pages.
+    The rows of `statement` are an id, its sort keys, and what else was asked for; one row more
+    than the page holds. `count` counts what matches on all pages.
     """
 
     statement: Select[Any]
     count: Select[Any]
     limit: int
+    keys: int
     fingerprint: bytes
+    ordered: bool = False
 
-    def split(self, rows: Sequence[Row[Any]]) -> tuple[list[Any], str | None]:
+    def compiled(self) -> CompiledPage:
+        return CompiledPage(
+            *_compile(self.statement),
+            *_compile(self.count),
+            self.limit,
+            self.keys,
+            self.fingerprint,
+            self.ordered,
+        )
+
+    def split(self, rows: Sequence[Row]) -> tuple[list[Any], str | None]:
         """The ids of the page, and the token of the next one where there is one."""
-        ids = [row[0] for row in rows[: self.limit]]
-        if len(rows) <= self.limit or not ids:
-            return ids, None
-        last = rows[self.limit - 1]
-        token = msgspec.msgpack.encode(_Token(self.fingerprint, list(last[1:])))
-        return ids, urlsafe_b64encode(token).rstrip(b"=").decode()
+        return _split(rows, self.limit, self.keys, self.fingerprint)
+
+
+class Way(Protocol):
+    """Another way to the same rows: those behind the keys `after`, `count` of them."""
+
+    def __call__(self, after: Sequence[Any] | None, count: int) -> Select[Any]: ...
 
 
 def page(
@@ -55,30 +107,59 @@ def page(
     offset: int,
     page_token: str | None,
     search: Sequence[object],
+    also: Sequence[ColumnElement[Any]] = (),
+    way: Way | None = None,
 ) -> Page:
     """One page of `table`. `search` is all that a token must not be carried from or to.
 
     Raises InvalidValueError(field="page_token") for a token that is malformed or of another search.
     """
     fingerprint = blake2b(msgspec.msgpack.encode(search), digest_size=16).digest()
-    columns = [key.expression.label(f"key_{n}") for n, key in enumerate(ordering.keys)]
-    statement = select(id, *columns).select_from(ordering.join(table)).where(*where)
-    if page_token:
-        values = _read(page_token, fingerprint, ordering.keys)
-        statement = statement.where(_after(ordering.keys, values))
-    statement = statement.order_by(
-        *(
-            column.desc() if key.descending else column
-            for key, column in zip(ordering.keys, columns, strict=True)
-        )
-    ).limit(limit + 1)
+    keys = ordering.keys
+    after = _read(page_token, fingerprint, keys) if page_token else None
+    if way is not None:
+        statement = way(after, offset + limit + 1)
+    else:
+        statement = rows(id, ordering.join(table), where, keys, also=also, after=after)
+        statement = statement.limit(constant(limit + 1))
     if offset:
         statement = statement.offset(offset)
     count = select(func.count()).select_from(table).where(*where)
-    return Page(statement, count, limit, fingerprint)
+    return Page(statement, count, limit, len(keys), fingerprint, ordered=way is not None)
 
 
-def _after(keys: Sequence[SortKey], values: Sequence[Any]) -> ColumnElement[bool]:
+def rows(
+    id: ColumnElement[Any],
+    table: FromClause,
+    where: Sequence[ColumnElement[bool]],
+    keys: Sequence[SortKey],
+    *,
+    also: Sequence[ColumnElement[Any]] = (),
+    after: Sequence[Any] | None = None,
+) -> Select[Any]:
+    """The ids with their sort keys, in their order, from the row of the keys `after` on."""
+    columns = [key.expression.label(f"key_{n}") for n, key in enumerate(keys)]
+    statement = select(id, *columns, *also).select_from(table).where(*where)
+    if after is not None:
+        statement = statement.where(behind(keys, after))
+    return statement.order_by(*in_order(keys, columns))
+
+
+def in_order(
+    keys: Sequence[SortKey], columns: Sequence[ColumnElement[Any]]
+) -> list[ColumnElement[Any]]:
+    return [
+        column.desc() if key.descending else column
+        for key, column in zip(keys, columns, strict=True)
+    ]
+
+
+def constant(number: int) -> ColumnElement[int]:
+    """A number in the statement's text: a LIMIT that the planner can count on."""
+    return literal_column(str(int(number)))
+
+
+def behind(keys: Sequence[SortKey], values: Sequence[Any]) -> ColumnElement[bool]:
     """What sorts behind the row of those values.
 
     Written as `a <= x AND (a < x OR b > y)` rather than `a < x OR (a = x AND b > y)`: the first
@@ -89,7 +170,31 @@ def _after(keys: Sequence[SortKey], values: Sequence[Any]) -> ColumnElement[bool
     if len(keys) == 1:
         return strictly
     at_most = key.expression <= value if key.descending else key.expression >= value
-    return and_(at_most, or_(strictly, _after(keys[1:], values[1:])))
+    return and_(at_most, or_(strictly, behind(keys[1:], values[1:])))
+
+
+def _compile(statement: Select[Any]) -> tuple[str, list[Any]]:
+    """Text and values; what stands in the statement several times is only one value to send."""
+    compiled = statement.compile(dialect=_DIALECT)
+    numbers: dict[tuple[type, str], int] = {}
+    values: list[Any] = []
+    places: dict[str, str] = {}
+    for name, value in compiled.params.items():
+        number = numbers.setdefault((type(value), repr(value)), len(values) + 1)
+        if number > len(values):
+            values.append(value)
+        places[f"%({name})s"] = f"${number}"
+    return _PLACEHOLDER.sub(lambda found: places.get(found[0], "%"), compiled.string), values
+
+
+def _split(
+    rows: Sequence[Row], limit: int, keys: int, fingerprint: bytes
+) -> tuple[list[Any], str | None]:
+    ids = [row[0] for row in rows[:limit]]
+    if len(rows) <= limit or not ids:
+        return ids, None
+    token = msgspec.msgpack.encode(_Token(fingerprint, list(rows[limit - 1][1 : 1 + keys])))
+    return ids, urlsafe_b64encode(token).rstrip(b"=").decode()
 
 
 def _read(text: str, fingerprint: bytes, keys: Sequence[SortKey]) -> list[Any]:

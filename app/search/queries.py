@@ -6,7 +6,7 @@ name of another argument.
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import (
     BigInteger,
@@ -26,13 +26,14 @@ from app import validation
 from app.errors import InvalidValueError
 from app.lifecycle import ViewType
 from app.search.attached import ModelMetrics
-from app.search.conditions import conditions, key_of
+from app.search.conditions import compiled, conditions, key_of
 from app.search.entities import EXPERIMENTS, LOGGED_MODELS, RUNS, TENANT, Entity, Kind
 from app.search.orders import Term, check_count, ordering, terms
 from app.search.page import Page, page
 from app.search.parse import parse_filter, parse_order
-from app.search.syntax import Filter
+from app.search.syntax import Filter, Order
 from app.search.tables import experiments, logged_model_metrics, logged_models, runs
+from app.search.walks import MetricOrder, RunWalk
 from app.tenancy.tenant import TENANT_TAG, Tenant
 from app.validation import INT64_MAX, INT64_MIN
 
@@ -73,35 +74,37 @@ def search_runs(
     Where the order leaves it open, the newest come first, then those with the lower run id.
     """
     entity = _with_tenant_tag(RUNS) if tenant_tag else RUNS
+    ids = None if experiment_ids is None else _set(experiment_ids)
     where = [
         runs.c.tenant_id == tenant.id,
-        *([] if experiment_ids is None else _of_experiments(runs.c.experiment_id, experiment_ids)),
         *_in_view(runs.c.deleted_time, view),
         *_in_status(statuses),
-        *conditions(tenant, entity, parse_filter(filter)),
     ]
-    order = [
-        *_terms(tenant, entity, order_by),
-        Term(entity.orders["start_time"], descending=True),
-        Term(entity.orders["run_id"]),
-    ]
+    within = [] if ids is None else _of_experiments(runs.c.experiment_id, ids)
+    found = compiled(tenant, entity, parse_filter(filter))
+    check_count(order_by)
+    orders = [parse_order(each) for each in order_by]
+    order = ordering(
+        tenant,
+        [
+            *terms(tenant, entity, orders),
+            Term(entity.orders["start_time"], descending=True),
+            Term(entity.orders["run_id"]),
+        ],
+    )
+    by = _walked_order(entity, orders)
+    walk = None if by is False else RunWalk(tenant, where, within, ids, found, by, order)
     return page(
         runs.c.run_id,
         runs,
-        where,
-        ordering(tenant, order),
+        [*where, *within, *found.of(tenant, runs.c.run_id)],
+        order,
         limit=limit,
         offset=offset,
         page_token=page_token,
-        search=[
-            "runs",
-            tenant.id,
-            None if experiment_ids is None else _set(experiment_ids),
-            filter,
-            list(order_by),
-            view,
-            *statuses,
-        ],
+        search=["runs", tenant.id, ids, filter, list(order_by), view, *statuses],
+        also=[runs.c.version],
+        way=walk if walk and walk.pays else None,
     )
 
 
@@ -204,6 +207,19 @@ def _with_tenant_tag(entity: Entity) -> Entity:
 def _terms(tenant: Tenant, entity: Entity, order_by: Sequence[str]) -> list[Term]:
     check_count(order_by)
     return terms(tenant, entity, [parse_order(each) for each in order_by])
+
+
+def _walked_order(entity: Entity, orders: Sequence[Order]) -> MetricOrder | Literal[False] | None:
+    """A metric, or None for the newest first; False where no index has the runs in this order."""
+    if not orders:
+        return None
+    key = key_of(entity, orders[0].source, orders[0].identifier, order=True)
+    if len(orders) > 1:
+        return False
+    if key.kind is Kind.METRIC:
+        return MetricOrder(key.name, orders[0].descending)
+    newest = key.attribute is entity.orders["start_time"] and orders[0].descending
+    return None if newest else False
 
 
 def _model_term(tenant: Tenant, order: ModelOrder) -> Term:

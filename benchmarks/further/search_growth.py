@@ -80,7 +80,7 @@ def _rows(tenant: int, experiment: int, runs: list[SearchedRun]) -> dict[str, Ro
             for key, value in (("tag_0", run.tag), ("tag_1", "constant"))
         ],
         "metric_series (tenant_id, run_id, series_id, key, last_step, last_timestamp,"
-        " last_value, point_count, min_value, max_value)": [
+        " last_value, settled_value, max_timestamp, point_count, min_value, max_value)": [
             (tenant, ids[run.number], *_series(run, index, value))
             for run in runs
             for index, value in enumerate(run.metrics)
@@ -91,4 +91,4 @@ def _rows(tenant: int, experiment: int, runs: list[SearchedRun]) -> dict[str, Ro
 def _series(run: SearchedRun, index: int, value: float) -> tuple[object, ...]:
     # Far from the ids that the service gives out meanwhile.
     series_id = 10**9 + run.number * seeds.ITEMS + index
-    return series_id, f"metric_{index}", 0, seeds.START, value, 1, value, value
+    return series_id, f"metric_{index}", 0, seeds.START, value, value, seeds.START, 1, value, value

@@ -1,6 +1,7 @@
 """Ready-made runs: never older than what was committed, whoever wrote it, and bounded in bytes."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import httpx
 import msgspec
@@ -16,6 +17,7 @@ from app.tenancy.tenant import Tenant
 from tests.conftest import client_of
 
 API = "/api/2.0/mlflow"
+RUNS = "/api/v1/experiments/runs"
 
 Write = Callable[[httpx.AsyncClient, str], Awaitable[httpx.Response]]
 
@@ -63,7 +65,7 @@ class TestFreshness:
             answer = await write(other, run_id)
             assert answer.status_code == 200, answer.text
             written = await self.read(other, run_id)
-        assert written != before
+        assert written["mlflow"] != before["mlflow"]
         assert await self.read(client, run_id) == written
 
     async def test_an_experiments_deletion_is_seen(
@@ -71,14 +73,28 @@ class TestFreshness:
     ) -> None:
         experiment = str(await services.experiments.create(tenant, "e"))
         run_id = (await services.runs.create(tenant, experiment)).run_id.hex
-        assert (await self.read(client, run_id))["info"]["lifecycle_stage"] == "active"
+        assert (await self.stages(client, run_id)) == {"active"}
         await services.experiments.delete(tenant, experiment)
-        assert (await self.read(client, run_id))["info"]["lifecycle_stage"] == "deleted"
+        assert (await self.stages(client, run_id)) == {"deleted"}
         await services.experiments.restore(tenant, experiment)
-        assert (await self.read(client, run_id))["info"]["lifecycle_stage"] == "active"
+        assert (await self.stages(client, run_id)) == {"active"}
 
-    async def read(self, client: httpx.AsyncClient, run_id: str) -> dict[str, dict[str, object]]:
-        """The run by its id and by a search, which must agree."""
+    async def test_an_artifact_is_seen_which_is_no_write_to_the_run(
+        self, client: httpx.AsyncClient, services: Services, tenant: Tenant
+    ) -> None:
+        run_id = (await services.runs.create(tenant, "0")).run_id.hex
+        assert (await self.read(client, run_id))["workbench"]["artifacts"] == []
+        files = {"file": ("note.txt", b"hello")}
+        logged = await client.post(f"{RUNS}/{run_id}/log-artifact", files=files)
+        assert logged.status_code == 200, logged.text
+        assert (await self.read(client, run_id))["workbench"]["artifacts"] == ["note.txt"]
+
+    async def stages(self, client: httpx.AsyncClient, run_id: str) -> set[object]:
+        shown = await self.read(client, run_id)
+        return {shown["mlflow"]["info"]["lifecycle_stage"], shown["workbench"]["lifecycle_stage"]}
+
+    async def read(self, client: httpx.AsyncClient, run_id: str) -> dict[str, Any]:
+        """The run in both APIs, by its id and by a search, which must agree."""
         got = (await client.get(f"{API}/runs/get", params={"run_id": run_id})).json()["run"]
         body = {
             "experiment_ids": [got["info"]["experiment_id"]],
@@ -87,7 +103,11 @@ class TestFreshness:
         }
         (found,) = (await client.post(f"{API}/runs/search", json=body)).json()["runs"]
         assert found == got
-        return got
+        shown = (await client.get(f"{RUNS}/{run_id}")).json()
+        query = {"filter": body["filter"], "lifecycle_stage": "all"}
+        listed = (await client.get(RUNS, params=query)).json()
+        assert listed == {"runs": [shown], "total": 1, "limit": 100, "offset": 0}
+        return {"mlflow": got, "workbench": shown}
 
 
 class TestBounds:
@@ -100,7 +120,9 @@ class TestBounds:
         kept = RenderedRuns(max_bytes=int(size * 2.5))
         for run in (first, second):
             kept.add(tenant.id, run, render)
-        assert kept.get(tenant.id, first.run_id, 0, render) == render(first)
+        found = kept.get(tenant.id, first.run_id, 0, render)
+        assert found is not None
+        assert found.body == render(first)
         kept.add(tenant.id, third, render)
         assert kept.get(tenant.id, second.run_id, 0, render) is None
         assert kept.get(tenant.id, first.run_id, 0, render) is not None
@@ -114,7 +136,9 @@ class TestBounds:
         for version in range(5):
             kept.add(tenant.id, msgspec.structs.replace(run, version=version), render)
         assert kept.get(tenant.id, run.run_id, 3, render) is None
-        assert kept.get(tenant.id, run.run_id, 4, render) == render(run)
+        found = kept.get(tenant.id, run.run_id, 4, render)
+        assert found is not None
+        assert found.body == render(run)
 
     async def test_tenants_are_kept_apart(
         self, services: Services, tenant: Tenant, other_tenant: Tenant

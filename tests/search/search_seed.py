@@ -71,7 +71,7 @@ class Seed:
         tags: Mapping[str, str] | None = None,
         datasets: Sequence[tuple[str, str, str | None]] = (),
     ) -> UUID:
-        """`datasets` are (name, digest, context)."""
+        """`datasets` are (name, digest, context). Every other series is at rest."""
         run_id = run_id or uuid4()
         self._insert(
             tables.runs,
@@ -85,14 +85,17 @@ class Seed:
             deleted_time=1 if deleted else None,
         )
         for key, value in (metrics or {}).items():
+            series_id = next(self._series)
             self._insert(
                 tables.metric_series,
-                series_id=next(self._series),
+                series_id=series_id,
                 run_id=run_id,
                 key=key,
                 last_step=0,
                 last_timestamp=0,
                 last_value=value,
+                settled_value=value if series_id % 2 else None,
+                max_timestamp=0,
                 point_count=1,
             )
         self._pairs(tables.params, params, run_id=run_id)

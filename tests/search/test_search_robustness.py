@@ -231,6 +231,19 @@ def test_the_most_that_can_be_asked_is_planned_in_bounds(filled: Seed) -> None:
     assert time.perf_counter() - started < 5
 
 
+@pytest.mark.parametrize("order_by", [[], ["metrics.m DESC"]])
+@pytest.mark.parametrize("condition", ["params.p{} = 'x'", "metrics.k{} > 0"])
+def test_the_most_that_can_be_walked_is_planned_in_bounds(
+    filled: Seed, condition: str, order_by: list[str]
+) -> None:
+    filter = " AND ".join(condition.format(n) for n in range(100))
+    started = time.perf_counter()
+    page = search_runs(filled.tenant, [1], filter=filter, order_by=order_by, limit=1)
+    assert page.ordered
+    assert filled.rows(page) == []
+    assert time.perf_counter() - started < 5
+
+
 def test_too_many_orders(filled: Seed) -> None:
     with pytest.raises(InvalidValueError, match="more than 10 terms"):
         search_runs(filled.tenant, [1], order_by=[f"tags.t{n}" for n in range(11)], limit=1)

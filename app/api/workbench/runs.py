@@ -1,8 +1,10 @@
 """Runs: create, find, change, end, delete."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+import msgspec
+from fastapi import APIRouter, Query, Response
 from pydantic import Field
 
 from app import validation
@@ -24,6 +26,7 @@ from app.clock import now_ms
 from app.errors import InvalidValueError, NotFoundError
 from app.runs import entities
 from app.runs.entities import DESCRIPTION_TAG, PARENT_RUN_TAG
+from app.runs.rendered import RenderedRun
 from app.services import Services
 from app.tenancy.tenant import Tenant
 
@@ -83,10 +86,10 @@ async def _existing_parent(services: Services, tenant: Tenant, run_id: str) -> s
         raise NotFoundError(error.message, field="parent_run_id") from error
 
 
-@router.get("", summary="List runs", responses=answers())
+@router.get("", summary="List runs", response_model=RunPage, responses=answers())
 async def list_runs(
     query: Annotated[ListRuns, Query()], services: ServicesDep, tenant: ReadTenant
-) -> RunPage:
+) -> Response:
     """The runs that match all that is given, with a count of them.
 
     An experiment that does not exist has no runs. Without `experiment_id`, runs of archived
@@ -101,19 +104,23 @@ async def list_runs(
         view=query.lifecycle_stage.view,
         limit=query.limit,
         offset=query.offset,
+        render=render,
     )
-    return RunPage(
-        runs=await shown_runs(services, tenant, found),
-        total=total,
-        limit=query.limit,
-        offset=query.offset,
-    )
+    page = {
+        "runs": [msgspec.Raw(run) for run in await _with_artifacts(services, tenant, found)],
+        "total": total,
+        "limit": query.limit,
+        "offset": query.offset,
+    }
+    return Response(msgspec.json.encode(page), media_type="application/json")
 
 
-@router.get("/{run_id}", summary="Get a run", responses=answers(404))
-async def get_run(run_id: RunId, services: ServicesDep, tenant: ReadTenant) -> Run:
+@router.get("/{run_id}", summary="Get a run", response_model=Run, responses=answers(404))
+async def get_run(run_id: RunId, services: ServicesDep, tenant: ReadTenant) -> Response:
     """A deleted one is shown too, with the lifecycle stage `deleted`."""
-    return await _shown(services, tenant, await services.runs.get(tenant, run_id))
+    run = await services.runs.rendered(tenant, run_id, render)
+    (body,) = await _with_artifacts(services, tenant, [run])
+    return Response(body, media_type="application/json")
 
 
 @router.patch(
@@ -171,6 +178,21 @@ def _end_time(run: entities.Run, given: int | None) -> int:
             field="end_time",
         )
     return given
+
+
+def render(run: entities.Run) -> bytes:
+    """All but the artifacts: they come and go without a new version of the run."""
+    return Run.of(run, artifacts=[]).model_dump_json(exclude={"artifacts"}).encode()
+
+
+async def _with_artifacts(
+    services: Services, tenant: Tenant, runs: Sequence[RenderedRun]
+) -> list[bytes]:
+    paths = await services.artifacts.paths_of_runs(tenant, runs)
+    return [
+        b'%s,"artifacts":%s}' % (run.body[:-1], msgspec.json.encode(paths[run.run_id]))
+        for run in runs
+    ]
 
 
 async def _shown(services: Services, tenant: Tenant, run: entities.Run) -> Run:
