@@ -9,11 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
+from sqlalchemy.exc import IntegrityError
 
 from app.config import Settings
+from app.db.database import Database
 from app.operations.access import AccessLog
 from app.operations.logs import JsonFormatter, TextFormatter, configuration
+from app.tenancy.tenant import Tenant
 from tests.conftest import new_slug, running_server
 
 HOSTILE = 'x\n{"level": "error"}\r\x1b[2K\u2028\x85\ud800"'
@@ -46,6 +50,31 @@ class TestLines:
         read = json.loads(JsonFormatter().format(record))
         assert read["error"] == "ValueError"
         assert "test_an_error_has_its_traceback" in read["traceback"]
+
+    async def test_what_was_on_its_way_to_postgres_is_not_told(
+        self, database: Database, tenant: Tenant
+    ) -> None:
+        values = {"tenant": tenant.id, "name": "A SECRET"}
+        twice = (
+            "INSERT INTO experiments (tenant_id, experiment_id, name, creation_time,"
+            " last_update_time) SELECT %(tenant)s, i, %(name)s, 0, 0 FROM generate_series(1, 2) i"
+        )
+        no_name = (
+            "INSERT INTO experiments (tenant_id, experiment_id, artifact_location)"
+            " VALUES (%(tenant)s, 1, %(name)s)"
+        )
+        for statement in (twice, no_name):
+            with pytest.raises(IntegrityError, match="A SECRET") as by_sqlalchemy:
+                async with database.transaction(tenant) as connection:
+                    await connection.exec_driver_sql(statement, values)
+            with pytest.raises(psycopg.IntegrityError) as by_psycopg:
+                async with database.pipeline(tenant) as raw:
+                    await raw.execute(statement, values)
+            for error in (by_sqlalchemy.value, by_psycopg.value):
+                for formatter in (JsonFormatter(), TextFormatter()):
+                    line = formatter.format(_record("it failed", error))
+                    assert "A SECRET" not in line
+                    assert "violates" in line
 
     @pytest.mark.parametrize("level", ["debug", "info", "warning", "error"])
     def test_the_configuration_is_one(self, level: str) -> None:
