@@ -26,23 +26,26 @@ class Target:
     def client(self, tenant: str) -> httpx.Client:
         return httpx.Client(base_url=f"{self.url}/t/{tenant}", timeout=30)
 
-    def stored(self) -> dict[str, bytes]:
-        """Everything that lies in the store, and beside it, by its whole name."""
+    def stored(self, tenant: str) -> dict[str, str]:
+        """What the tenant has stored, and what lies around it, by name, with its checksum or its
+        content. Of S3 the tenant's bucket and the victim's, and the names of all buckets."""
         if self.s3 is not None:
-            return {
-                f"{bucket.name}/{found.object_name}": self.s3.get_object(
-                    bucket.name, found.object_name
-                ).data
-                for bucket in self.s3.list_buckets()
-                for found in self.s3.list_objects(bucket.name, recursive=True)
+            buckets = {bucket.name: "a bucket" for bucket in self.s3.list_buckets()}
+            return buckets | {
+                f"{bucket}/{found.object_name}": found.etag or ""
+                for bucket in (f"hostile-{tenant}", f"hostile-{VICTIM}")
+                if bucket in buckets
+                for found in self.s3.list_objects(bucket, recursive=True)
             }
         return {
-            str(path.relative_to(self.data_dir)): path.read_bytes()
+            str(path.relative_to(self.data_dir)): path.read_bytes().decode(errors="replace")
             for path in self.data_dir.rglob("*")
             if path.is_file()
         }
 
 
+# Another tenant, whose artifacts are to stay as they are.
+VICTIM = "victim"
 SECRET = b"a secret beside the store"
 
 
@@ -59,7 +62,9 @@ def local_target(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -
     data_dir.mkdir()
     (data_dir / "secret.txt").write_bytes(SECRET)
     with running_server(_environment(postgres, data_dir), folder / "log") as (url, process):
-        yield Target("local", url, process.pid, folder / "log", data_dir)
+        target = Target("local", url, process.pid, folder / "log", data_dir)
+        _store_something(target)
+        yield target
 
 
 @pytest.fixture(scope="session")
@@ -75,7 +80,17 @@ def s3_target(
     }
     client = Minio(hostile_s3.endpoint, hostile_s3.access_key, hostile_s3.secret_key, secure=False)
     with running_server(environment, folder / "log") as (url, process):
-        yield Target("s3", url, process.pid, folder / "log", folder / "data", client)
+        target = Target("s3", url, process.pid, folder / "log", folder / "data", client)
+        _store_something(target)
+        yield target
+
+
+def _store_something(target: Target) -> None:
+    with target.client(VICTIM) as client:
+        run = client.post("/api/2.0/mlflow/runs/create", json={}).json()["run"]["info"]
+        root = run["artifact_uri"].removeprefix("mlflow-artifacts:/")
+        url = f"/api/2.0/mlflow-artifacts/artifacts/{root}/kept.txt"
+        assert client.put(url, content=SECRET).status_code == 200
 
 
 def _environment(postgres: Postgres, data_dir: Path) -> dict[str, str]:
