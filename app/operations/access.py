@@ -55,9 +55,12 @@ class AccessLog:
         self._dropped = 0
         self._some = threading.Event()
         self._closed = False
-        self._thread = threading.Thread(target=self._write, name="access-log", daemon=True)
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
+        """What was added before is written too."""
+        self._closed = False
+        self._thread = threading.Thread(target=self._write, name="access-log", daemon=True)
         self._thread.start()
 
     def wants(self, status: int, seconds: float) -> bool:
@@ -92,7 +95,7 @@ class AccessLog:
                 round(seconds * 1000, 3),
                 size,
                 tenant,
-                caller,
+                caller and printable(caller),
             )
         )
         if not self._some.is_set():
@@ -102,12 +105,15 @@ class AccessLog:
         """Write what waits."""
         self._closed = True
         self._some.set()
-        self._thread.join(timeout=5)
+        if self._thread is not None:
+            self._thread.join(timeout=5)
 
     def _write(self) -> None:
-        while not self._closed:
+        closed = False
+        while not closed:
             self._some.wait()
-            if not self._closed:
+            closed = self._closed  # what was added before it closed is written
+            if not closed:
                 time.sleep(_PAUSE)
             self._some.clear()
             try:

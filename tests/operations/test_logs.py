@@ -5,6 +5,7 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,7 @@ class TestAccessLog:
         read, write = os.pipe()
         os.close(read)
         log = AccessLog("all", "json", slow=1, fd=write)
+        threads = threading.active_count()
         log.start()
         for number in range(3):
             log.add(
@@ -149,7 +151,7 @@ class TestAccessLog:
                 caller=None,
             )
         log.close()
-        assert not log._thread.is_alive()
+        assert threading.active_count() == threads
 
     def test_which_are_notable(self) -> None:
         log = AccessLog("notable", "json", slow=1.0)
