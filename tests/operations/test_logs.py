@@ -19,7 +19,7 @@ from app.db.database import Database
 from app.operations.access import AccessLog
 from app.operations.logs import JsonFormatter, TextFormatter, configuration
 from app.tenancy.tenant import Tenant
-from tests.conftest import new_slug, running_server
+from tests.conftest import ROOT, new_slug, running_server
 
 HOSTILE = 'x\n{"level": "error"}\r\x1b[2K\u2028\x85\ud800"'
 
@@ -173,6 +173,25 @@ def _read(fd: int) -> bytes:
         return b""
 
 
+class TestAlembicsLog:
+    def test_has_the_same_format(self, settings: Settings) -> None:
+        environment = os.environ | {
+            "TRACKING_MIGRATION_DATABASE_URL": settings.migration_database_url or "",
+            "TRACKING_DATABASE_URL": settings.database_url or "",
+            "TRACKING_LOG_FORMAT": "json",
+        }
+        done = subprocess.run(
+            [sys.executable, "-m", "alembic", "current"],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        lines = [json.loads(line) for line in done.stderr.splitlines()]
+        assert {line["logger"] for line in lines} == {"alembic.runtime.migration"}
+
+
 class TestTheServersLog:
     def test_every_line_is_json_and_none_has_a_secret(
         self, settings: Settings, tmp_path: Path
@@ -195,6 +214,7 @@ class TestTheServersLog:
                 headers={"Authorization": f"Bearer {secret}", "X-Request-ID": "the-creation"},
             )
             assert created.status_code == 200
+            assert "server" not in created.headers
             client.get(f"/t/{slug}/api/v1/experiments", params={"search": "IN-THE-QUERY"})
             client.get("/%0a%7b%22level%22:%22error%22%7d", headers={"X-Request-ID": "a\tb"})
         lines = [json.loads(line) for line in log.read_text().splitlines()]
