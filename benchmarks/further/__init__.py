@@ -2,12 +2,21 @@
 
 from collections.abc import Callable
 
-from benchmarks.further import connections, retries, search_growth, start, wide_run, workbench
+from benchmarks.further import (
+    authentication,
+    connections,
+    retries,
+    search_growth,
+    start,
+    wide_run,
+    workbench,
+)
 from benchmarks.further import workers as more_workers
 from benchmarks.further.bench import Bench
 from benchmarks.measure import Result
 
 GROUPS: dict[str, Callable[[Bench], list[Result]]] = {
+    "authentication": authentication.measure,
     "connections": connections.measure,
     "workers": more_workers.measure,
     "retries": retries.measure,
