@@ -76,7 +76,7 @@ class Tokens:
         except jwt.PyJWTError as error:
             raise UnauthenticatedError(f"The token is not valid: {error}") from None
         return Claims(
-            subject=claims["sub"][:MAX_SUBJECT],
+            subject=_printable(claims["sub"][:MAX_SUBJECT]),
             slug=self._slug(claims),
             role=self._role(claims),
             expiry=float(claims["exp"]) + LEEWAY,
@@ -101,6 +101,11 @@ class Tokens:
                 f" '{self._settings.jwt_role_claim}'"
             )
         return max(roles)
+
+
+def _printable(subject: str) -> str:
+    """It goes into logs and into the audit log, whatever it holds."""
+    return "".join(one if one.isprintable() else "?" for one in subject)
 
 
 class KeySet:

@@ -130,6 +130,18 @@ class TestGood:
         answer = await answer_to(token_app, sign(), f"/t/{other_tenant.slug}{EXPERIMENTS}")
         assert answer.status_code == 403
 
+    async def test_whatever_its_subject_holds(
+        self, token_app: FastAPI, sign: Sign, tenant: Tenant
+    ) -> None:
+        """The audit log tells of it, in characters that Postgres and a terminal can take."""
+        token = sign(role="admin", sub="a\x00b\n\ud800\x1b[2J" + "x" * 1000)
+        async with bearer(token_app, token) as client:
+            url = f"/api/v1/admin/tenants/{tenant.slug}/keys"
+            answer = await client.post(url, json={"role": "read"})
+            assert answer.status_code == 201, answer.text
+            events = (await client.get("/api/v1/audit")).json()["events"]
+        assert "jwt:a?b???[2J" + "x" * 191 in [one["actor"] for one in events]
+
     async def test_api_keys_work_beside_it(self, token_app: FastAPI, tenant: Tenant) -> None:
         _, key = await token_app.state.services.keys.create(tenant, "read")
         assert (await answer_to(token_app, key)).status_code == 200
