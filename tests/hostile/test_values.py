@@ -158,7 +158,7 @@ async def test_page_tokens(kind: str, client: httpx.AsyncClient, ids: Ids) -> No
         assert answer.status_code == 400
     changed = [good[:end] for end in range(1, len(good), 3)]
     changed += [
-        f"{good[:at]}{letter}{good[at + 1 :]}" for at in range(len(good)) for letter in "A-"
+        f"{good[:at]}{letter}{good[at + 1 :]}" for at in range(0, len(good), 3) for letter in "A-"
     ]
     changed += [good * 2, f" {good}", f"{good}\n", "A" * 20_000, "=", "\0", "é", "null"]
     for token in changed:
