@@ -56,7 +56,7 @@ class Settings(BaseSettings):
 
     log_format: Literal["json", "text"] | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    log_requests: Literal["all", "notable"] = "notable"
+    log_requests: Literal["all", "notable", "off"] = "notable"
     log_slow_seconds: float = Field(default=1.0, gt=0)
     metrics_token: SecretStr | None = None
     metrics_tenants: int = Field(default=0, ge=0, le=1000)

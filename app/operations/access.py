@@ -16,7 +16,7 @@ import msgspec
 
 from app.operations.logs import Format, one_line, printable
 
-Requests = Literal["all", "notable"]
+Requests = Literal["all", "notable", "off"]
 
 # A write of up to so many bytes to a pipe is never mixed with another worker's (PIPE_BUF).
 _ATOMIC_BYTES = 4096
@@ -43,11 +43,12 @@ class Line(msgspec.Struct, omit_defaults=True):
 
 
 class AccessLog:
-    """`requests` tells whether all are written, or those alone that failed, were refused for who
-    was asking or how much, or took at least `slow` seconds."""
+    """`requests` tells whether all are written, those alone that failed, were refused for who was
+    asking or how much, or took at least `slow` seconds, or none."""
 
     def __init__(self, requests: Requests, format: Format, *, slow: float, fd: int = 2) -> None:
         self._all = requests == "all"
+        self._notable = requests == "notable"
         self._slow = slow
         self._encode = msgspec.json.encode if format == "json" else _text
         self._fd = fd
@@ -64,7 +65,9 @@ class AccessLog:
         self._thread.start()
 
     def wants(self, status: int, seconds: float) -> bool:
-        return self._all or status >= 500 or status in (401, 403, 429) or seconds >= self._slow
+        return self._all or (
+            self._notable and (status >= 500 or status in (401, 403, 429) or seconds >= self._slow)
+        )
 
     def add(
         self,

@@ -165,6 +165,10 @@ class TestAccessLog:
         assert quick == [401, 403, 429, 500, 503]
         assert len([one for one in told if one[1] == 1.0]) == 13
 
+    def test_none_when_off(self) -> None:
+        log = AccessLog("off", "json", slow=1.0)
+        assert not [status for status in (200, 401, 500) if log.wants(status, 9.0)]
+
 
 def _read(fd: int) -> bytes:
     try:
