@@ -23,6 +23,7 @@ COPY --from=build /srv/tracking /srv/tracking
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     TRACKING_HOST=0.0.0.0 \
+    TRACKING_AUTH=keys \
     TRACKING_DATA_DIR=/var/lib/tracking
 WORKDIR /srv/tracking
 USER tracking

@@ -31,6 +31,7 @@ from app.db import migrate as migrations
 from app.db import roles
 from app.db.embedded import EmbeddedPostgresError, embedded_postgres
 from app.errors import TrackingError
+from app.http_protocol import BoundedHttp
 from app.operations import logs
 from app.operations.workers import common_folder
 
@@ -221,7 +222,7 @@ def run_server(settings: Settings, sock: socket.socket) -> None:
         factory=True,
         workers=settings.workers,
         loop="uvloop",
-        http="httptools",
+        http=BoundedHttp,
         ws="none",
         lifespan="on",
         access_log=False,  # app.operations.access has the lines

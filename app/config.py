@@ -1,5 +1,6 @@
 """Settings, read from the environment (prefix `TRACKING_`) and from `.env`."""
 
+import re
 from contextlib import suppress
 from functools import cached_property
 from ipaddress import ip_address
@@ -14,6 +15,8 @@ from app.tenancy.slug import is_slug
 
 MIN_ADMIN_KEY_LENGTH = 32
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+# As a browser writes it.
+_ORIGIN = re.compile(r"https?://(\[[0-9a-f:.]+\]|[a-z0-9.-]+)(:[0-9]{1,5})?")
 
 
 class Settings(BaseSettings):
@@ -55,7 +58,7 @@ class Settings(BaseSettings):
 
     log_format: Literal["json", "text"] | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    log_requests: Literal["all", "notable"] = "notable"
+    log_requests: Literal["all", "notable", "off"] = "notable"
     log_slow_seconds: float = Field(default=1.0, gt=0)
     metrics_token: SecretStr | None = None
     metrics_tenants: int = Field(default=0, ge=0, le=1000)
@@ -92,14 +95,10 @@ class Settings(BaseSettings):
     @classmethod
     def _origins(cls, given: str) -> str:
         for origin in given.split(",") if given else ():
-            url = urlsplit(origin.strip())
-            if (
-                url.scheme not in ("http", "https")
-                or f"{url.scheme}://{url.netloc}" != origin.strip()
-            ):
+            if not _ORIGIN.fullmatch(origin.strip()):
                 raise ValueError(
                     "must be origins with commas between, as https://workbench.example.org: a"
-                    " scheme and a host, without a path, and never *"
+                    " scheme and a host, in lower case, without a path, and never *"
                 )
         return given
 

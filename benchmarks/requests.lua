@@ -1,5 +1,5 @@
--- Sends the requests of a file in turn, over and over: a line each, of method, path and body with
--- tabs between. In one, @@@@@@@ stands for a number of seven digits that no other request has, so
+-- Sends the requests of a file in turn, over and over: a line each, of method, path, what
+-- the Authorization header holds, and body, with tabs between. In one, @@@@@@@ stands for a number of seven digits that no other request has, so
 -- that no point is logged twice; a number of always the same length lets a request be put
 -- together once, with its Content-Length, rather than every time.
 
@@ -15,7 +15,9 @@ function init(arguments)
   number = tonumber(arguments[2])
   local headers = { ["Content-Type"] = "application/json" }
   for line in io.lines(arguments[1]) do
-    local method, path, body = line:match("^(%S+)\t(%S+)\t(.*)$")
+    local method, path, authorization, body = line:match("^(%S+)\t(%S+)\t([^\t]*)\t(.*)$")
+    if authorization == "" then authorization = nil end
+    headers["Authorization"] = authorization
     if body == "" then body = nil end
     local text = wrk.format(method, path, headers, body)
     table.insert(templates, { text = text, changes = text:find("@@@@@@@", 1, true) ~= nil })

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import httpx
@@ -96,7 +97,12 @@ def running(postgres: Postgres, names: Sequence[str], folder: Path) -> Iterator[
 
 @contextmanager
 def ours(
-    postgres: Postgres, folder: Path, *, workers: int = 1, name: str = OURS
+    postgres: Postgres,
+    folder: Path,
+    *,
+    workers: int = 1,
+    name: str = OURS,
+    settings: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[Server]:
     port = processes.free_port()
     environment = {
@@ -105,6 +111,7 @@ def ours(
         "TRACKING_DATABASE_URL": postgres.server.app_url,
         "TRACKING_MIGRATION_DATABASE_URL": postgres.server.owner_url,
         "TRACKING_DATA_DIR": str(folder / "data"),
+        **settings,
     }
     command = [sys.executable, "-m", "app.cli", "serve"]
     url = f"http://127.0.0.1:{port}"

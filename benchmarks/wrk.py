@@ -34,9 +34,10 @@ class Request:
     method: str
     path: str
     body: str = ""
+    authorization: str = ""
 
     def line(self) -> str:
-        return f"{self.method}\t{self.path}\t{self.body}\n"
+        return f"{self.method}\t{self.path}\t{self.authorization}\t{self.body}\n"
 
 
 @dataclass(frozen=True)

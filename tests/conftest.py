@@ -64,6 +64,7 @@ def settings(postgres: Postgres, data_dir: Path) -> Settings:
         migration_database_url=postgres.owner_url,
         data_dir=data_dir,
         allowed_hosts="test",
+        log_requests="off",  # they would be written between the tests' own lines
     )
 
 

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.clock import now_ms
 from app.ids import new_uuid
 from app.operations.context import current
+from app.operations.logs import printable
 from app.tenancy.tenant import Tenant
 
 COMMAND_LINE = "command-line"
@@ -51,7 +52,7 @@ def row(tenant: Tenant, action: str, target: str, details: dict[str, Any]) -> di
         "event_id": new_uuid(),
         "created_time": now_ms(),
         "tenant": tenant.slug,
-        "actor": caller.name if caller else COMMAND_LINE,
+        "actor": printable(caller.name) if caller else COMMAND_LINE,
         "action": action,
         "target": target,
         "request_id": request.request_id if request else None,

@@ -16,7 +16,7 @@ import msgspec
 
 from app.operations.logs import Format, one_line, printable
 
-Requests = Literal["all", "notable"]
+Requests = Literal["all", "notable", "off"]
 
 # A write of up to so many bytes to a pipe is never mixed with another worker's (PIPE_BUF).
 _ATOMIC_BYTES = 4096
@@ -43,11 +43,12 @@ class Line(msgspec.Struct, omit_defaults=True):
 
 
 class AccessLog:
-    """`requests` tells whether all are written, or those alone that failed, were refused for who
-    was asking or how much, or took at least `slow` seconds."""
+    """`requests` tells whether all are written, those alone that failed, were refused for who was
+    asking or how much, or took at least `slow` seconds, or none."""
 
     def __init__(self, requests: Requests, format: Format, *, slow: float, fd: int = 2) -> None:
         self._all = requests == "all"
+        self._notable = requests == "notable"
         self._slow = slow
         self._encode = msgspec.json.encode if format == "json" else _text
         self._fd = fd
@@ -55,13 +56,18 @@ class AccessLog:
         self._dropped = 0
         self._some = threading.Event()
         self._closed = False
-        self._thread = threading.Thread(target=self._write, name="access-log", daemon=True)
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
+        """What was added before is written too."""
+        self._closed = False
+        self._thread = threading.Thread(target=self._write, name="access-log", daemon=True)
         self._thread.start()
 
     def wants(self, status: int, seconds: float) -> bool:
-        return self._all or status >= 500 or status in (401, 403, 429) or seconds >= self._slow
+        return self._all or (
+            self._notable and (status >= 500 or status in (401, 403, 429) or seconds >= self._slow)
+        )
 
     def add(
         self,
@@ -92,7 +98,7 @@ class AccessLog:
                 round(seconds * 1000, 3),
                 size,
                 tenant,
-                caller,
+                caller and printable(caller),
             )
         )
         if not self._some.is_set():
@@ -102,12 +108,15 @@ class AccessLog:
         """Write what waits."""
         self._closed = True
         self._some.set()
-        self._thread.join(timeout=5)
+        if self._thread is not None:
+            self._thread.join(timeout=5)
 
     def _write(self) -> None:
-        while not self._closed:
+        closed = False
+        while not closed:
             self._some.wait()
-            if not self._closed:
+            closed = self._closed  # what was added before it closed is written
+            if not closed:
                 time.sleep(_PAUSE)
             self._some.clear()
             try:

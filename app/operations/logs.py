@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 import msgspec
+import psycopg
+from sqlalchemy.exc import DBAPIError
 
 from app.operations.context import current
 
@@ -36,7 +38,7 @@ class JsonFormatter(logging.Formatter):
         line |= request_fields()
         if record.exc_info and record.exc_info[0]:
             line["error"] = record.exc_info[0].__name__
-            line["traceback"] = printable(self.formatException(record.exc_info))
+            line["traceback"] = traceback_of(self, record)
         return msgspec.json.encode(line).decode()
 
 
@@ -48,8 +50,32 @@ class TextFormatter(logging.Formatter):
         message += one_line(record.getMessage())
         message += "".join(f" {name}={value}" for name, value in request_fields().items())
         if record.exc_info:
-            message += "\n" + printable(self.formatException(record.exc_info))
+            message += "\n" + traceback_of(self, record)
         return message
+
+
+def traceback_of(formatter: logging.Formatter, record: logging.LogRecord) -> str:
+    """The traceback, without the values that were on their way to Postgres.
+
+    SQLAlchemy's errors show the parameters of their statement, and Postgres's the row at fault:
+    what a tenant logged, and hashes of keys.
+    """
+    assert record.exc_info is not None
+    text = formatter.formatException(record.exc_info)
+    error = record.exc_info[1]
+    while error is not None:
+        if isinstance(error, DBAPIError):
+            text = text.replace(str(error), f"{_primary(error.orig)}\n[SQL: {error.statement}]")
+        elif isinstance(error, psycopg.Error):
+            text = text.replace(str(error), _primary(error))
+        error = error.__cause__ or error.__context__
+    return printable(text)
+
+
+def _primary(error: BaseException | None) -> str:
+    """The first line of what Postgres says, which has no values in it."""
+    said = error.diag.message_primary if isinstance(error, psycopg.Error) else None
+    return said or type(error).__name__
 
 
 def request_fields() -> dict[str, str]:

@@ -111,8 +111,9 @@ class Quotas:
             today = _today()
             if mine.day != today:
                 mine.day, mine.left = today, 0
-            if mine.left < count:
-                mine.left += await self._grant(tenant, today, count, limits.points_per_day)
+            missing = count - mine.left
+            if missing > 0:
+                mine.left += await self._grant(tenant, today, missing, limits.points_per_day)
             mine.left -= count
 
     def return_points(self, tenant: Tenant, count: int) -> None:

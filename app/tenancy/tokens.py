@@ -1,6 +1,7 @@
 """Tokens of an identity provider: JWTs signed with keys that it publishes (RFC 7519, RFC 7517)."""
 
 import asyncio
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,7 +76,7 @@ class Tokens:
         except jwt.PyJWTError as error:
             raise UnauthenticatedError(f"The token is not valid: {error}") from None
         return Claims(
-            subject=claims["sub"][:MAX_SUBJECT],
+            subject=_printable(claims["sub"][:MAX_SUBJECT]),
             slug=self._slug(claims),
             role=self._role(claims),
             expiry=float(claims["exp"]) + LEEWAY,
@@ -102,13 +103,18 @@ class Tokens:
         return max(roles)
 
 
+def _printable(subject: str) -> str:
+    """It goes into logs and into the audit log, whatever it holds."""
+    return "".join(one if one.isprintable() else "?" for one in subject)
+
+
 class KeySet:
     """The public keys of the identity provider, from a URL or a file, kept for a while."""
 
     def __init__(self, location: str) -> None:
         self._location = location
         self._keys: dict[str | None, jwt.PyJWK] = {}
-        self._read_at = -FRESH
+        self._read_at = -math.inf
         self._reading = asyncio.Lock()
 
     async def find(self, kid: str | None) -> jwt.PyJWK:
@@ -116,16 +122,18 @@ class KeySet:
 
         Raises UnauthenticatedError where there is none, UnavailableError where no keys can be had.
         """
-        found = self._get(kid)
-        age = time.monotonic() - self._read_at
-        if age > (FRESH if found else PATIENCE):
+        if self._stale(kid):
             async with self._reading:
-                if time.monotonic() - self._read_at >= age:  # nobody did meanwhile
+                if self._stale(kid):  # nobody has read them while this one waited
                     await self._read()
-            found = self._get(kid)
+        found = self._get(kid)
         if found is None:
             raise UnauthenticatedError("The token is signed with a key that is not the issuer's")
         return found
+
+    def _stale(self, kid: str | None) -> bool:
+        age = time.monotonic() - self._read_at
+        return age > (PATIENCE if self._get(kid) is None else FRESH)
 
     def _get(self, kid: str | None) -> jwt.PyJWK | None:
         if kid is None and len(self._keys) == 1:
@@ -133,7 +141,6 @@ class KeySet:
         return self._keys.get(kid)
 
     async def _read(self) -> None:
-        self._read_at = time.monotonic()
         try:
             document = await to_thread.run_sync(_read_document, self._location)
             keys = jwt.PyJWKSet.from_json(document).keys
@@ -143,6 +150,8 @@ class KeySet:
             raise UnavailableError(
                 "The identity provider's keys cannot be read; try again shortly"
             ) from error
+        finally:
+            self._read_at = time.monotonic()
         self._keys = {one.key_id: one for one in keys if one.key_type != "oct"}
 
 

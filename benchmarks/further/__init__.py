@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from benchmarks.further import (
+    authentication,
     connections,
     points_growth,
     retries,
@@ -16,6 +17,7 @@ from benchmarks.further.bench import Bench
 from benchmarks.measure import Result
 
 GROUPS: dict[str, Callable[[Bench], list[Result]]] = {
+    "authentication": authentication.measure,
     "connections": connections.measure,
     "workers": more_workers.measure,
     "points-growth": points_growth.measure,

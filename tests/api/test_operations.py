@@ -23,7 +23,12 @@ class TestProbes:
     async def test_ready_only_with_the_right_schema_and_a_database(self, tmp_path: Path) -> None:
         with embedded_postgres(tmp_path / "data", settings={"fsync": "off"}) as server:
             application = create_app(
-                Settings(_env_file=None, database_url=server.app_url, data_dir=tmp_path)
+                Settings(
+                    _env_file=None,
+                    database_url=server.app_url,
+                    data_dir=tmp_path,
+                    allowed_hosts="test",
+                )
             )
             async with (
                 application.router.lifespan_context(application),

@@ -114,6 +114,8 @@ async def belongings(client: httpx.AsyncClient, tenant: str) -> Belongings:
         found: str = (await call(route, method, max_results=1, **message))["next_page_token"]
         return found
 
+    audit = await client.get("/api/v1/audit", params={"limit": 1})
+    assert audit.status_code == 200, audit.text
     listing = await client.get(
         f"/api/v1/experiments/runs/{run}/artifacts",
         params={"path": f"{marker}-folder", "limit": 1},
@@ -147,6 +149,7 @@ async def belongings(client: httpx.AsyncClient, tenant: str) -> Belongings:
             "history_token": await token(
                 "metrics/get-history", "GET", run_id=run, metric_key=f"{marker}-metric"
             ),
+            "audit_token": audit.json()["next_page_token"],
             "files_token": str(httpx.URL(listing.links["next"]["url"]).params["page_token"]),
         },
         marker=marker,
@@ -166,6 +169,7 @@ def never_was(of: Ids) -> Ids:
         "second_run": new_uuid().hex,
         "deleted_experiment": str(new_experiment_id()),
         "deleted_run": new_uuid().hex,
+        "key": secrets.token_hex(6),
         "model": model,
         "run_root": f"experiments/{experiment}/runs/{run}/artifacts",
         "model_root": f"experiments/{experiment}/models/{model}/artifacts",

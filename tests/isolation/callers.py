@@ -10,6 +10,7 @@ import httpx
 import psycopg
 from fastapi import FastAPI
 
+from app.tenancy.tenant import Tenant
 from tests.conftest import client_of, new_slug
 
 from .belongings import Belongings, Ids, belongings, filled_in, never_was
@@ -30,7 +31,7 @@ class Caller:
     @classmethod
     async def fresh(cls, app: FastAPI) -> "Caller":
         tenant = await app.state.services.tenants.resolve(new_slug(), create=True)
-        client = client_of(app, tenant)
+        client = await _client(app, tenant)
 
         async def call(route: str, **message: Any) -> Any:
             answer = await client.post(f"{MLFLOW}/{route}", json=message)
@@ -57,6 +58,7 @@ class Caller:
                 "own_registered": name,
                 "own_history_token": page.json()["next_page_token"],
                 "own_tenant": tenant.slug,
+                "own_key": _key_id(client),
             },
         )
 
@@ -80,6 +82,12 @@ class Caller:
             if kind != "version":
                 text = text.replace(value, f"<{kind}>")
         return answer, _TIMES.sub("<time>", text)
+
+
+def _key_id(client: httpx.AsyncClient) -> str:
+    """The part of the caller's key that messages name him by."""
+    authorization = client.headers.get("authorization", "Bearer trk_nobody_no-key_x")
+    return authorization.split("_")[2]
 
 
 def shape(value: Any) -> Any:
@@ -120,9 +128,24 @@ def files_of(data_dir: Path, slug: str) -> dict[str, bytes]:
 
 async def filled_tenant(app: FastAPI) -> Belongings:
     """A fresh tenant that has something of every kind."""
-    tenant = await app.state.services.tenants.resolve(new_slug(), create=True)
-    async with client_of(app, tenant) as client:
-        return await belongings(client, tenant.slug)
+    services = app.state.services
+    tenant = await services.tenants.resolve(new_slug(), create=True)
+    await services.quotas.limit(tenant, {"points_per_day": 1000})
+    key, _ = await services.keys.create(tenant, "read")
+    async with await _client(app, tenant) as client:
+        found = await belongings(client, tenant.slug)
+    return Belongings(found.ids | {"key": key.key_id}, found.marker)
+
+
+async def _client(app: FastAPI, tenant: Tenant) -> httpx.AsyncClient:
+    """A client of the tenant: with a key of its admin's, where keys are asked for."""
+    client = client_of(app, tenant)
+    services = app.state.services
+    if services.settings.auth == "keys":
+        client.headers["authorization"] = (
+            f"Bearer {(await services.keys.create(tenant, 'admin'))[1]}"
+        )
+    return client
 
 
 async def told_apart(

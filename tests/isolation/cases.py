@@ -18,6 +18,8 @@ IN_PATH = {
     "key": "<metric>",
     "path": "<file>",
     "workspace_name": "<tenant>",
+    "tenant": "<tenant>",
+    "key_id": "<key>",
 }
 
 # Fields of requests that can name what a tenant has: each is used by a case of its route.
@@ -25,7 +27,7 @@ NAMING = {
     *("experiment_id", "experiment_ids", "experiment_name", "run_id", "run_uuid", "run_ids"),
     *("parent_run_id", "source_run_id", "model_id", "models", "metrics", "source", "alias"),
     *("version", "filter", "page_token", "path", "artifact_path", "artifact_directory_path"),
-    *("datasets", "key", "tag_key", "metric_key", "workspace_name"),
+    *("datasets", "key", "tag_key", "metric_key", "workspace_name", "key_id", "target"),
 }
 
 
@@ -321,6 +323,12 @@ WORKBENCH = {
         body(run_ids=["<run>", "<second_run>"]),
         body(run_ids=["<own_run>", "<run>"], metrics=["<metric>"]),
     ],
+    "GET /api/v1/audit": [
+        query(200, target="<run>"),
+        query(200, target="<deleted_run>"),
+        query(200, actor="trk_<tenant>_<key>"),
+        query(422, page_token="<audit_token>x"),
+    ],
     f"GET {RUN}": [at()],
     f"PATCH {RUN}": [body(name="x", tags={"<tag>": None})],
     f"DELETE {RUN}": [at()],
@@ -356,15 +364,33 @@ def _named(prefix: str, cases: dict[str, list[Case]]) -> dict[str, list[Case]]:
 
 CASES = _named(MLFLOW, EXPERIMENTS | RUNS | MODELS | REGISTRY) | _named(PROXY, PROXIED) | WORKBENCH
 
+# About a tenant as such. Without authentication whoever reaches the port is the operator, and these
+# are his. With keys, a key is for its own tenant: 403, whether or not there is one of that name.
+MANAGED = "/api/v1/admin/tenants/{tenant}"
+_MINE = {"tenant": "<own_tenant>"}
+DIRECTORY = {
+    f"GET {MLFLOW}/workspaces": [query(200)],
+    f"POST {MLFLOW}/workspaces": [body(403, name="<tenant>")],
+    f"GET {MLFLOW}/workspaces/{{workspace_name}}": [at(403)],
+    f"PATCH {MLFLOW}/workspaces/{{workspace_name}}": [body(403, description="x")],
+    f"DELETE {MLFLOW}/workspaces/{{workspace_name}}": [query(403, mode="CASCADE")],
+    "GET /api/v1/admin/audit": [query(403), query(403, tenant="<tenant>", target="<run>")],
+    "GET /api/v1/admin/tenants": [query(403)],
+    "POST /api/v1/admin/tenants": [body(403, slug="<tenant>")],
+    f"GET {MANAGED}": [at(403)],
+    f"PATCH {MANAGED}": [body(403, description="x", quotas={"runs": 0})],
+    f"DELETE {MANAGED}": [query(403, cascade=True)],
+    f"GET {MANAGED}/usage": [at(403)],
+    f"GET {MANAGED}/keys": [at(403)],
+    f"POST {MANAGED}/keys": [body(403, role="admin")],
+    f"GET {MANAGED}/keys/{{key_id}}": [at(403), at(404, **_MINE)],
+    f"POST {MANAGED}/keys/{{key_id}}/rotate": [at(403), at(404, **_MINE)],
+    f"DELETE {MANAGED}/keys/{{key_id}}": [at(403), at(404, **_MINE)],
+}
+
 # Routes that are about no tenant's data: they answer everybody the same.
 OF_NO_TENANT = {
     *("GET /", "GET /health", "GET /ready", "GET /version", "GET /docs", "GET /openapi.json"),
-    *("HEAD /openapi.json", "GET /docs/oauth2-redirect", "GET /static-offline-docs/{path}"),
+    *("HEAD /openapi.json", "GET /static-offline-docs/{path}", "GET /metrics"),
     f"GET {MLFLOW}/server-info",
-}
-
-# The directory of tenants, which without authentication is open to whoever reaches the port.
-DIRECTORY = {
-    *(f"{method} {MLFLOW}/workspaces" for method in ("GET", "POST")),
-    *(f"{method} {MLFLOW}/workspaces/{{workspace_name}}" for method in ("GET", "PATCH", "DELETE")),
 }

@@ -59,6 +59,7 @@ async def pooled_app(
         database_url=pooled.app_url,
         data_dir=tmp_path_factory.mktemp("app"),
         auto_create_tenants=True,
+        allowed_hosts="test",
     )
     app = create_app(settings)
     async with app.router.lifespan_context(app):

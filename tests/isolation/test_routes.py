@@ -65,7 +65,7 @@ async def test_another_tenants_ids_are_like_ids_that_never_were(
 
 def test_every_route_has_a_case(routes: dict[str, Served]) -> None:
     """Or is known to be about no tenant, or refuses whatever it is asked."""
-    known = set(CASES) | OF_NO_TENANT | DIRECTORY
+    known = set(CASES) | OF_NO_TENANT | set(DIRECTORY)
     refusing = {name for name, route in routes.items() if route.refuses}
     print(
         f"{len(routes)} routes: {len(CASES)} with cases, {len(OF_NO_TENANT)} of no tenant,"

@@ -58,7 +58,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @asynccontextmanager
 async def application(server: Server, url: str) -> AsyncIterator[FastAPI]:
     settings = Settings(
-        _env_file=None, database_url=url, data_dir=server.data_dir, auto_create_tenants=True
+        _env_file=None,
+        database_url=url,
+        data_dir=server.data_dir,
+        auto_create_tenants=True,
+        allowed_hosts="test",
     )
     app = create_app(settings)
     async with app.router.lifespan_context(app):

@@ -1,5 +1,9 @@
 """The audit log: written with what it tells of, never changed, read by who may."""
 
+import json
+import os
+import subprocess
+import sys
 from typing import Any
 
 import httpx
@@ -7,9 +11,11 @@ import psycopg
 import pytest
 
 from app.audit import trail
+from app.config import Settings
 from app.services import Services
 from app.tenancy.tenant import Tenant
-from tests.conftest import Postgres, new_slug
+from tests.conftest import ROOT, Postgres, new_slug
+from tests.operations.conftest import Serve
 
 MLFLOW = "/api/2.0/mlflow"
 
@@ -197,6 +203,72 @@ class TestReading:
             answer = await client.get(path, params=query)
             assert answer.status_code == 422
             assert answer.json()["errors"][0]["field"] == field
+
+
+class TestWhoMayRead:
+    ADMIN_KEY = "k" * 40
+
+    async def test_by_role(self, serve: Serve) -> None:
+        """And who did it is told by the public part of their key alone."""
+        slug = new_slug()
+        async with serve(auth="keys", admin_key=self.ADMIN_KEY) as client:
+            operator = {"Authorization": f"Bearer {self.ADMIN_KEY}"}
+            made = await client.post("/api/v1/admin/tenants", json={"slug": slug}, headers=operator)
+            assert made.status_code == 201, made.text
+            keys, texts = f"/api/v1/admin/tenants/{slug}/keys", {}
+            for role in ("read", "write", "admin"):
+                created = await client.post(keys, json={"role": role}, headers=operator)
+                texts[role] = created.json()["key"]
+            bearer = {role: {"Authorization": f"Bearer {text}"} for role, text in texts.items()}
+            run = await client.post(
+                "/api/v1/experiments/runs", json={"experiment_id": "0"}, headers=bearer["write"]
+            )
+            run_id = run.json()["id"]
+            await client.delete(f"/api/v1/experiments/runs/{run_id}", headers=bearer["write"])
+
+            own, of_all = "/api/v1/audit", "/api/v1/admin/audit"
+            for headers, statuses in (
+                ({}, (401, 401)),
+                (bearer["read"], (403, 403)),
+                (bearer["write"], (403, 403)),
+                (bearer["admin"], (200, 403)),
+                (operator, (403, 200)),
+            ):
+                found = [(await client.get(path, headers=headers)) for path in (own, of_all)]
+                assert tuple(one.status_code for one in found) == statuses
+            answer = await client.get(own, headers=bearer["admin"])
+        told = answer.json()["events"]
+        assert [(one["action"], one["actor"]) for one in told] == [
+            ("run.delete", "_".join(texts["write"].split("_")[:3])),
+            *[("key.create", "admin-key")] * 3,
+            ("tenant.create", "admin-key"),
+        ]
+        assert not [text for text in texts.values() if text in answer.text]
+
+    def test_by_command(self, settings: Settings) -> None:
+        slug = new_slug()
+        _command(settings, "tenant", "create", slug)
+        lines = _command(settings, "audit", "--tenant", slug, "--since", "2025-01-01")
+        (told,) = (json.loads(line) for line in lines.splitlines())
+        assert (told["action"], told["target"]) == ("tenant.create", slug)
+        assert (told["actor"], told["request_id"]) == ("command-line", None)
+        assert _command(settings, "audit", "--tenant", slug, "--until", "2025-01-01") == ""
+
+
+def _command(settings: Settings, *arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "app.cli", *arguments],
+        cwd=ROOT,
+        env=os.environ
+        | {
+            "TRACKING_MIGRATION_DATABASE_URL": settings.migration_database_url or "",
+            "TRACKING_DATABASE_URL": settings.database_url or "",
+        },
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 class TestAppendOnly:

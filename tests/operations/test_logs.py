@@ -5,16 +5,21 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
+from sqlalchemy.exc import IntegrityError
 
 from app.config import Settings
+from app.db.database import Database
 from app.operations.access import AccessLog
 from app.operations.logs import JsonFormatter, TextFormatter, configuration
-from tests.conftest import new_slug, running_server
+from app.tenancy.tenant import Tenant
+from tests.conftest import ROOT, new_slug, running_server
 
 HOSTILE = 'x\n{"level": "error"}\r\x1b[2K\u2028\x85\ud800"'
 
@@ -46,6 +51,31 @@ class TestLines:
         read = json.loads(JsonFormatter().format(record))
         assert read["error"] == "ValueError"
         assert "test_an_error_has_its_traceback" in read["traceback"]
+
+    async def test_what_was_on_its_way_to_postgres_is_not_told(
+        self, database: Database, tenant: Tenant
+    ) -> None:
+        values = {"tenant": tenant.id, "name": "A SECRET"}
+        twice = (
+            "INSERT INTO experiments (tenant_id, experiment_id, name, creation_time,"
+            " last_update_time) SELECT %(tenant)s, i, %(name)s, 0, 0 FROM generate_series(1, 2) i"
+        )
+        no_name = (
+            "INSERT INTO experiments (tenant_id, experiment_id, artifact_location)"
+            " VALUES (%(tenant)s, 1, %(name)s)"
+        )
+        for statement in (twice, no_name):
+            with pytest.raises(IntegrityError, match="A SECRET") as by_sqlalchemy:
+                async with database.transaction(tenant) as connection:
+                    await connection.exec_driver_sql(statement, values)
+            with pytest.raises(psycopg.IntegrityError) as by_psycopg:
+                async with database.pipeline(tenant) as raw:
+                    await raw.execute(statement, values)
+            for error in (by_sqlalchemy.value, by_psycopg.value):
+                for formatter in (JsonFormatter(), TextFormatter()):
+                    line = formatter.format(_record("it failed", error))
+                    assert "A SECRET" not in line
+                    assert "violates" in line
 
     @pytest.mark.parametrize("level", ["debug", "info", "warning", "error"])
     def test_the_configuration_is_one(self, level: str) -> None:
@@ -107,6 +137,7 @@ class TestAccessLog:
         read, write = os.pipe()
         os.close(read)
         log = AccessLog("all", "json", slow=1, fd=write)
+        threads = threading.active_count()
         log.start()
         for number in range(3):
             log.add(
@@ -120,7 +151,7 @@ class TestAccessLog:
                 caller=None,
             )
         log.close()
-        assert not log._thread.is_alive()
+        assert threading.active_count() == threads
 
     def test_which_are_notable(self) -> None:
         log = AccessLog("notable", "json", slow=1.0)
@@ -134,12 +165,35 @@ class TestAccessLog:
         assert quick == [401, 403, 429, 500, 503]
         assert len([one for one in told if one[1] == 1.0]) == 13
 
+    def test_none_when_off(self) -> None:
+        log = AccessLog("off", "json", slow=1.0)
+        assert not [status for status in (200, 401, 500) if log.wants(status, 9.0)]
+
 
 def _read(fd: int) -> bytes:
     try:
         return os.read(fd, 65536)
     except BlockingIOError:
         return b""
+
+
+class TestAlembicsLog:
+    def test_has_the_same_format(self, settings: Settings) -> None:
+        environment = os.environ | {
+            "TRACKING_MIGRATION_DATABASE_URL": settings.migration_database_url or "",
+            "TRACKING_DATABASE_URL": settings.database_url or "",
+            "TRACKING_LOG_FORMAT": "json",
+        }
+        done = subprocess.run(
+            [sys.executable, "-m", "alembic", "current"],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        lines = [json.loads(line) for line in done.stderr.splitlines()]
+        assert {line["logger"] for line in lines} == {"alembic.runtime.migration"}
 
 
 class TestTheServersLog:
@@ -164,6 +218,7 @@ class TestTheServersLog:
                 headers={"Authorization": f"Bearer {secret}", "X-Request-ID": "the-creation"},
             )
             assert created.status_code == 200
+            assert "server" not in created.headers
             client.get(f"/t/{slug}/api/v1/experiments", params={"search": "IN-THE-QUERY"})
             client.get("/%0a%7b%22level%22:%22error%22%7d", headers={"X-Request-ID": "a\tb"})
         lines = [json.loads(line) for line in log.read_text().splitlines()]

@@ -89,7 +89,7 @@ class TestRequests:
 
 class TestTheRest:
     async def test_flushes_the_pool_the_database_and_the_build(self, serve: Serve) -> None:
-        async with serve() as client:
+        async with serve(database_pool_size=7) as client:
             created = await client.post("/api/2.0/mlflow/runs/create", json={"experiment_id": "0"})
             run_id = created.json()["run"]["info"]["run_id"]
             metrics = [{"key": "loss", "value": 1, "timestamp": 1, "step": s} for s in range(9)]
@@ -109,7 +109,7 @@ class TestTheRest:
         assert samples["tracking_flush_failures_total", ()] == 0
         assert samples["tracking_waiting_writes", ()] == 0
         assert samples["tracking_waiting_items", ()] == 0
-        assert samples["tracking_pool_size", ()] == 10
+        assert samples["tracking_pool_size", ()] == 7
         assert samples["tracking_pool_in_use", ()] == 0
         assert samples["tracking_database_up", ()] == 1
         assert samples["tracking_workers", ()] == 1

@@ -8,7 +8,9 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
+from pydantic import ValidationError
 
+from app.config import Settings
 from tests.operations.conftest import Serve
 
 
@@ -143,6 +145,26 @@ class TestCors:
                 assert (await _preflight(client, origin)).status_code == 400
                 answer = await client.get("/api/v1/experiments", headers={"Origin": origin})
                 assert "access-control-allow-origin" not in answer.headers
+
+    @pytest.mark.parametrize(
+        "origins",
+        [
+            "*",
+            "https://*.example.org",
+            "https://Example.org",
+            "example.org",
+            "https://example.org/",
+            "https://example.org/page",
+            "https://user@example.org/?q",
+            "file:///tmp",
+            "null",
+            "https://a.example.org,",
+            "https://",
+        ],
+    )
+    def test_what_is_no_origin_is_refused_at_the_start(self, origins: str) -> None:
+        with pytest.raises(ValidationError, match="cors_origins"):
+            Settings(_env_file=None, cors_origins=origins)
 
 
 async def _preflight(client: httpx.AsyncClient, origin: str) -> httpx.Response:

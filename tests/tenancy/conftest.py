@@ -1,5 +1,6 @@
 """The application with authentication on, on the same database as all other tests."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -71,3 +72,12 @@ async def anyone(keys_app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     """A client without a key."""
     async with caller(keys_app) as client:
         yield client
+
+
+async def until_refused(client: httpx.AsyncClient) -> httpx.Response:
+    """The first answer that is not 200; a key that works for ever fails by the test's timeout."""
+    while True:
+        answer = await client.get("/api/v1/experiments")
+        if answer.status_code != 200:
+            return answer
+        await asyncio.sleep(0.05)

@@ -1,6 +1,5 @@
 """Who gets in, as which tenant, and in which shape the others are told that they don't."""
 
-import asyncio
 import secrets
 from typing import Any
 
@@ -17,7 +16,7 @@ from app.tenancy.keys import LAST_USE_MS
 from app.tenancy.tenant import Tenant
 from tests.conftest import new_slug
 
-from .conftest import ADMIN_KEY, NewKey, bearer, caller, guarded
+from .conftest import ADMIN_KEY, NewKey, bearer, caller, guarded, until_refused
 
 MLFLOW = "/api/2.0/mlflow/experiments/search?max_results=10"
 PROXY = "/api/2.0/mlflow-artifacts/artifacts"
@@ -220,15 +219,6 @@ class TestLife:
             connection.execute("SELECT set_config('app.tenant_id', %s, true)", [str(tenant.id)])
             found = connection.execute("SELECT DISTINCT tenant_id FROM api_keys").fetchall()
         assert found == [(tenant.id,)]
-
-
-async def until_refused(client: httpx.AsyncClient) -> httpx.Response:
-    """The first answer that is not 200; a key that works for ever fails by the test's timeout."""
-    while True:
-        answer = await client.get(WORKBENCH)
-        if answer.status_code != 200:
-            return answer
-        await asyncio.sleep(0.05)
 
 
 class TestTenantsThatDoNotExist:

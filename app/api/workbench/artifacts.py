@@ -189,7 +189,8 @@ _DOWNLOAD_ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The file, or the folder as a ZIP file.",
         "content": {
-            "application/octet-stream": {
+            # A file is of the type that it was stored with.
+            "*/*": {
                 "schema": {"type": "string", "format": "binary"},
                 "example": "the bytes of the file",
             },

@@ -105,8 +105,9 @@ async def document_tenant_header(
         str | None,
         Header(
             alias="X-Tenant-ID",
-            description="The tenant, unless the path starts with `/t/{tenant}`: a slug of"
-            " lower-case letters, digits and hyphens. Where the two name different tenants: 400.",
+            description="The tenant, unless a key or the path, `/t/{tenant}`, names it: a slug of"
+            " lower-case letters, digits and hyphens. Where the two name different tenants: 400;"
+            " another tenant than the key's: 403.",
             examples=["acme-corp"],
         ),
     ] = None,

@@ -216,6 +216,7 @@ class TestDownload:
         run_id = await new_run(client)
         done(await put(client, run_id, "a.txt", b"hello"))
         url = f"{PROXY}/{root_of(run_id)}/a.txt"
+        client.headers["X-Request-ID"] = "of-both"
         head, whole = await client.head(url), await client.get(url)
         assert (head.status_code, head.content) == (200, b"")
         assert head.headers == whole.headers

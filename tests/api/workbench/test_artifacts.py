@@ -310,6 +310,7 @@ class TestDownloadArtifact:
 
     async def test_head(self, client: httpx.AsyncClient, run: dict[str, Any]) -> None:
         await upload(client, run["id"])
+        client.headers["X-Request-ID"] = "of-both"
         got = await client.get(url(run, "a.bin"))
         head = await client.head(url(run, "a.bin"), headers={"Range": "bytes=0-1"})
         assert head.status_code == 200
@@ -513,7 +514,7 @@ class TestDownloadArchive:
             "raw_path": f"/t/{tenant.slug}{url(run, 'f')}".encode(),
             "query_string": b"archive=zip",
             "root_path": "",
-            "headers": [],
+            "headers": [(b"host", b"test")],
             "server": ("test", 80),
             "client": ("test", 1),
         }

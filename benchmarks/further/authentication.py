@@ -1,0 +1,57 @@
+"""What keys cost: logging with one, beside logging where nobody is asked who they are."""
+
+from dataclasses import replace
+
+from benchmarks import servers
+from benchmarks.further.bench import Bench
+from benchmarks.further.workers import SameData
+from benchmarks.measure import Goal, Result
+from benchmarks.runner import Race
+from benchmarks.workloads import WORKLOADS
+
+MEASURED = ("log-metric", "get")
+AT_MOST = 5  # % of the throughput
+
+
+def measure(bench: Bench) -> list[Result]:
+    results = []
+    name = f"{servers.OURS}, keys"
+    postgres = bench.ours.server.postgres
+    settings = {"TRACKING_AUTH": "keys", "TRACKING_ADMIN_KEY": "k" * 32}
+    with servers.ours(postgres, bench.folder, name=name, settings=settings) as server:
+        bench.ours.new_run()  # so that the tenant exists
+        header = f"Bearer {_key(server)}"
+        server.client.headers["Authorization"] = header
+        both = (bench.ours, SameData(server, bench.ours))
+        for workload in WORKLOADS:
+            if workload.name not in MEASURED:
+                continue
+            race = Race(workload)
+            for seeds in both:
+                race.enter(seeds, label=f"{workload.name}, authentication")
+            off, keys = race.contenders
+            # What is stored is counted in the one database, where both write.
+            off.prepared = replace(off.prepared, stored=None)
+            requests = [replace(one, authorization=header) for one in keys.prepared.requests]
+            keys.prepared = replace(keys.prepared, requests=requests, stored=None)
+            race.run(seconds=bench.seconds, rounds=bench.rounds)
+            off.result.goals = keys.result.goals = ()
+            results += [off.result, keys.result, _cost(off.result, keys.result)]
+    return results
+
+
+def _key(server: servers.Server) -> str:
+    answer = server.client.post(
+        f"/api/v1/admin/tenants/{servers.TENANT}/keys",
+        json={"role": "write"},
+        headers={"Authorization": f"Bearer {'k' * 32}"},
+    )
+    answer.raise_for_status()
+    return str(answer.json()["key"])
+
+
+def _cost(off: Result, keys: Result) -> Result:
+    """How much of the throughput keys take, round by round."""
+    shares = [(1 - b / a) * 100 for a, b in zip(off.figures, keys.figures, strict=True)]
+    label = f"{off.workload}: cost of keys"
+    return Result(label, servers.OURS, "%", shares, goals=(Goal(None, AT_MOST),))
