@@ -17,7 +17,6 @@ from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import Annotated, Any, NoReturn
 
-import alembic.util
 import sqlalchemy.exc
 import typer
 import uvicorn
@@ -210,7 +209,7 @@ def upgrade(url: str, revision: str = "head") -> None:
     say("migrating the schema")
     try:
         migrations.upgrade(url, revision)
-    except alembic.util.CommandError as error:
+    except migrations.MigrationError as error:
         raise CommandError(f"cannot migrate: {error}") from None
     except sqlalchemy.exc.DBAPIError as error:
         raise CommandError(f"cannot migrate: {' '.join(str(error.orig).split())}") from error

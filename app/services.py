@@ -1,6 +1,7 @@
 """The services of one worker, built once and handed to both APIs."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from app.artifacts.service import Artifacts
 from app.artifacts.store import artifact_store
@@ -22,7 +23,9 @@ from app.tenancy.directory import Directory
 from app.tenancy.keys import ApiKeys
 from app.tenancy.quotas import Quotas
 from app.tenancy.service import Tenants
-from app.tenancy.tokens import KeySet, Tokens
+
+if TYPE_CHECKING:
+    from app.tenancy.tokens import Tokens
 
 
 @dataclass(frozen=True)
@@ -58,13 +61,12 @@ class Services:
         tenants = Tenants(database, creates=settings.creates_tenants)
         quotas = Quotas(database, tenants, workers=settings.workers)
         keys = ApiKeys(database)
-        tokens = Tokens(settings, KeySet(settings.jwt_jwks)) if settings.jwt_jwks else None
         artifacts = Artifacts(database, artifact_store(settings), quotas)
         queue = write_queue(database)
         return cls(
             settings=settings,
             database=database,
-            access=Access(settings, tenants, keys, quotas, tokens),
+            access=Access(settings, tenants, keys, quotas, _tokens(settings)),
             tenants=tenants,
             keys=keys,
             quotas=quotas,
@@ -90,3 +92,12 @@ class Services:
     async def close(self) -> None:
         await self.artifacts.close()
         await self.database.close()
+
+
+def _tokens(settings: Settings) -> "Tokens | None":
+    if not settings.jwt_jwks:
+        return None
+    # Who has no identity provider does not pay for importing cryptography.
+    from app.tenancy.tokens import KeySet, Tokens
+
+    return Tokens(settings, KeySet(settings.jwt_jwks))

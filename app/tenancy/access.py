@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import time
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from starlette.types import Scope
 
@@ -27,7 +28,9 @@ from app.tenancy.names import tenant_named
 from app.tenancy.quotas import Quotas
 from app.tenancy.service import KNOWN_SECONDS, Tenants
 from app.tenancy.tenant import NOBODY
-from app.tenancy.tokens import Tokens
+
+if TYPE_CHECKING:
+    from app.tenancy.tokens import Tokens
 
 # How many credentials a worker remembers.
 MAX_KNOWN = 10_000
@@ -56,7 +59,7 @@ class Access:
         tenants: Tenants,
         keys: ApiKeys,
         quotas: Quotas,
-        tokens: Tokens | None,
+        tokens: "Tokens | None",
     ) -> None:
         self._open = settings.auth == "off"
         self._hosts = settings.hosts

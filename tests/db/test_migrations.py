@@ -4,11 +4,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from psycopg import sql
 from sqlalchemy import ForeignKeyConstraint, Table, UniqueConstraint, create_engine
 
@@ -77,6 +80,16 @@ class TestMigrations:
             )
             assert done.returncode == 0, done.stderr
         assert tables(empty_database.owner_url) == set()
+
+    def test_files_are_named_by_the_numbers_of_their_revisions(self) -> None:
+        """By which a worker knows them; each is one more than what it follows."""
+        script = ScriptDirectory.from_config(Config(ROOT / "alembic.ini"))
+        assert script.get_current_head() == migrate.head()
+        revisions = list(script.walk_revisions())
+        for one in revisions:
+            assert Path(one.path).name.startswith(f"{one.revision}_")
+        numbers = [int(one.revision) for one in reversed(revisions)]
+        assert numbers == list(range(1, len(numbers) + 1))
 
     def test_two_at_once(self, empty_database: EmptyDatabase) -> None:
         """As when several replicas start on an empty database."""

@@ -6,8 +6,8 @@ from sqlalchemy.dialects import postgresql
 
 from app.db import rls
 
-revision = "0007"
-down_revision = "0006"
+revision = "0006"
+down_revision = "0005"
 branch_labels = None
 depends_on = None
 
@@ -21,7 +21,7 @@ USING ((SELECT current_setting('app.audit', true)) = 'all')
 TABLES = "WHERE c.relkind = 'r' AND c.relnamespace = 'public'::regnamespace"
 TABLES_BUT_THE_LOG = f"{TABLES} AND c.relname <> 'audit_log'"
 
-# As in migration 0006 but for the tables.
+# As in migration 0005 but for the tables.
 DELETE_TENANT = """
 CREATE OR REPLACE FUNCTION delete_tenant(its_slug text, with_contents boolean) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
