@@ -7,7 +7,7 @@ import msgspec
 import psycopg
 
 from app import validation
-from app.db.arrays import integers
+from app.db.arrays import big_integers
 from app.db.database import Database
 from app.errors import InvalidValueError
 from app.ids import new_uuid, parse_experiment_id, parse_run_id
@@ -99,7 +99,7 @@ class Inputs:
                 sql.SEARCH_DATASETS,
                 {
                     "tenant": tenant.id,
-                    "experiments": integers(numbers),
+                    "experiments": big_integers(numbers),
                     "context": CONTEXT_TAG,
                     "limit": MAX_SUMMARIES,
                 },
@@ -139,7 +139,7 @@ async def _link(
             "run": UUID(run_id),
             "direction": direction,
             "models": list(steps),
-            "steps": integers(steps.values()),
+            "steps": big_integers(steps.values()),
         },
     )
 
@@ -191,7 +191,7 @@ async def _add_datasets(
         values
         | {
             "run": UUID(run_id),
-            "tag_numbers": integers(number for number, _, _ in tags),
+            "tag_numbers": big_integers(number for number, _, _ in tags),
             "tag_keys": [key for _, key, _ in tags],
             "tag_values": [value for _, _, value in tags],
         },

@@ -38,12 +38,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, DOUBLE_PRECISION
 
-from app.runs.models import MAX_INDEXED_BYTES
-from app.search.attached import Pairs
-from app.search.lookups import MAX_JOINED, Conditions, Lookup
+from app.search.lookups import Conditions, Lookup
 from app.search.orders import Ordering, SortKey
 from app.search.page import behind, constant, in_order, rows
-from app.search.tables import metric_series, params, run_tags, runs
+from app.search.sources import is_metric, source_of
+from app.search.tables import metric_series, runs
 from app.tenancy.tenant import Tenant
 
 # To check so many runs takes some milliseconds.
@@ -54,6 +53,9 @@ MAX_MERGED = 50
 _NAN = literal(math.nan, DOUBLE_PRECISION)
 _INFINITY = literal(math.inf, DOUBLE_PRECISION)
 _SERIES = metric_series.alias("ordered")
+_OF_SERIES = _SERIES.join(
+    runs, and_(runs.c.tenant_id == _SERIES.c.tenant_id, runs.c.run_id == _SERIES.c.run_id)
+)
 _NEWEST = (SortKey(runs.c.start_time, int, descending=True), SortKey(runs.c.run_id, UUID))
 
 
@@ -63,14 +65,6 @@ class MetricOrder:
 
     key: str
     descending: bool
-
-
-@dataclass(frozen=True)
-class _Source:
-    """The ids of the runs that have all of what some look-ups ask for."""
-
-    runs: Select[Any]
-    lookups: Sequence[Lookup]
 
 
 @dataclass(frozen=True)
@@ -95,12 +89,12 @@ class RunWalk:
         merged = self.experiments is not None and 1 < len(self.experiments) <= MAX_MERGED
         return (
             self.order is not None
-            or self._source() is not None
+            or source_of(self.tenant, self.conditions.lookups) is not None
             or (merged and not self.conditions.lookups)
         )
 
     def __call__(self, after: Sequence[Any] | None, count: int) -> Select[Any]:
-        source = self._source()
+        source = source_of(self.tenant, self.conditions.lookups)
         if source is None:
             parts = self._walk([], after, count)
         else:
@@ -267,7 +261,7 @@ class RunWalk:
     def _of_series(self, order: MetricOrder, value: Column[float]) -> list[ColumnElement[bool]]:
         """That the series is of the metric, and what must hold of it and of its run."""
         lookups = self.conditions.lookups
-        own = [each for each in lookups if _is_metric(each) and each.key == order.key]
+        own = [each for each in lookups if is_metric(each) and each.key == order.key]
         return [
             _SERIES.c.tenant_id == self.tenant.id,
             _SERIES.c.key == order.key,
@@ -281,71 +275,8 @@ class RunWalk:
         return self.conditions.of(self.tenant, owner, joined=0)
 
     def _asks_for(self, metric: str) -> bool:
-        return any(_is_metric(each) and each.key == metric for each in self.conditions.lookups)
+        return any(is_metric(each) and each.key == metric for each in self.conditions.lookups)
 
     def _without(self, known: Sequence[Lookup]) -> Conditions:
         lookups = [each for each in self.conditions.lookups if each not in known]
         return replace(self.conditions, lookups=lookups)
-
-    def _source(self) -> _Source | None:
-        """What names the runs that can match, by an index: the texts, or else a metric."""
-        texts = [each for each in self.conditions.lookups if _is_text(each)][:MAX_JOINED]
-        if texts:
-            return _Source(self._with_texts(texts), texts)
-        for each in self.conditions.lookups:
-            if _is_metric(each):
-                return _Source(self._with_metric(each), [each])
-        return None
-
-    def _with_texts(self, lookups: Sequence[Lookup]) -> Select[Any]:
-        """The runs that have all of the texts. The indexes have them in the order of run ids, so
-        that they can be merged, and the merge stops at the limit."""
-        tables = [_table(each).alias() for each in lookups]
-        first = tables[0]
-        statement = select(first.c.run_id)
-        for table, lookup in zip(tables, lookups, strict=True):
-            statement = statement.where(
-                table.c.tenant_id == self.tenant.id,
-                table.c.key == lookup.key,
-                *(holds(table.c.value) for holds in lookup.values),
-                func.octet_length(table.c.value) <= constant(MAX_INDEXED_BYTES),
-            )
-            if table is not first:
-                statement = statement.where(table.c.run_id == first.c.run_id)
-        return statement
-
-    def _with_metric(self, lookup: Lookup) -> Select[Any]:
-        series = metric_series.alias()
-        of_key = and_(series.c.tenant_id == self.tenant.id, series.c.key == lookup.key)
-        settled, last = series.c.settled_value, series.c.last_value
-        return select(
-            union_all(
-                select(series.c.run_id).where(
-                    of_key, settled.is_not(None), *(holds(settled) for holds in lookup.values)
-                ),
-                select(series.c.run_id).where(
-                    of_key, settled.is_(None), *(holds(last) for holds in lookup.values)
-                ),
-            ).subquery()
-        )
-
-
-_OF_SERIES = _SERIES.join(
-    runs, and_(runs.c.tenant_id == _SERIES.c.tenant_id, runs.c.run_id == _SERIES.c.run_id)
-)
-
-
-def _table(lookup: Lookup) -> Any:
-    return lookup.attached.table if isinstance(lookup.attached, Pairs) else None
-
-
-def _is_metric(lookup: Lookup) -> bool:
-    return _table(lookup) is metric_series
-
-
-def _is_text(lookup: Lookup) -> bool:
-    return (
-        lookup.equal is not None
-        and len(lookup.equal.encode()) <= MAX_INDEXED_BYTES
-        and _table(lookup) in (params, run_tags)
-    )

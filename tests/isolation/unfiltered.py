@@ -10,10 +10,12 @@ from typing import Any
 import psycopg
 import pytest
 
-# `runs.tenant_id = %(tenant_id_1)s::INTEGER`, `r.tenant_id = %(tenant)s`
-_FILTER = re.compile(r"(?:\b\w+\.)?\btenant_id = %\(\w+\)s(?:::\w+)?")
+# `runs.tenant_id = %(tenant_id_1)s::INTEGER`, `r.tenant_id = %(tenant)s`, `runs.tenant_id = $1`
+_FILTER = re.compile(r"(?:\b\w+\.)?\btenant_id = (?:%\(\w+\)s|\$\d+)(?:::\w+)?")
 # Another way to compare with the tenant would be passed over unseen.
-_COMPARED = re.compile(r"tenant_id\W{0,3}\s*(?:=|IN|<>|!=)\s*(?:ANY)?\W*%\(", re.IGNORECASE)
+_COMPARED = re.compile(
+    r"tenant_id\W{0,3}\s*(?:=|IN|<>|!=)\s*(?:ANY)?\W*(?:%\(|\$\d)", re.IGNORECASE
+)
 
 
 @dataclass
