@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from types import TracebackType
@@ -32,10 +32,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """`size` in bytes. `etag` is opaque and unquoted, and changes when the content is replaced."""
+    """`size` in bytes. `etag` is opaque and unquoted, and changes when the content is replaced.
+
+    `checksum` is the SHA-256 of the content, in hex. It is None where the store did not see the
+    content pass in order: for an object found, and for one that was uploaded in parts.
+    """
 
     size: int
     etag: str
+    checksum: str | None = field(default=None, compare=False)
 
 
 class ArtifactStore(ABC):
