@@ -1,27 +1,37 @@
 """Artifacts: the bytes in the store, and the index of them in Postgres.
 
 A file's bytes are stored before its row is written, and its row goes before its bytes do: a crash
-leaves bytes that nobody sees, never a row without bytes. No transfer holds a connection to the
-database.
+leaves bytes that nobody sees, never a row without bytes. Each upload is an object of its own, and
+the row says which one is the file: what replaces a file, or deletes it, can't touch the bytes of a
+later one. No transfer holds a connection to the database.
 """
 
 import base64
 import binascii
+import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID
 
 from app.artifacts import sql
-from app.artifacts.store import ArtifactStore, ObjectReader
+from app.artifacts.store import ArtifactStore, ObjectReader, StoredObject
 from app.clock import now_ms
 from app.db.database import Database
-from app.errors import ConflictError, InvalidStateError, InvalidValueError, NotFoundError
+from app.errors import (
+    ConflictError,
+    InvalidStateError,
+    InvalidValueError,
+    NotFoundError,
+    UnavailableError,
+)
 from app.experiments.entities import ARTIFACT_SCHEME
-from app.ids import parse_experiment_id, parse_run_id
+from app.ids import new_uuid, parse_experiment_id, parse_run_id
 from app.runs.entities import Run
 from app.runs.errors import run_absent, run_not_active
 from app.tenancy.tenant import Tenant
+
+log = logging.getLogger(__name__)
 
 # How many rows one statement reads or deletes.
 _CHUNK = 1000
@@ -29,13 +39,23 @@ _CHUNK = 1000
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """A stored file. `path` starts at the tenant's root; `size` is in bytes."""
+    """A stored file. `path` starts at the tenant's root; `size` is in bytes.
+
+    `object_id` names the object that holds it, `sha256` is its checksum in hex where it is known.
+    """
 
     path: str
     size: int
     etag: str
     content_type: str
     updated_time: int
+    object_id: UUID | None = None
+    sha256: str | None = None
+
+    @property
+    def key(self) -> str:
+        """Where its bytes lie in the store."""
+        return object_key(self.path, self.object_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +67,7 @@ class Entry:
     size: int | None
     content_type: str | None
     updated_time: int | None
+    sha256: str | None = None
 
 
 class Artifacts:
@@ -71,23 +92,73 @@ class Artifacts:
         deleted, ConflictError where a file stands in for a folder of the path or a folder for its
         file, InvalidValueError where the body is not as long as declared.
         """
-        await self._check(tenant, path)
+        object_id = await self.begin(tenant, path)
         stored = await self._store.put(
-            tenant.slug, path, body, content_length=content_length, content_type=content_type
+            tenant.slug,
+            object_key(path, object_id),
+            body,
+            content_length=content_length,
+            content_type=content_type,
         )
-        artifact = Artifact(path, stored.size, stored.etag, content_type, now_ms())
+        return await self.record(tenant, path, object_id, stored, content_type)
+
+    async def begin(self, tenant: Tenant, path: str) -> UUID:
+        """The id of a new object, whose bytes go to `object_key` before `record` makes it the file
+        at the path. Raises what `put` does for a path that no file can have."""
+        owner = _owner(path)
+        parameters = owner.parameters | {"tenant": tenant.id, "path": path}
         async with self._database.pipeline(tenant) as connection:
-            await connection.execute(
-                sql.RECORD,
-                {
-                    "tenant": tenant.id,
-                    "path": path,
-                    "size": artifact.size,
-                    "etag": artifact.etag,
-                    "content_type": artifact.content_type,
-                    "updated_time": artifact.updated_time,
-                },
-            )
+            cursor = await connection.execute(owner.check, parameters)
+            row = await cursor.fetchone()
+        if row is None:
+            raise owner.absent
+        deleted_time, through_file, is_folder = row
+        if deleted_time is not None:
+            raise owner.not_active(deleted_time)
+        _check_nothing_in_the_way(path, through_file, is_folder)
+        return new_uuid()
+
+    async def record(
+        self,
+        tenant: Tenant,
+        path: str,
+        object_id: UUID,
+        stored: StoredObject,
+        content_type: str,
+    ) -> Artifact:
+        """Make a stored object the file at the path, in place of one that is there.
+
+        Raises NotFoundError where the run or the model is gone by now, and ConflictError where
+        another upload has got in the way; the object is then left to garbage collection.
+        """
+        owner = _owner(path)
+        artifact = Artifact(
+            path, stored.size, stored.etag, content_type, now_ms(), object_id, stored.checksum
+        )
+        parameters = owner.parameters | {
+            "tenant": tenant.id,
+            "path": path,
+            "folders": owner.folders,
+            "size": artifact.size,
+            "etag": artifact.etag,
+            "content_type": content_type,
+            "updated_time": artifact.updated_time,
+            "object": object_id,
+            "sha256": artifact.sha256,
+        }
+        async with self._database.pipeline(tenant) as connection:
+            await connection.execute(sql.LOCK_PATHS, parameters)
+            cursor = await connection.execute(owner.record, parameters)
+            row = await cursor.fetchone()
+        if row is None:
+            raise owner.absent
+        through_file, is_folder, replaced, replaced_id = row
+        _check_nothing_in_the_way(path, through_file, is_folder)
+        if replaced and replaced_id != object_id:
+            try:
+                await self._store.delete(tenant.slug, [object_key(path, replaced_id)])
+            except UnavailableError as error:
+                log.warning("a replaced object is left to garbage collection: %s", error)
         return artifact
 
     async def get(self, tenant: Tenant, path: str) -> Artifact:
@@ -100,16 +171,21 @@ class Artifacts:
         return Artifact(*row)
 
     async def open(
-        self, tenant: Tenant, path: str, *, start: int = 0, end: int | None = None
+        self, tenant: Tenant, artifact: Artifact, *, start: int = 0, end: int | None = None
     ) -> ObjectReader:
         """The bytes from `start` up to and without `end`; the caller closes the reader.
 
-        Raises NotFoundError where no file lies at the path.
+        They are those of a later file where the artifact was replaced since it was read. Raises
+        NotFoundError where it was deleted.
         """
-        try:
-            return await self._store.open(tenant.slug, path, start=start, end=end)
-        except NotFoundError as error:
-            raise artifact_absent(path) from error
+        while True:
+            try:
+                return await self._store.open(tenant.slug, artifact.key, start=start, end=end)
+            except NotFoundError as error:
+                current = await self.get(tenant, artifact.path)
+                if current.object_id == artifact.object_id:
+                    raise artifact_absent(artifact.path) from error
+                artifact = current
 
     async def paths_of_runs(
         self, tenant: Tenant, runs: Sequence[Run], *, limit: int = 100
@@ -154,8 +230,8 @@ class Artifacts:
             )
             rows = await cursor.fetchall()
         entries = [
-            Entry(path, size is None, size, content_type, updated_time)
-            for path, size, content_type, updated_time in rows
+            Entry(path, True, None, None, None) if is_dir else Entry(path, False, *facts)
+            for path, is_dir, *facts in rows
         ]
         if limit is None or len(entries) <= limit:
             return entries, None
@@ -186,10 +262,10 @@ class Artifacts:
                 cursor = await connection.execute(
                     sql.FORGET, {"tenant": tenant.id, "path": path, "limit": _CHUNK}
                 )
-                gone = [row[0] for row in await cursor.fetchall()]
+                gone = [Artifact(*row) for row in await cursor.fetchall()]
             if gone:
                 found = True
-                await self._store.delete(tenant.slug, gone)
+                await self._store.delete(tenant.slug, [artifact.key for artifact in gone])
             if len(gone) < _CHUNK:
                 break
         if not found:
@@ -198,40 +274,47 @@ class Artifacts:
     async def close(self) -> None:
         await self._store.close()
 
-    async def _check(self, tenant: Tenant, path: str) -> None:
-        owner = _owner(path)
-        segments = path.split("/")
-        parents = ["/".join(segments[:end]) for end in range(6, len(segments))]
-        async with self._database.pipeline(tenant) as connection:
-            cursor = await connection.execute(
-                sql.CHECK_RUN if isinstance(owner.key, UUID) else sql.CHECK_MODEL,
-                {
-                    "tenant": tenant.id,
-                    "owner": owner.key,
-                    "experiment": owner.experiment_id,
-                    "path": path,
-                    "parents": parents,
-                },
-            )
-            row = await cursor.fetchone()
-        if row is None:
-            raise owner.absent
-        deleted_time, through_file, is_folder = row
-        if deleted_time is not None:
-            raise owner.not_active(deleted_time)
-        if through_file or is_folder:
-            raise ConflictError(
-                f"'{path}' is a folder" if is_folder else f"'{path}' leads through a file",
-                field="path",
-            )
+
+def object_key(path: str, object_id: UUID | None) -> str:
+    """Where the bytes of a file lie: in a folder of its name, so that the store alone still tells
+    which file an object was, and no file stands in the way of a folder there."""
+    return path if object_id is None else f"{path}/{object_id.hex}"
+
+
+def _check_nothing_in_the_way(path: str, through_file: bool, is_folder: bool) -> None:
+    if through_file or is_folder:
+        raise ConflictError(
+            f"'{path}' is a folder" if is_folder else f"'{path}' leads through a file",
+            field="path",
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class _Owner:
-    """The run or the logged model that a path belongs to, by its segments."""
+    """The run or the logged model that a path belongs to, by its segments.
+
+    `folders` are those that lead to the path, from the owner's own on.
+    """
 
     experiment_id: int
     key: UUID | str
+    folders: list[str]
+
+    @property
+    def check(self) -> str:
+        return sql.CHECK_RUN if isinstance(self.key, UUID) else sql.CHECK_MODEL
+
+    @property
+    def record(self) -> str:
+        return sql.RECORD_OF_RUN if isinstance(self.key, UUID) else sql.RECORD_OF_MODEL
+
+    @property
+    def parameters(self) -> dict[str, object]:
+        return {
+            "owner": self.key,
+            "experiment": self.experiment_id,
+            "parents": self.folders[1:],
+        }
 
     @property
     def absent(self) -> NotFoundError:
@@ -252,10 +335,11 @@ def _owner(path: str) -> _Owner:
         _, experiment, kind, name, *_ = segments
         experiment_id = parse_experiment_id(experiment)
         run_id = parse_run_id(name)
+        folders = ["/".join(segments[:depth]) for depth in range(5, len(segments))]
         if experiment_id is not None and kind == "runs" and run_id is not None:
-            return _Owner(experiment_id, run_id)
+            return _Owner(experiment_id, run_id, folders)
         if experiment_id is not None and kind == "models":
-            return _Owner(experiment_id, name)
+            return _Owner(experiment_id, name, folders)
     raise InvalidValueError(
         f"Invalid path: '{path}' is not below the artifact URI of a run or a logged model",
         field="path",

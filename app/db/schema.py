@@ -3,6 +3,7 @@
 from app.artifacts import models as artifacts
 from app.db.base import Base, TenantOwned
 from app.experiments import models as experiments
+from app.gc import models as gc
 from app.metrics import models as metrics
 from app.models import models as logged_models
 from app.registry import models as registry
@@ -15,6 +16,7 @@ __all__ = [
     "TenantOwned",
     "artifacts",
     "experiments",
+    "gc",
     "logged_models",
     "metadata",
     "metrics",

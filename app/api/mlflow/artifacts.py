@@ -149,7 +149,7 @@ async def _download(call: Call, request: Request) -> Response:
     headers = file_headers(artifact) | {"Accept-Ranges": "none"}
     if request.method == "HEAD":
         return Response(headers=headers | {"Content-Length": str(artifact.size)})
-    reader = await call.services.artifacts.open(call.tenant, path)
+    reader = await call.services.artifacts.open(call.tenant, artifact)
     # An overwrite may have come between the row and the bytes; the bytes are what is sent.
     headers["ETag"] = f'"{reader.stored.etag}"'
     headers["Content-Length"] = str(reader.stored.size)

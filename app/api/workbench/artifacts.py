@@ -254,7 +254,7 @@ async def _download(
     if request.method == "HEAD":
         return Response(headers=headers | {"Content-Length": str(artifact.size)})
     reader = await services.artifacts.open(
-        tenant, artifact.path, start=part.start if part else 0, end=part.end if part else None
+        tenant, artifact, start=part.start if part else 0, end=part.end if part else None
     )
     # An overwrite may have come between the row and the bytes; what is sent is what counts.
     headers["ETag"] = f'"{reader.stored.etag}"'
