@@ -1,4 +1,4 @@
-"""The command line: `tracking serve`, `migrate`, `tenant` and `version`."""
+"""The command line: `tracking serve`, `migrate`, `tenant`, `gc` and `version`."""
 
 import errno
 import os
@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,6 +28,7 @@ from app.config import Settings
 from app.db import migrate as migrations
 from app.db.embedded import EmbeddedPostgresError, embedded_postgres, running
 from app.errors import TrackingError
+from app.gc import command as gc
 from app.tenancy import admin
 
 GRACE = 10  # seconds that open requests have to finish when the service is stopped
@@ -213,6 +214,28 @@ def owner_url(settings: Settings) -> Iterator[str]:
     else:
         with embedded_postgres(settings.data_dir) as own:
             yield own.owner_url
+
+
+@contextmanager
+def application() -> Iterator[Settings]:
+    """The settings, with the URL of the application's role in a database whose schema fits.
+
+    The embedded Postgres is used as it runs, or else started for as long as it is needed.
+    """
+    settings = load_settings()
+    with ExitStack() as stack:
+        if settings.database_url:
+            connect("TRACKING_DATABASE_URL", settings.database_url)
+            url = settings.database_url
+        elif server := running(settings.data_dir):
+            url = server.app_url
+        else:
+            url = stack.enter_context(embedded_postgres(settings.data_dir)).app_url
+        check_schema(url)
+        yield settings.model_copy(update={"database_url": url})
+
+
+gc.register(cli, application)
 
 
 def connect(variable: str, url: str) -> None:

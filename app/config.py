@@ -31,6 +31,8 @@ class Settings(BaseSettings):
     minio_region: str | None = None
     minio_bucket_prefix: str = "tracking-"
 
+    retention_days: int | None = Field(default=None, ge=1)
+
     auth: Literal["off"] = "off"
     default_tenant: str = "default"
     auto_create_tenants: bool = True

@@ -257,19 +257,24 @@ class Artifacts:
     async def delete(self, tenant: Tenant, path: str) -> None:
         """Remove a file, or all that lies in a folder. NotFoundError where there is neither."""
         found = False
+        async for _ in self.remove(tenant, path):
+            found = True
+        if not found:
+            raise artifact_absent(path)
+
+    async def remove(self, tenant: Tenant, path: str) -> AsyncIterator[Artifact]:
+        """Remove a file, or all that lies in a folder, and tell what is gone."""
         while True:
             async with self._database.pipeline(tenant) as connection:
                 cursor = await connection.execute(
                     sql.FORGET, {"tenant": tenant.id, "path": path, "limit": _CHUNK}
                 )
                 gone = [Artifact(*row) for row in await cursor.fetchall()]
-            if gone:
-                found = True
-                await self._store.delete(tenant.slug, [artifact.key for artifact in gone])
+            await self._store.delete(tenant.slug, [artifact.key for artifact in gone])
+            for artifact in gone:
+                yield artifact
             if len(gone) < _CHUNK:
-                break
-        if not found:
-            raise artifact_absent(path)
+                return
 
     async def close(self) -> None:
         await self._store.close()
