@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from app.artifacts import sql
-from app.artifacts.store import ArtifactStore, ObjectReader, StoredObject
+from app.artifacts.reader import ObjectReader
+from app.artifacts.store import ArtifactStore, StoredObject
 from app.clock import now_ms
 from app.db.database import Database
 from app.errors import (

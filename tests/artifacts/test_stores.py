@@ -7,7 +7,7 @@ import socket
 import threading
 import tracemalloc
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,8 +20,10 @@ from s3_server import S3Server, s3_server
 from urllib3 import BaseHTTPResponse
 
 from app.artifacts.local import LocalStore
+from app.artifacts.receiving import receive
 from app.artifacts.s3 import S3Store
-from app.artifacts.store import ArtifactStore, StoredObject, Threads, artifact_store, receive
+from app.artifacts.store import ArtifactStore, StoredObject, artifact_store
+from app.artifacts.threads import Threads
 from app.config import Settings
 from app.errors import ConflictError, InvalidValueError, NotFoundError, UnavailableError
 
@@ -82,7 +84,7 @@ async def bed(request: pytest.FixtureRequest) -> AsyncIterator[Bed]:
         uploads = request.getfixturevalue("tmp_path") / "artifacts" / ".uploads"
 
         def unfinished(tenant: str) -> list[str]:
-            return os.listdir(uploads) if uploads.exists() else []
+            return os.listdir(uploads / tenant) if (uploads / tenant).exists() else []
 
     else:
         prefix = request.getfixturevalue("prefix")
@@ -149,7 +151,7 @@ async def get(
 
 
 async def all_keys(store: ArtifactStore, tenant: str = TENANT) -> dict[str, int]:
-    return {key: size async for key, size in store.keys(tenant)}
+    return {found.key: found.size async for found in store.keys(tenant)}
 
 
 # ---------------------------------------------------------------------------------------------
@@ -432,10 +434,10 @@ class HeldUpload:
         self.let_go = threading.Event()
         self.events: list[str] = []
 
-    def write(self, part: bytearray) -> None:
+    def write(self, part: memoryview) -> None:
         self._work("write")
 
-    def finish(self) -> StoredObject:
+    def finish(self, sha256: str) -> StoredObject:
         self._work("finish")
         return StoredObject(0, "etag")
 
@@ -458,14 +460,13 @@ class TestCancellationWaitsForItsThread:
         yield threads
         await threads.close()
 
-    async def parts(self) -> AsyncGenerator[bytearray, None]:
-        yield bytearray(b"part")
-
     @pytest.mark.parametrize("held", ["write", "finish"])
     @pytest.mark.parametrize("times", [1, 3])
     async def test_of_the_task(self, threads: Threads, held: str, times: int) -> None:
         upload = HeldUpload(held)
-        task = asyncio.create_task(receive(threads, upload, self.parts()))
+        task = asyncio.create_task(
+            receive(threads, upload, chunks(b"part"), part_bytes=4, content_length=None)
+        )
         await asyncio.to_thread(upload.begun.wait)
         for _ in range(times):
             task.cancel()
@@ -482,18 +483,18 @@ class TestCancellationWaitsForItsThread:
         with anyio.CancelScope() as scope:
             asyncio.get_running_loop().call_later(0.05, scope.cancel)
             asyncio.get_running_loop().call_later(0.1, upload.let_go.set)
-            await receive(threads, upload, self.parts())
+            await receive(threads, upload, chunks(b"part"), part_bytes=4, content_length=None)
         assert scope.cancelled_caught
         assert upload.events == ["write", "abort"]
 
     async def test_a_failed_write_is_the_error(self, threads: Threads) -> None:
         class FullDisk(HeldUpload):
-            def write(self, part: bytearray) -> None:
+            def write(self, part: memoryview) -> None:
                 raise UnavailableError("full")
 
         upload = FullDisk("")
         with pytest.raises(UnavailableError, match="full"):
-            await receive(threads, upload, self.parts())
+            await receive(threads, upload, chunks(b"part"), part_bytes=4, content_length=None)
         assert upload.events == ["abort"]
 
 
@@ -645,7 +646,7 @@ class TestLocal:
         with pytest.raises(ConflictError, match="'a'"):
             await put(local_store, b"x", "a")
         assert await all_keys(local_store) == {"a/b": 4}
-        assert os.listdir(tmp_path / "artifacts" / ".uploads") == []
+        assert os.listdir(tmp_path / "artifacts" / ".uploads" / TENANT) == []
 
     async def test_an_empty_folder_is_in_nobodys_way(
         self, local_store: LocalStore, tmp_path: Path
