@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from app.artifacts import sql
+from app.artifacts.keys import object_key
 from app.artifacts.reader import ObjectReader
 from app.artifacts.store import ArtifactStore, StoredObject
 from app.clock import now_ms
@@ -279,12 +280,6 @@ class Artifacts:
 
     async def close(self) -> None:
         await self._store.close()
-
-
-def object_key(path: str, object_id: UUID | None) -> str:
-    """Where the bytes of a file lie: in a folder of its name, so that the store alone still tells
-    which file an object was, and no file stands in the way of a folder there."""
-    return path if object_id is None else f"{path}/{object_id.hex}"
 
 
 def _check_nothing_in_the_way(path: str, through_file: bool, is_folder: bool) -> None:

@@ -1,7 +1,7 @@
 """Where the bytes of artifacts lie: the contract that every store keeps.
 
 A store maps (tenant, key) to bytes and knows nothing of runs or permissions. Keys look like paths,
-`experiments/12/runs/…/artifacts/a/b.txt/<object id>`, and were validated by `app.artifacts.paths`.
+`experiments/12/runs/…/artifacts/a/<object id>/b.txt`, and were validated by `app.artifacts.paths`.
 What a folder holds is the business of the artifact index, in Postgres.
 """
 

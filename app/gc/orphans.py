@@ -9,8 +9,8 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
 from typing import TypeVar
-from uuid import UUID
 
+from app.artifacts.keys import path_and_id
 from app.artifacts.service import Artifact, Artifacts
 from app.artifacts.store import ArtifactStore, StoredKey
 from app.clock import now_ms
@@ -24,7 +24,6 @@ log = logging.getLogger(__name__)
 
 _PAGE = 1000
 _LOOKS_AT_ONCE = 16
-_OBJECT_ID_LENGTH = 32
 
 T = TypeVar("T")
 
@@ -128,7 +127,7 @@ class Orphans:
 
     async def _files_among(self, page: Sequence[StoredKey]) -> dict[int, int]:
         """The places in the page, from 1 on, of objects that are files, and when they became so."""
-        parts = [_path_and_id(found.key) for found in page]
+        parts = [path_and_id(found.key) for found in page]
         async with self._database.pipeline(self._tenant) as connection:
             cursor = await connection.execute(
                 sql.FIND_OBJECTS,
@@ -151,12 +150,3 @@ async def _pages(items: AsyncIterator[T]) -> AsyncIterator[list[T]]:
             page = []
     if page:
         yield page
-
-
-def _path_and_id(key: str) -> tuple[str, UUID | None]:
-    """The file that an object was stored for, and the object's id; without one where the key
-    does not end in an id."""
-    path, _, last = key.rpartition("/")
-    if len(last) == _OBJECT_ID_LENGTH and not set(last) - set("0123456789abcdef"):
-        return path, UUID(hex=last)
-    return key, None
