@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 
+from app.artifacts.limits import TransferSlots
 from app.artifacts.service import Artifacts
 from app.artifacts.store import artifact_store
+from app.artifacts.uploads import Uploads
 from app.config import Settings
 from app.db.database import Database
 from app.experiments.service import Experiments
@@ -32,6 +34,7 @@ class Services:
     registered_models: RegisteredModels
     model_versions: ModelVersions
     artifacts: Artifacts
+    uploads: Uploads
 
     @classmethod
     def build(cls, settings: Settings) -> "Services":
@@ -40,7 +43,9 @@ class Services:
         database = Database(settings.database_url, pool_size=settings.database_pool_size)
         tag = settings.tenant_tag
         tenants = Tenants(database, settings)
-        artifacts = Artifacts(database, artifact_store(settings))
+        store = artifact_store(settings)
+        slots = TransferSlots(settings.tenant_transfers)
+        artifacts = Artifacts(database, store, slots)
         return cls(
             settings=settings,
             database=database,
@@ -54,6 +59,7 @@ class Services:
             registered_models=RegisteredModels(database),
             model_versions=ModelVersions(database),
             artifacts=artifacts,
+            uploads=Uploads(artifacts, store, slots),
         )
 
     async def close(self) -> None:

@@ -12,8 +12,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from app.artifacts.service import Artifact
 from app.artifacts.reader import ObjectReader
+from app.artifacts.service import Artifact
 
 _RANGE = re.compile(r"bytes=[ \t]*([0-9]*)-([0-9]*)[ \t]*", re.IGNORECASE)
 _ETAG = re.compile(r'(?:W/)?("[^"]*")')

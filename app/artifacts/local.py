@@ -20,7 +20,7 @@ from app.artifacts.store import (
     UnfinishedUpload,
 )
 from app.artifacts.threads import Threads, batched
-from app.errors import InvalidValueError, UnavailableError
+from app.errors import UnavailableError
 
 _PART_BYTES = 4 << 20  # few hops to a thread; two of these are in memory during an upload
 _THREADS = 8
@@ -92,6 +92,9 @@ class LocalStore(ArtifactStore):
         async for found in batched(self._threads, self._tree.walk(tenant, folder, after)):
             yield found
 
+    async def tenants(self) -> list[str]:
+        return await self._threads.run(self._tree.tenants)
+
     async def create_upload(self, tenant: str, key: str, *, content_type: str) -> str:
         return await self._threads.run(self._uploads.create, _path(tenant, key))
 
@@ -125,7 +128,6 @@ class LocalStore(ArtifactStore):
     async def complete_upload(
         self, tenant: str, key: str, upload_id: str, parts: Sequence[Part]
     ) -> StoredObject:
-        check_order(parts)
         path = _path(tenant, key)
         return await self._threads.run(self._uploads.complete, path, upload_id, parts)
 
@@ -174,10 +176,3 @@ class LocalStore(ArtifactStore):
 
 def _path(tenant: str, key: str) -> list[str]:
     return key_segments(f"{tenant}/{key}")
-
-
-def check_order(parts: Sequence[Part]) -> None:
-    """Raises InvalidValueError unless there are parts and their numbers ascend."""
-    numbers = [part.number for part in parts]
-    if not numbers or numbers != sorted(set(numbers)):
-        raise InvalidValueError("parts must be given once each, in ascending order", field="parts")

@@ -110,6 +110,14 @@ class Tree:
                         found.append((entry.name, entry.stat(follow_symlinks=False)))
         return found
 
+    def tenants(self) -> list[str]:
+        try:
+            with os.scandir(self.root) as entries:
+                found = [one.name for one in entries if one.is_dir(follow_symlinks=False)]
+        except FileNotFoundError:
+            return []
+        return [name for name in found if not name.startswith(".")]
+
     def check(self) -> None:
         try:
             name, file = self.begin([_CHECKS])

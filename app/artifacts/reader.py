@@ -1,6 +1,7 @@
 """The bytes of an object on their way out of a store."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
 from typing import Protocol, Self
@@ -40,6 +41,11 @@ class ObjectReader:
         self._source = source
         self._left = end - start
         self._reading: asyncio.Future[bytes] | None = None
+        self._when_closed: Callable[[], None] | None = None
+
+    def when_closed(self, call: Callable[[], None]) -> None:
+        """Have something done when the reader is closed; it may be called more than once."""
+        self._when_closed = call
 
     def __aiter__(self) -> Self:
         return self
@@ -61,14 +67,15 @@ class ObjectReader:
     async def aclose(self) -> None:
         """Close the file or the connection; doing so twice is no error."""
         source, self._source = self._source, None
-        if source is None:
-            return
         try:
-            if self._reading is not None:
+            if source is not None and self._reading is not None:
                 with suppress(Exception):
                     await finished(self._reading)
         finally:
-            source.close()
+            if source is not None:
+                source.close()
+            if self._when_closed is not None:
+                self._when_closed()
 
     async def __aenter__(self) -> Self:
         return self

@@ -160,6 +160,9 @@ class S3Store(ArtifactStore):
         async for found in batched(self._threads, self._buckets.walk(tenant, prefix, after)):
             yield found
 
+    async def tenants(self) -> list[str]:
+        return await self._threads.run(self._buckets.tenants)
+
     @property
     def takes_parts(self) -> bool:
         return self._public is not None

@@ -109,6 +109,12 @@ class Buckets:
                 modified = found.last_modified.timestamp() if found.last_modified else 0
                 yield StoredKey(found.object_name, found.size or 0, int(modified * 1000))
 
+    def tenants(self) -> list[str]:
+        with s3_errors():
+            names = [bucket.name for bucket in self.client.list_buckets()]
+        prefix = self._new.prefix
+        return [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
+
     def check(self) -> None:
         try:
             self._probe()

@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from app.artifacts import sql
+from app.artifacts.checksums import Digest
 from app.artifacts.keys import object_key
+from app.artifacts.limits import TransferSlots, unless_stalled
 from app.artifacts.reader import ObjectReader
 from app.artifacts.store import ArtifactStore, StoredObject
 from app.clock import now_ms
@@ -75,9 +77,12 @@ class Entry:
 class Artifacts:
     """Paths have been through `app.artifacts.paths`. Those of another tenant do not exist here."""
 
-    def __init__(self, database: Database, store: ArtifactStore) -> None:
+    def __init__(
+        self, database: Database, store: ArtifactStore, slots: TransferSlots | None = None
+    ) -> None:
         self._database = database
         self._store = store
+        self._slots = slots or TransferSlots()
 
     async def put(
         self,
@@ -87,21 +92,25 @@ class Artifacts:
         *,
         content_length: int | None,
         content_type: str,
+        digests: Sequence[Digest] = (),
     ) -> Artifact:
         """Store a file of a run or a logged model; the last whole one at a path stays.
 
         Raises NotFoundError where there is no such run or model, InvalidStateError where it is
         deleted, ConflictError where a file stands in for a folder of the path or a folder for its
-        file, InvalidValueError where the body is not as long as declared.
+        file, InvalidValueError where the body is not what was declared, StalledError where the
+        client stops sending.
         """
         object_id = await self.begin(tenant, path)
-        stored = await self._store.put(
-            tenant.slug,
-            object_key(path, object_id),
-            body,
-            content_length=content_length,
-            content_type=content_type,
-        )
+        async with self._slots.taken(tenant.slug):
+            stored = await self._store.put(
+                tenant.slug,
+                object_key(path, object_id),
+                unless_stalled(body),
+                content_length=content_length,
+                content_type=content_type,
+                digests=digests,
+            )
         return await self.record(tenant, path, object_id, stored, content_type)
 
     async def begin(self, tenant: Tenant, path: str) -> UUID:
@@ -180,6 +189,18 @@ class Artifacts:
         They are those of a later file where the artifact was replaced since it was read. Raises
         NotFoundError where it was deleted.
         """
+        slot = await self._slots.take(tenant.slug)
+        try:
+            reader = await self._open(tenant, artifact, start, end)
+        except BaseException:
+            slot.give_back()
+            raise
+        reader.when_closed(slot.give_back)
+        return reader
+
+    async def _open(
+        self, tenant: Tenant, artifact: Artifact, start: int, end: int | None
+    ) -> ObjectReader:
         while True:
             try:
                 return await self._store.open(tenant.slug, artifact.key, start=start, end=end)

@@ -120,6 +120,11 @@ class ArtifactStore(ABC):
         In the order of the keys' bytes, read page by page as the caller goes on.
         """
 
+    @abstractmethod
+    async def tenants(self) -> list[str]:
+        """The tenants that there is a place for, in no order; names may be among them that are
+        somebody else's."""
+
     # -- uploads in parts
 
     @property
@@ -161,8 +166,8 @@ class ArtifactStore(ABC):
     ) -> StoredObject:
         """Make the object out of the parts, in the order of their numbers; the upload is no more.
 
-        InvalidValueError, and nothing changes, if `parts` does not ascend or names one that was not
-        stored so. NotFoundError if there is no such upload, or it was completed already.
+        They ascend. InvalidValueError, and nothing changes, if one was not stored so. NotFoundError
+        if there is no such upload, or it was completed already.
         """
 
     @abstractmethod

@@ -6,8 +6,7 @@ import os
 import socket
 import threading
 import tracemalloc
-import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +15,7 @@ import pytest
 from minio import Minio
 from minio.error import S3Error
 from pydantic import SecretStr
-from s3_server import S3Server, s3_server
+from s3_server import S3Server
 from urllib3 import BaseHTTPResponse
 
 from app.artifacts.local import LocalStore
@@ -43,34 +42,9 @@ class Bed:
     unfinished: Callable[[str], list[str]]
 
 
-@pytest.fixture(scope="session")
-def s3(request: pytest.FixtureRequest) -> Iterator[S3Server]:
-    with s3_server() as server:
-        plugins = request.config.pluginmanager
-        reporter, capture = (
-            plugins.get_plugin("terminalreporter"),
-            plugins.get_plugin("capturemanager"),
-        )
-        if reporter is not None and capture is not None:
-            with capture.global_and_fixture_disabled():
-                reporter.write_line(f"\nS3 in these tests: {server.name}")
-        yield server
-
-
 @pytest.fixture
 def local_store(tmp_path: Path) -> LocalStore:
     return LocalStore(tmp_path / "artifacts")
-
-
-@pytest.fixture
-def prefix() -> str:
-    """A bucket prefix, and so a world, for each test."""
-    return f"t{uuid.uuid4().hex[:12]}-"
-
-
-@pytest.fixture
-def s3_client(s3: S3Server) -> Minio:
-    return Minio(s3.endpoint, s3.access_key, s3.secret_key, secure=False)
 
 
 def s3_store(s3: S3Server, prefix: str) -> S3Store:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from starlette.routing import BaseRoute, Mount, Route
 
 from app.api.mlflow import (
+    artifact_routes,
     artifacts,
     experiments,
     inputs,
@@ -14,6 +15,7 @@ from app.api.mlflow import (
     registered_models,
     runs,
     server_info,
+    transfers,
     workspaces,
 )
 from app.api.mlflow.router import METHODS, MlflowApi, not_served
@@ -43,10 +45,11 @@ def mounts(services: Callable[[], Services]) -> list[BaseRoute]:
         registered_models.routes,
         model_versions.routes,
         artifacts.routes,
+        transfers.routes,
         server_info.routes,
         workspaces.routes,
     )
-    proxy = artifacts.ArtifactProxy(services)
+    proxy = artifact_routes.ArtifactRoutes(services)
     # MLflow 3 asks for the datasets of experiments at a path that lacks a slash.
     mounted: list[BaseRoute] = [
         Mount(f"{prefix}{name}", app)

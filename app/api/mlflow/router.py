@@ -38,6 +38,8 @@ STATUS = {
     errors.NotEmptyError: (409, "INVALID_STATE"),
     errors.PermissionDeniedError: (403, "PERMISSION_DENIED"),
     errors.TooLargeError: (413, "INVALID_PARAMETER_VALUE"),
+    errors.StalledError: (408, "TEMPORARILY_UNAVAILABLE"),
+    errors.UnsupportedError: (501, "NOT_IMPLEMENTED"),
     errors.UnavailableError: (503, "TEMPORARILY_UNAVAILABLE"),
 }
 
@@ -54,6 +56,7 @@ class Call:
 
     services: Services
     tenant: Tenant
+    scope: Scope
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +148,7 @@ class MlflowApi:
             tenant = await services.tenants.resolve(
                 scope.get("tenant_in_path"), headers, write=endpoint.writes
             )
-        answer = await endpoint.handler(Call(services, tenant), message)
+        answer = await endpoint.handler(Call(services, tenant, scope), message)
         if answer is None:
             return endpoint.status, b""
         body = answer if isinstance(answer, bytes) else msgspec.json.encode(answer)

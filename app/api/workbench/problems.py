@@ -75,6 +75,8 @@ _KINDS: dict[type[errors.TrackingError], tuple[str, str, int]] = {
     errors.NotEmptyError: ("not-empty", "Not empty", 409),
     errors.PermissionDeniedError: ("permission-denied", "Permission denied", 403),
     errors.TooLargeError: ("too-large", "Too large", 413),
+    errors.StalledError: ("stalled", "Request body stalled", 408),
+    errors.UnsupportedError: ("unsupported", "Not supported", 501),
     errors.UnavailableError: ("unavailable", "Temporarily unavailable", 503),
 }
 _INVALID_TENANT = ("invalid-tenant", "Invalid tenant", 400)
