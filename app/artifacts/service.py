@@ -11,34 +11,34 @@ import binascii
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from app.artifacts import sql
 from app.artifacts.checksums import Digest
 from app.artifacts.keys import object_key
 from app.artifacts.limits import TransferSlots, unless_stalled
+from app.artifacts.owners import owner_of
 from app.artifacts.reader import ObjectReader
 from app.artifacts.store import ArtifactStore, StoredObject
 from app.clock import now_ms
 from app.db.database import Database
 from app.errors import (
     ConflictError,
-    InvalidStateError,
     InvalidValueError,
     NotFoundError,
     UnavailableError,
 )
 from app.experiments.entities import ARTIFACT_SCHEME
-from app.ids import new_uuid, parse_experiment_id, parse_run_id
+from app.ids import new_uuid
 from app.runs.entities import Run
-from app.runs.errors import run_absent, run_not_active
 from app.tenancy.tenant import Tenant
 
 log = logging.getLogger(__name__)
 
 # How many rows one statement reads or deletes.
 _CHUNK = 1000
+_MOST_SUMMED = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ class Artifacts:
     async def begin(self, tenant: Tenant, path: str) -> UUID:
         """The id of a new object, whose bytes go to `object_key` before `record` makes it the file
         at the path. Raises what `put` does for a path that no file can have."""
-        owner = _owner(path)
+        owner = owner_of(path)
         parameters = owner.parameters | {"tenant": tenant.id, "path": path}
         async with self._database.pipeline(tenant) as connection:
             cursor = await connection.execute(owner.check, parameters)
@@ -142,7 +142,7 @@ class Artifacts:
         Raises NotFoundError where the run or the model is gone by now, and ConflictError where
         another upload has got in the way; the object is then left to garbage collection.
         """
-        owner = _owner(path)
+        owner = owner_of(path)
         artifact = Artifact(
             path, stored.size, stored.etag, content_type, now_ms(), object_id, stored.checksum
         )
@@ -171,6 +171,22 @@ class Artifacts:
             except UnavailableError as error:
                 log.warning("a replaced object is left to garbage collection: %s", error)
         return artifact
+
+    async def copy(self, tenant: Tenant, source: Artifact, path: str) -> Artifact:
+        """Make a copy of a file the file at the path, without moving its bytes through this process
+        where the store can. Raises what `put` does, and NotFoundError where the source is gone."""
+        object_id = await self.begin(tenant, path)
+        while True:
+            try:
+                async with self._slots.taken(tenant.slug):
+                    copied = await self._store.copy(
+                        tenant.slug, source.key, object_key(path, object_id)
+                    )
+                break
+            except NotFoundError:
+                source = await self._replacement(tenant, source)
+        stored = replace(copied, checksum=source.sha256)
+        return await self.record(tenant, path, object_id, stored, source.content_type)
 
     async def get(self, tenant: Tenant, path: str) -> Artifact:
         """Raises NotFoundError where no file lies at the path."""
@@ -204,11 +220,15 @@ class Artifacts:
         while True:
             try:
                 return await self._store.open(tenant.slug, artifact.key, start=start, end=end)
-            except NotFoundError as error:
-                current = await self.get(tenant, artifact.path)
-                if current.object_id == artifact.object_id:
-                    raise artifact_absent(artifact.path) from error
-                artifact = current
+            except NotFoundError:
+                artifact = await self._replacement(tenant, artifact)
+
+    async def _replacement(self, tenant: Tenant, gone: Artifact) -> Artifact:
+        """What replaced a file whose object is gone; NotFoundError where nothing did."""
+        current = await self.get(tenant, gone.path)
+        if current.object_id == gone.object_id:
+            raise artifact_absent(gone.path)
+        return current
 
     async def paths_of_runs(
         self, tenant: Tenant, runs: Sequence[Run], *, limit: int = 100
@@ -261,6 +281,17 @@ class Artifacts:
         del entries[limit:]
         return entries, _encode(entries[-1])
 
+    async def sizes(self, tenant: Tenant, folders: Sequence[str]) -> Sequence[int | None]:
+        """The bytes below each folder; None for one with more files than are summed while a client
+        waits (10,000 take 3 ms)."""
+        async with self._database.pipeline(tenant) as connection:
+            cursor = await connection.execute(
+                sql.SIZES,
+                {"tenant": tenant.id, "folders": list(folders), "most": _MOST_SUMMED},
+            )
+            rows = await cursor.fetchall()
+        return [size if files <= _MOST_SUMMED else None for files, size in rows]
+
     async def walk(self, tenant: Tenant, folder: str) -> AsyncIterator[Artifact]:
         """Every file below a folder, in order; no connection is held between two pages."""
         after = f"{folder}/"
@@ -309,68 +340,6 @@ def _check_nothing_in_the_way(path: str, through_file: bool, is_folder: bool) ->
             f"'{path}' is a folder" if is_folder else f"'{path}' leads through a file",
             field="path",
         )
-
-
-@dataclass(frozen=True, slots=True)
-class _Owner:
-    """The run or the logged model that a path belongs to, by its segments.
-
-    `folders` are those that lead to the path, from the owner's own on.
-    """
-
-    experiment_id: int
-    key: UUID | str
-    folders: list[str]
-
-    @property
-    def check(self) -> str:
-        return sql.CHECK_RUN if isinstance(self.key, UUID) else sql.CHECK_MODEL
-
-    @property
-    def record(self) -> str:
-        return sql.RECORD_OF_RUN if isinstance(self.key, UUID) else sql.RECORD_OF_MODEL
-
-    @property
-    def parameters(self) -> dict[str, object]:
-        return {
-            "owner": self.key,
-            "experiment": self.experiment_id,
-            "parents": self.folders[1:],
-        }
-
-    @property
-    def absent(self) -> NotFoundError:
-        if isinstance(self.key, UUID):
-            return run_absent(self.key.hex)
-        return NotFoundError(f"Logged model with ID '{self.key}' not found.", field="path")
-
-    def not_active(self, deleted_time: int) -> InvalidStateError | NotFoundError:
-        if isinstance(self.key, UUID):
-            return run_not_active(self.key.hex, deleted_time)
-        return self.absent
-
-
-def _owner(path: str) -> _Owner:
-    """Raises InvalidValueError for a path that is no run's and no model's file."""
-    segments = path.split("/")
-    if len(segments) > 5 and segments[0] == "experiments" and segments[4] == "artifacts":
-        _, experiment, kind, name, *_ = segments
-        experiment_id = parse_experiment_id(experiment)
-        run_id = parse_run_id(name)
-        folders = ["/".join(segments[:depth]) for depth in range(5, len(segments))]
-        if experiment_id is not None and kind == "runs" and run_id is not None:
-            return _Owner(experiment_id, run_id, folders)
-        if experiment_id is not None and kind == "models":
-            return _Owner(experiment_id, name, folders)
-    raise InvalidValueError(
-        f"Invalid path: '{path}' is not below the artifact URI of a run or a logged model",
-        field="path",
-    )
-
-
-def check_owned(path: str) -> None:
-    """Raises InvalidValueError for a path that is outside the folders of runs and models."""
-    _owner(f"{path}/")
 
 
 def is_ours(run: Run) -> bool:

@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -42,6 +43,14 @@ def register(cli: typer.Typer, application: Application) -> None:
                 " [default: TRACKING_RETENTION_DAYS]",
             ),
         ] = None,
+        gone_tenants: Annotated[
+            bool,
+            typer.Option(
+                "--gone-tenants",
+                help="Also sweep the store after tenants that were deleted. Not where another"
+                " deployment's buckets have names that start with this one's prefix.",
+            ),
+        ] = False,
         grace: Annotated[
             str,
             typer.Option(
@@ -55,10 +64,10 @@ def register(cli: typer.Typer, application: Application) -> None:
         with application() as settings:
             retention = _retention(settings, archived_for)
             policy = Policy(delete=delete, retention=retention, grace=_time(grace, "grace"))
-            asyncio.run(_run(settings, policy, slugs))
+            asyncio.run(_run(settings, policy, slugs, gone_tenants=gone_tenants))
 
 
-async def _run(settings: Settings, policy: Policy, slugs: list[str]) -> None:
+async def _run(settings: Settings, policy: Policy, slugs: list[str], *, gone_tenants: bool) -> None:
     assert settings.database_url
     database = Database(settings.database_url, pool_size=2)
     store = artifact_store(settings)
@@ -72,6 +81,13 @@ async def _run(settings: Settings, policy: Policy, slugs: list[str]) -> None:
             with _progress(tenant.slug) as progress:
                 report = await collector.collect(tenant, policy, progress)
             typer.echo(f"{tenant.slug}: {_told(report, delete=policy.delete)}")
+        for tenant in [] if slugs else await collector.gone():
+            gone_policy = policy if gone_tenants else replace(policy, delete=False)
+            with _progress(tenant.slug) as progress:
+                report = await collector.collect(tenant, gone_policy, progress)
+            if not report.clean:
+                told = _told(report, delete=gone_policy.delete)
+                typer.echo(f"{tenant.slug} (no tenant any more): {told}")
     finally:
         await store.close()
         await database.close()

@@ -10,6 +10,7 @@ from app.gc.archived import Archive
 from app.gc.orphans import Orphans
 from app.gc.report import Progress, Report, unseen
 from app.tenancy import repository
+from app.tenancy.slug import is_slug
 from app.tenancy.tenant import NOBODY, Tenant
 
 
@@ -42,6 +43,13 @@ class GarbageCollector:
                 Tenant(await repository.find(connection, slug) or NOBODY.id, slug)
                 for slug, _ in await repository.directory(connection)
             ]
+
+    async def gone(self) -> list[Tenant]:
+        """What the store has a place for and is no tenant's: a tenant that was deleted, or
+        somebody else's bucket whose name starts like ours."""
+        known = {tenant.slug for tenant in await self.tenants()}
+        found = {slug for slug in await self._store.tenants() if is_slug(slug)}
+        return [Tenant(NOBODY.id, slug) for slug in sorted(found - known)]
 
     async def tenant(self, slug: str) -> Tenant:
         """The tenant of that slug; one that owns no row where it is no tenant's any more."""

@@ -1,4 +1,4 @@
-"""Artifacts: an object for each upload, checksums, used bytes; what gc has begun and not finished."""
+"""Artifacts: an object for each upload, checksums, used bytes; what gc has yet to finish."""
 
 import sqlalchemy as sa
 from alembic import op

