@@ -3,7 +3,15 @@
 from fastapi import APIRouter, Depends
 from fastapi.routing import APIRoute
 
-from app.api.workbench import artifacts, compare, experiments, logging, metrics, runs
+from app.api.workbench import (
+    artifact_uploads,
+    artifacts,
+    compare,
+    experiments,
+    logging,
+    metrics,
+    runs,
+)
 from app.api.workbench.dependencies import document_tenant_header
 from app.api.workbench.openapi import DESCRIPTION, SERVERS, TAGS
 
@@ -21,5 +29,5 @@ router = APIRouter(
     generate_unique_id_function=_operation_id,
 )
 # In this order: /experiments/runs would else be the experiment "runs", and /runs/compare a run.
-for part in (compare, runs, logging, metrics, artifacts, experiments):
+for part in (compare, runs, logging, metrics, artifacts, artifact_uploads, experiments):
     router.include_router(part.router)

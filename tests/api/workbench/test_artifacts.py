@@ -1,4 +1,5 @@
 import asyncio
+import hashlib
 import io
 import tracemalloc
 import zipfile
@@ -64,6 +65,7 @@ class TestLogArtifact:
             "is_dir": False,
             "size": 2,
             "content_type": "application/json",
+            "sha256": hashlib.sha256(b"{}").hexdigest(),
         }
         shown = (await client.get(f"{RUNS}/{run['id']}")).json()
         assert shown["artifacts"] == ["model.json"]
@@ -223,8 +225,9 @@ class TestListArtifacts:
             "size": None,
             "content_type": None,
             "updated_at": None,
+            "sha256": None,
         }
-        assert list(file) == ["path", "is_dir", "size", "content_type", "updated_at"]
+        assert list(file) == ["path", "is_dir", "size", "content_type", "updated_at", "sha256"]
         assert (file["size"], file["content_type"]) == (5, "text/plain")
         assert file["updated_at"].endswith("Z")
 
