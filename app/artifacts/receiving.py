@@ -1,6 +1,7 @@
 """Bodies on their way into a store: gathered into parts, hashed, and written part by part."""
 
 import asyncio
+import mmap
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, suppress
 from typing import Protocol
@@ -81,7 +82,7 @@ async def in_parts(
     is too much.
     """
     room = part_bytes if content_length is None else min(part_bytes, content_length)
-    buffer, other = bytearray(room), bytearray()
+    buffer, other = _buffer(room), None
     filled = received = 0
     async for chunk in body:
         received += len(chunk)
@@ -96,12 +97,17 @@ async def in_parts(
             taken += some
             if filled == part_bytes:
                 yield memoryview(buffer)
-                buffer, other = other or bytearray(room), buffer
+                buffer, other = other or _buffer(room), buffer
                 filled = 0
     if content_length is not None and received != content_length:
         raise _wrong_length(f"{received} of the {content_length}")
     if filled:
         yield memoryview(buffer)[:filled]
+
+
+def _buffer(size: int) -> bytearray | mmap.mmap:
+    """Large ones start on a page, as direct writes to a disk want."""
+    return bytearray(size) if size < mmap.PAGESIZE else mmap.mmap(-1, size)
 
 
 def _wrong_length(counted: str) -> InvalidValueError:
