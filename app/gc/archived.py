@@ -63,6 +63,7 @@ class Archive:
     async def purge(self, cutoff: int) -> None:
         """Remove it, but for the points and the files."""
         await self._count_kept(cutoff)
+        ((expected, _, _),) = await self._rows(sql.COUNT_RUNS, cutoff=cutoff)
         marked = [
             experiment
             async for (experiment,) in self._pages(sql.ARCHIVED_EXPERIMENTS, -1, cutoff)
@@ -70,10 +71,10 @@ class Archive:
         ]
         async for runs in self._batches(sql.ARCHIVED_RUNS, _NO_RUN, cutoff):
             self._report.runs += await self._delete_runs(runs, cutoff)
-            self._progress("removing archived runs", self._report.runs)
+            self._progress("removing archived runs", self._report.runs, expected)
         async for models in self._batches(sql.ARCHIVED_MODELS, "", cutoff):
             self._report.models += await self._delete_models(models, cutoff)
-            self._progress("removing deleted models", self._report.models)
+            self._progress("removing deleted models", self._report.models, None)
         for experiment in marked:
             await self._delete_experiment(experiment)
 
@@ -84,7 +85,7 @@ class Archive:
             while gone == _POINTS:
                 ((gone,),) = await self._rows(sql.DELETE_POINTS, series=series, limit=_POINTS)
                 self._report.points += gone
-                self._progress("removing points", self._report.points)
+                self._progress("removing points", self._report.points, None)
             await self._execute(sql.FORGET_SERIES, series=series)
 
     async def delete_files(self) -> None:
@@ -92,7 +93,7 @@ class Archive:
         async for folder in self._folders_of_what_is_gone():
             async for artifact in self._artifacts.remove(self._tenant, folder):
                 self._report.files.add(artifact.size)
-                self._progress("removing files", self._report.files.count)
+                self._progress("removing files", self._report.files.count, None)
 
     async def count_files(self, cutoff: int | None) -> None:
         """Report what `delete_files` would remove, after a purge."""

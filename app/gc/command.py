@@ -97,19 +97,29 @@ async def _run(settings: Settings, policy: Policy, slugs: list[str], *, gone_ten
 
 @contextmanager
 def _progress(slug: str) -> Iterator[Progress]:
-    """A line that shows what is being done, on a terminal; nothing elsewhere."""
+    """A bar that shows what is being done, on a terminal; nothing elsewhere."""
     # Not for a server, which shares the command line's modules, to carry.
     from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bar
-    from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
     console = Console(stderr=True)
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
     with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(slug)
 
-        def show(what: str, done: int) -> None:
-            bar.update(task, description=f"{slug}: {what} ({done:,})")
+        def show(what: str, done: int, of: int | None) -> None:
+            description = f"{slug}: {what}"
+            for task in bar.tasks:
+                if task.description == description:
+                    bar.update(task.id, completed=done)
+                    return
+                bar.remove_task(task.id)
+            bar.add_task(description, completed=done, total=of)
 
         yield show
 

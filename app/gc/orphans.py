@@ -78,12 +78,12 @@ class Orphans:
             if delete and orphans:
                 await self._store.delete(self._tenant.slug, [found.key for found in orphans])
             looked_at += len(page)
-            self._progress("looking at objects", looked_at)
+            self._progress("looking at objects", looked_at, expected)
         # What was replaced or deleted meanwhile makes this differ too, and is then found to be so.
         if seen < expected:
-            await self._sweep_rows(delete=delete, found_any=seen > 0)
+            await self._sweep_rows(expected, delete=delete, found_any=seen > 0)
 
-    async def _sweep_rows(self, *, delete: bool, found_any: bool) -> None:
+    async def _sweep_rows(self, expected: int, *, delete: bool, found_any: bool) -> None:
         looked_at = 0
         async for page in _pages(self._artifacts.walk(self._tenant, "experiments")):
             for start in range(0, len(page), _LOOKS_AT_ONCE):
@@ -95,7 +95,7 @@ class Orphans:
                     if stored is None:
                         await self._lost(artifact, delete=delete, found_any=found_any)
             looked_at += len(page)
-            self._progress("looking for files", looked_at)
+            self._progress("looking for files", looked_at, expected)
 
     async def _lost(self, artifact: Artifact, *, delete: bool, found_any: bool) -> None:
         if delete and not found_any:

@@ -41,9 +41,9 @@ class Report:
         return not (self.orphans.count or self.lost.count or self.uploads)
 
 
-# Told what is being done, and how many steps of it are done.
-Progress = Callable[[str, int], None]
+# Told what is being done, how many steps of it are done, and of how many where that is known.
+Progress = Callable[[str, int, int | None], None]
 
 
-def unseen(_what: str, _done: int) -> None:
+def unseen(_what: str, _done: int, _of: int | None) -> None:
     """Progress that nobody watches."""

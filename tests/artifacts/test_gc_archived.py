@@ -292,7 +292,7 @@ class TestRestoreAtTheSameMoment:
     ) -> None:
         experiment, run = archived
 
-        def killed(what: str, _done: int) -> None:
+        def killed(what: str, _done: int, _of: int | None) -> None:
             raise KeyboardInterrupt(what)
 
         with pytest.raises(KeyboardInterrupt, match="archived runs"):
@@ -343,7 +343,7 @@ class TestKilled:
         while True:
             left = places
 
-            def killed(_what: str, _done: int) -> None:
+            def killed(_what: str, _done: int, _of: int | None) -> None:
                 nonlocal left
                 left -= 1
                 if left < 0:

@@ -1,10 +1,13 @@
 """`tracking gc` as an operator runs it: a process of its own, beside a running server."""
 
 import os
+import pty
+import re
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -49,6 +52,24 @@ def start(environment: dict[str, str], *options: str) -> "subprocess.Popen[bytes
     return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
 
 
+def on_terminal(environment: dict[str, str], *options: str) -> str:
+    """What the command writes to a terminal on stderr."""
+    master, slave = pty.openpty()
+    command = [sys.executable, "-m", "app.cli", "gc", *options]
+    environment = {**environment, "TERM": "xterm", "COLUMNS": "120"}
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=slave
+    ) as process:
+        os.close(slave)
+        shown = b""
+        with suppress(OSError):  # which is how a terminal ends
+            while chunk := os.read(master, 4096):
+                shown += chunk
+        assert process.wait(60) == 0
+    os.close(master)
+    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown.decode())
+
+
 async def archived_run(services: Services, tenant: Tenant, files: int = 1) -> str:
     run = await new_run(services, tenant)
     points = [Point("loss", 1.0, step, step) for step in range(20)]
@@ -76,6 +97,16 @@ class TestCommand:
         assert done.stdout == found.stdout.replace("found", "removed")
         assert done.stderr == ""
         assert gc(environment, *of_tenant).stdout == f"{tenant.slug}: clean\n"
+
+    async def test_shows_progress_on_a_terminal(
+        self, services: Services, tenant: Tenant, environment: dict[str, str]
+    ) -> None:
+        await archived_run(services, tenant)
+        shown = on_terminal(
+            environment, "--tenant", tenant.slug, "--archived-for", "0s", "--delete"
+        )
+        assert re.search(f"{tenant.slug}: removing archived runs ━+ 1/1 ", shown)
+        assert re.search(f"{tenant.slug}: removing points .* 20/", shown)
 
     async def test_retention_by_setting(
         self, services: Services, database: Database, tenant: Tenant, environment: dict[str, str]
