@@ -10,6 +10,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pydantic import SecretStr
+
+if TYPE_CHECKING:  # the server's own process has no use for the application
+    from app.config import Settings
 
 ACCESS_KEY = "tests-access-key"
 SECRET_KEY = "tests-secret-key"
@@ -21,6 +27,18 @@ class S3Server:
     endpoint: str
     access_key: str = ACCESS_KEY
     secret_key: str = SECRET_KEY
+
+
+def s3_settings(settings: "Settings", s3: S3Server, prefix: str, **more: Any) -> "Settings":
+    return settings.model_copy(
+        update={
+            "minio_endpoint": s3.endpoint,
+            "minio_access_key": s3.access_key,
+            "minio_secret_key": SecretStr(s3.secret_key),
+            "minio_bucket_prefix": prefix,
+            **more,
+        }
+    )
 
 
 @contextmanager

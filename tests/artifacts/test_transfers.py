@@ -13,13 +13,11 @@ from uuid import UUID
 import httpx
 import pytest
 from fastapi import FastAPI
-from pydantic import SecretStr
-from s3_server import S3Server
+from s3_server import S3Server, s3_settings
 
 from app.artifacts import signing
 from app.artifacts.keys import object_key
 from app.artifacts.store import Part
-from app.config import Settings
 from app.ids import new_uuid
 from app.main import create_app
 from app.services import Services
@@ -146,18 +144,6 @@ async def site_of(app: FastAPI) -> AsyncIterator[Site]:
     other = await services.tenants.resolve(new_slug(), {}, write=True)
     async with client_of(app, tenant) as client, client_of(app, other) as other_client:
         yield Site(app, services, tenant, client, other_client)
-
-
-def s3_settings(settings: Settings, s3: S3Server, prefix: str, **more: Any) -> Settings:
-    return settings.model_copy(
-        update={
-            "minio_endpoint": s3.endpoint,
-            "minio_access_key": s3.access_key,
-            "minio_secret_key": SecretStr(s3.secret_key),
-            "minio_bucket_prefix": prefix,
-            **more,
-        }
-    )
 
 
 @asynccontextmanager
