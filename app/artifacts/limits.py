@@ -1,10 +1,15 @@
 """Limits on transfers: how many at once, and how long one may stand still."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from contextlib import asynccontextmanager
+from typing import Any
 
 from app.errors import StalledError, UnavailableError
+
+# What ASGI has to send an answer with.
+Message = MutableMapping[str, Any]
+Send = Callable[[Message], Awaitable[None]]
 
 # A client that neither sends nor takes a byte for so long is gone. Size and speed don't matter.
 IDLE_SECONDS = 60.0
@@ -74,3 +79,16 @@ async def unless_stalled(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
                 f"No byte of the request body arrived for {IDLE_SECONDS:g} seconds"
             ) from error
         yield chunk
+
+
+def unless_stalled_sending(send: Send) -> Send:
+    """`send` for as long as the client takes what it gets. Raises StalledError when it doesn't."""
+
+    async def limited(message: Message) -> None:
+        try:
+            async with asyncio.timeout(IDLE_SECONDS):
+                await send(message)
+        except TimeoutError as error:
+            raise StalledError(f"The client took nothing for {IDLE_SECONDS:g} seconds") from error
+
+    return limited
