@@ -316,12 +316,12 @@ class Artifacts:
         if not found:
             raise artifact_absent(path)
 
-    async def remove(self, tenant: Tenant, path: str) -> AsyncIterator[Artifact]:
-        """Remove a file, or all that lies in a folder, and tell what is gone."""
+    async def remove(self, tenant: Tenant, *paths: str) -> AsyncIterator[Artifact]:
+        """Remove files, or all that lies in folders, and tell what is gone."""
         while True:
             async with self._database.pipeline(tenant) as connection:
                 cursor = await connection.execute(
-                    sql.FORGET, {"tenant": tenant.id, "path": path, "limit": _CHUNK}
+                    sql.FORGET, {"tenant": tenant.id, "paths": list(paths), "limit": _CHUNK}
                 )
                 gone = [Artifact(*row) for row in await cursor.fetchall()]
             await self._store.delete(tenant.slug, [artifact.key for artifact in gone])

@@ -118,14 +118,22 @@ CROSS JOIN LATERAL (
 ORDER BY folder, a.path
 """
 
-# Forget some of the files at or below a path; rows are what is known of them.
+# Forget some of the files at or below some paths; rows are what is known of them.
 FORGET = f"""
 DELETE FROM artifacts
 WHERE tenant_id = %(tenant)s AND path IN (
-    SELECT path FROM artifacts
-    WHERE tenant_id = %(tenant)s
-        AND (path = %(path)s OR (path > %(path)s || '/' AND path < %(path)s || '0'))
-    ORDER BY path LIMIT %(limit)s
+    SELECT unnest(%(paths)s::text[])
+    UNION ALL
+    (
+        SELECT below.path
+        FROM unnest(%(paths)s::text[]) AS folder
+        CROSS JOIN LATERAL (
+            SELECT path FROM artifacts
+            WHERE tenant_id = %(tenant)s AND path > folder || '/' AND path < folder || '0'
+            ORDER BY path LIMIT %(limit)s
+        ) below
+        LIMIT %(limit)s
+    )
 )
 RETURNING {_COLUMNS}
 """

@@ -90,14 +90,14 @@ class Archive:
 
     async def delete_files(self) -> None:
         """Remove the files of runs and models that are gone, now or in an earlier purge."""
-        async for folder in self._folders_of_what_is_gone():
-            async for artifact in self._artifacts.remove(self._tenant, folder):
+        async for folders in self._folders_of_what_is_gone():
+            async for artifact in self._artifacts.remove(self._tenant, *folders):
                 self._report.files.add(artifact.size)
                 self._progress("removing files", self._report.files.count, None)
 
     async def count_files(self, cutoff: int | None) -> None:
         """Report what `delete_files` would remove, after a purge."""
-        folders = [folder async for folder in self._folders_of_what_is_gone()]
+        folders = [one async for page in self._folders_of_what_is_gone() for one in page]
         if cutoff is not None:
             async for run, experiment in self._pages(sql.ARCHIVED_RUNS, _NO_RUN, cutoff):
                 folders.append(_folder(experiment, "runs", run.hex))
@@ -159,12 +159,12 @@ class Archive:
             self._report.experiments += 1
             self._report.models += len(models)
 
-    async def _folders_of_what_is_gone(self) -> AsyncIterator[str]:
+    async def _folders_of_what_is_gone(self) -> AsyncIterator[list[str]]:
+        """Those that have files, some at a time."""
         after = ""
         while page := await self._rows(sql.OWNERS, after=after, limit=_OWNERS):
-            for folder, gone in page:
-                if gone:
-                    yield folder
+            if folders := [folder for folder, gone in page if gone]:
+                yield folders
             after = f"{page[-1][0]}0"
 
     @asynccontextmanager
