@@ -43,6 +43,7 @@ class Archive:
         self._tenant = tenant
         self._report = report
         self._progress = progress
+        self._doomed: list[str] = []  # folders of models that a purge would take
 
     async def count(self, cutoff: int) -> None:
         """Report what `purge` would remove, but for the files."""
@@ -55,10 +56,9 @@ class Archive:
                 blocked = await self._blocked(connection, experiment, cutoff)
             if not blocked:
                 report.experiments += 1
-                for _, deleted_time in await self._rows(
-                    sql.MODELS_OF_EXPERIMENT, experiment=experiment
-                ):
-                    report.models += deleted_time is None
+                models = await self._rows(sql.MODELS_OF_EXPERIMENT, experiment=experiment)
+                report.models += len(models)
+                self._doomed += [_folder(experiment, "models", model) for (model,) in models]
 
     async def purge(self, cutoff: int) -> None:
         """Remove it, but for the points and the files."""
@@ -76,7 +76,8 @@ class Archive:
             self._report.models += await self._delete_models(models, cutoff)
             self._progress("removing deleted models", self._report.models, None)
         for experiment in marked:
-            await self._delete_experiment(experiment)
+            gone = await self._rows(sql.DELETE_EXPERIMENT, experiment=experiment)
+            self._report.experiments += len(gone)
 
     async def delete_points(self) -> None:
         """Remove the points of runs that are gone, now or in an earlier purge."""
@@ -96,8 +97,9 @@ class Archive:
                 self._progress("removing files", self._report.files.count, None)
 
     async def count_files(self, cutoff: int | None) -> None:
-        """Report what `delete_files` would remove, after a purge."""
+        """Report what `delete_files` would remove, after a purge. `count` comes before."""
         folders = [one async for page in self._folders_of_what_is_gone() for one in page]
+        folders += self._doomed
         if cutoff is not None:
             async for run, experiment in self._pages(sql.ARCHIVED_RUNS, _NO_RUN, cutoff):
                 folders.append(_folder(experiment, "runs", run.hex))
@@ -119,6 +121,7 @@ class Archive:
                 return False
             mine = self._with(experiment=experiment)
             await connection.execute(sql.MARK_RUNS, mine)
+            await connection.execute(sql.MARK_MODELS, mine)
             await connection.execute(sql.MARK_EXPERIMENT, mine)
         return True
 
@@ -148,16 +151,6 @@ class Archive:
             mine = self._with(models=[model for model, _ in found], cutoff=cutoff)
             ((gone,),) = await _fetch(connection, sql.DELETE_MODELS, mine)
         return int(gone)
-
-    async def _delete_experiment(self, experiment: int) -> None:
-        models = await self._rows(sql.MODELS_OF_EXPERIMENT, experiment=experiment)
-        folders = [_folder(experiment, "models", model) for model, _ in models]
-        async with self._locked(folders) as connection:
-            mine = self._with(experiment=experiment)
-            gone = await _fetch(connection, sql.DELETE_EXPERIMENT, mine)
-        if gone:
-            self._report.experiments += 1
-            self._report.models += len(models)
 
     async def _folders_of_what_is_gone(self) -> AsyncIterator[list[str]]:
         """Those that have files, some at a time."""

@@ -72,7 +72,7 @@ SELECT EXISTS (
 )
 """
 
-# From here on neither the experiment nor a run of it can be restored.
+# From here on neither the experiment nor a run of it can be restored; its logged models go first.
 MARK_EXPERIMENT = f"""
 UPDATE experiments SET deleted_time = {PURGING}
 WHERE tenant_id = %(tenant)s AND experiment_id = %(experiment)s
@@ -80,6 +80,10 @@ WHERE tenant_id = %(tenant)s AND experiment_id = %(experiment)s
 MARK_RUNS = f"""
 UPDATE runs SET deleted_time = {PURGING}, version = version + 1
 WHERE tenant_id = %(tenant)s AND experiment_id = %(experiment)s AND deleted_time <> {PURGING}
+"""
+MARK_MODELS = f"""
+UPDATE logged_models SET deleted_time = {PURGING}
+WHERE tenant_id = %(tenant)s AND experiment_id = %(experiment)s
 """
 
 # The runs that were archived for long enough, in the order of their ids.
@@ -97,10 +101,10 @@ WHERE tenant_id = %(tenant)s AND model_id > %(after)s AND deleted_time <= %(cuto
     AND NOT {_MODEL_IS_USED}
 ORDER BY model_id LIMIT %(limit)s
 """
+# Those that go because their experiment does.
 MODELS_OF_EXPERIMENT = """
-SELECT model_id, deleted_time FROM logged_models
-WHERE tenant_id = %(tenant)s AND experiment_id = %(experiment)s
-ORDER BY model_id
+SELECT model_id FROM logged_models
+WHERE tenant_id = %(tenant)s AND experiment_id = %(experiment)s AND deleted_time IS NULL
 """
 
 # An upload that is about to be recorded holds its run's folder for sharing: it is recorded before
@@ -136,12 +140,16 @@ WITH gone AS (
 SELECT count(*) FROM gone
 """
 
-# Its logged models, tags and datasets go with it. A run that is left keeps it for the next time.
+# Its tags and datasets go with it. A run or a model that is left keeps it for the next time.
 DELETE_EXPERIMENT = f"""
 DELETE FROM experiments e
 WHERE e.tenant_id = %(tenant)s AND e.experiment_id = %(experiment)s AND e.deleted_time = {PURGING}
     AND NOT EXISTS (
         SELECT FROM runs r WHERE (r.tenant_id, r.experiment_id) = (e.tenant_id, e.experiment_id)
+    )
+    AND NOT EXISTS (
+        SELECT FROM logged_models m
+        WHERE (m.tenant_id, m.experiment_id) = (e.tenant_id, e.experiment_id)
     )
 RETURNING e.experiment_id
 """

@@ -92,7 +92,9 @@ class TestRuns:
         experiment = str(await services.experiments.create(tenant, "e"))
         for where in ("0", experiment):
             await logged_run(services, tenant, where)
-        await services.models.create(tenant, experiment, name="m")
+        model = await services.models.create(tenant, experiment, name="m")
+        path = f"experiments/{experiment}/models/{model.model_id}/artifacts/MLmodel"
+        await put(services.artifacts, tenant, path)
         run = await logged_run(services, tenant)
         await services.runs.delete(tenant, run.run_id.hex)
         await services.experiments.delete(tenant, experiment)
@@ -101,6 +103,7 @@ class TestRuns:
         assert await everything(database, tenant) == before
         assert foreseen == await collector.collect(tenant, NOW)
         assert (foreseen.experiments, foreseen.runs, foreseen.models) == (1, 2, 1)
+        assert foreseen.files.count == 5
 
     async def test_another_tenants_stay(
         self,
@@ -176,6 +179,17 @@ class TestExperiments:
         assert await everything(database, tenant) == {}
         assert await objects(services.artifacts._store, tenant) == []
         await services.experiments.create(tenant, "e")  # the name is free again
+
+    async def test_with_many_models(
+        self, services: Services, database: Database, tenant: Tenant, collector: GarbageCollector
+    ) -> None:
+        """More than one transaction takes, or can lock."""
+        experiment = str(await services.experiments.create(tenant, "e"))
+        await asyncio.gather(*(services.models.create(tenant, experiment) for _ in range(250)))
+        await services.experiments.delete(tenant, experiment)
+        report = await collector.collect(tenant, NOW)
+        assert (report.experiments, report.models) == (1, 250)
+        assert await everything(database, tenant) == {}
 
     async def test_one_with_an_active_run_stays(
         self, services: Services, tenant: Tenant, collector: GarbageCollector
