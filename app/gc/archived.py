@@ -48,9 +48,7 @@ class Archive:
     async def count(self, cutoff: int) -> None:
         """Report what `purge` would remove, but for the files."""
         report = self._report
-        ((report.runs, report.points, _),) = await self._rows(sql.COUNT_RUNS, cutoff=cutoff)
-        ((report.models, _),) = await self._rows(sql.COUNT_MODELS, cutoff=cutoff)
-        await self._count_kept(cutoff)
+        report.runs, report.points, report.models = await self._expected(cutoff)
         async for (experiment,) in self._pages(sql.ARCHIVED_EXPERIMENTS, -1, cutoff):
             async with self._database.pipeline(self._tenant) as connection:
                 blocked = await self._blocked(connection, experiment, cutoff)
@@ -62,8 +60,7 @@ class Archive:
 
     async def purge(self, cutoff: int) -> None:
         """Remove it, but for the points and the files."""
-        await self._count_kept(cutoff)
-        ((expected, _, _),) = await self._rows(sql.COUNT_RUNS, cutoff=cutoff)
+        expected, _, _ = await self._expected(cutoff)
         marked = [
             experiment
             async for (experiment,) in self._pages(sql.ARCHIVED_EXPERIMENTS, -1, cutoff)
@@ -109,10 +106,12 @@ class Archive:
             async for artifact in self._artifacts.walk(self._tenant, folder):
                 self._report.files.add(artifact.size)
 
-    async def _count_kept(self, cutoff: int) -> None:
-        ((_, _, runs),) = await self._rows(sql.COUNT_RUNS, cutoff=cutoff)
-        ((_, models),) = await self._rows(sql.COUNT_MODELS, cutoff=cutoff)
-        self._report.kept = runs + models
+    async def _expected(self, cutoff: int) -> tuple[int, int, int]:
+        """Archived runs, their points, and models; those that are kept go to the report."""
+        ((runs, points, kept_runs),) = await self._rows(sql.COUNT_RUNS, cutoff=cutoff)
+        ((models, kept_models),) = await self._rows(sql.COUNT_MODELS, cutoff=cutoff)
+        self._report.kept = kept_runs + kept_models
+        return runs, points, models
 
     async def _mark(self, experiment: int, cutoff: int) -> bool:
         """Keep the experiment and its runs from being restored; False where it is to stay."""
