@@ -587,7 +587,7 @@ class TestPresignedUrlsOfRuns:
         answer = await local.post(f"{MLFLOW}/artifacts/presigned-upload-url", path="a", **fields)
         invalid(answer, "Exactly one of run_id and model_id must be provided.")
 
-    @pytest.mark.parametrize("path", ["", "..", "a/../b", "%2e%2e/a", "/etc/passwd", "a#b"])
+    @pytest.mark.parametrize("path", ["..", "a/../b", "%2e%2e/a", "/etc/passwd", "a#b"])
     @pytest.mark.parametrize("kind", ["upload", "download"])
     async def test_paths(self, local: Site, kind: str, path: str) -> None:
         run_id, _ = await local.run()

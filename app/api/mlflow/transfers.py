@@ -167,8 +167,10 @@ class PresignedUrl(msgspec.Struct, omit_defaults=True):
 async def presigned_download_url(call: Call, message: CreateDownloadUrl) -> PresignedUrl:
     if not message.run_id:
         raise validation.missing("run_id")
-    _check_expiration(message.expiration)
+    if not message.path:
+        raise validation.missing("path")
     path = artifact_path(message.path)
+    _check_expiration(message.expiration)
     run = await call.services.runs.get(call.tenant, message.run_id)
     artifact = await call.services.artifacts.get(call.tenant, posixpath.join(run_folder(run), path))
     url = await _download_url(call, artifact, message.expiration)
@@ -177,10 +179,12 @@ async def presigned_download_url(call: Call, message: CreateDownloadUrl) -> Pres
 
 @routes.add("POST", "artifacts/presigned-upload-url", CreateUploadUrl)
 async def presigned_upload_url(call: Call, message: CreateUploadUrl) -> PresignedUrl:
+    if not message.path:
+        raise validation.missing("path")
     if bool(message.run_id) == bool(message.model_id):
         raise InvalidValueError("Exactly one of run_id and model_id must be provided.")
-    _check_expiration(message.expiration)
     path = artifact_path(message.path)
+    _check_expiration(message.expiration)
     if message.run_id:
         folder = run_folder(await call.services.runs.get(call.tenant, message.run_id))
     else:
