@@ -1,5 +1,6 @@
 """The command line: `tracking serve`, `migrate`, `tenant`, `gc` and `version`."""
 
+import asyncio
 import errno
 import os
 import signal
@@ -24,10 +25,11 @@ from pydantic import ValidationError
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
+from app.artifacts.store import ArtifactStore, artifact_store
 from app.config import Settings
 from app.db import migrate as migrations
 from app.db.embedded import EmbeddedPostgresError, embedded_postgres, running
-from app.errors import TrackingError
+from app.errors import TrackingError, UnavailableError
 from app.gc import command as gc
 from app.tenancy import admin
 
@@ -70,12 +72,17 @@ def serve(
 ) -> None:
     """Serve the APIs, with an embedded Postgres unless TRACKING_DATABASE_URL names another."""
     settings = load_settings()
+    try:
+        store = artifact_store(settings)
+    except ValueError as error:
+        raise CommandError(str(error)) from None
     stop_on_signals()
     with (
         suppress(KeyboardInterrupt),
         bind(settings.host, settings.port) as sock,
         database(settings, migrate),
     ):
+        threading.Thread(target=check_store, args=(store,), daemon=True).start()
         run_server(settings, sock)
     say("stopped")
 
@@ -295,6 +302,20 @@ def run_server(settings: Settings, sock: socket.socket) -> None:
     supervisor.run()
     if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
         sys.exit(STARTUP_FAILURE)
+
+
+def check_store(store: ArtifactStore) -> None:
+    """Say once why artifacts can't be stored, if so; all else is served without them."""
+
+    async def check() -> None:
+        try:
+            await store.check()
+        except UnavailableError as error:
+            say(str(error))
+        finally:
+            await store.close()
+
+    asyncio.run(check())
 
 
 def announce(sock: socket.socket, host: str) -> None:

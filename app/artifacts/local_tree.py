@@ -5,6 +5,7 @@ nothing planted in the tree leads out of it. The root itself may be one: the ope
 """
 
 import errno
+import logging
 import os
 import shutil
 import stat
@@ -17,6 +18,8 @@ from typing import BinaryIO
 from app.artifacts.paths import key_segments
 from app.artifacts.store import StoredKey, StoredObject
 from app.errors import ConflictError, InvalidValueError, NotFoundError, UnavailableError
+
+log = logging.getLogger(__name__)
 
 # No tenant's slug starts with a dot. Inside the root, since a rename can't leave its file system.
 UPLOADS = ".uploads"
@@ -203,12 +206,14 @@ def disk_errors(path: Sequence[str], *, writing: bool = False) -> Iterator[None]
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
             raise InvalidValueError(f"Invalid path: '{key}': a segment is too long") from error
+        unavailable = None
         if error.errno in _FULL:
-            raise UnavailableError("The artifact store is full") from error
-        if error.errno not in _NOT_THERE or (writing and error.errno == errno.ENOENT):
-            raise UnavailableError(
-                f"The artifact store could not use its disk: {error.strerror}"
-            ) from error
+            unavailable = "The artifact store is full"
+        elif error.errno not in _NOT_THERE or (writing and error.errno == errno.ENOENT):
+            unavailable = f"The artifact store could not use its disk: {error.strerror}"
+        if unavailable:
+            log.warning("%s", unavailable)
+            raise UnavailableError(unavailable) from error
         if writing:
             raise ConflictError(
                 f"Cannot store '{key}': it is a folder, or a part of its path is a file",

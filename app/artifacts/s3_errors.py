@@ -1,5 +1,6 @@
 """The domain's errors for what an S3 store answers, or doesn't."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from xml.etree.ElementTree import ParseError
@@ -8,6 +9,8 @@ import urllib3
 from minio.error import MinioException, S3Error
 
 from app.errors import ConflictError, InvalidValueError, NotFoundError, UnavailableError
+
+log = logging.getLogger(__name__)
 
 ABSENT = {"NoSuchKey", "NoSuchBucket"}
 DENIED = {"AccessDenied", "AllAccessDisabled"}
@@ -47,7 +50,18 @@ class DeniedError(UnavailableError):
 
 @contextmanager
 def s3_errors(key: str = "") -> Iterator[None]:
-    """The domain's errors for what the store answers, or doesn't."""
+    """The domain's errors for what the store answers, or doesn't. What keeps it from working is
+    logged, for whoever can do something about it."""
+    try:
+        with _translated(key):
+            yield
+    except UnavailableError as error:
+        log.warning("%s", error)
+        raise
+
+
+@contextmanager
+def _translated(key: str) -> Iterator[None]:
     try:
         yield
     except S3Error as error:

@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-import http.server
 import os
 import socket
 import threading
@@ -18,7 +17,7 @@ import pytest
 from minio import Minio
 from minio.error import S3Error
 from pydantic import SecretStr
-from s3_server import S3Server
+from s3_server import S3Server, failing_server
 from urllib3 import BaseHTTPResponse
 
 from app.artifacts.checksums import Digest
@@ -1112,41 +1111,6 @@ def every_method(store: ArtifactStore) -> list[Callable]:
         lambda: store.abort_upload(TENANT, KEY, "id"),
         lambda: anext(store.unfinished(TENANT)),
     ]
-
-
-class failing_server:  # noqa: N801
-    """An HTTP server that answers every request with one S3 error, or with HTML."""
-
-    def __init__(self, status: int, code: str | None) -> None:
-        if code:
-            kind, body = "application/xml", f"<Error><Code>{code}</Code></Error>"
-        else:
-            kind, body = "text/html", "<html></html>"
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def answer(self) -> None:
-                self.rfile.read(int(self.headers.get("content-length", "0")))
-                self.send_response(status)
-                self.send_header("content-type", kind)
-                self.send_header("content-length", str(len(body)))
-                self.end_headers()
-                if self.command != "HEAD":
-                    self.wfile.write(body.encode())
-
-            do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = answer  # noqa: N815
-
-            def log_message(self, *args: object) -> None:
-                pass
-
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-
-    def __enter__(self) -> str:
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        return f"127.0.0.1:{self._server.server_port}"
-
-    def __exit__(self, *exc: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
 
 
 class TestFactory:

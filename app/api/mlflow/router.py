@@ -248,7 +248,7 @@ def _too_large(limit: int, size: int) -> errors.TrackingError:
 
 def error_answer(error: errors.TrackingError) -> tuple[int, bytes]:
     """The status and the body that MLflow's client expects."""
-    status, code = STATUS[type(error)]
+    status, code = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
     return status, encode_error(code, error.message)
 
 
