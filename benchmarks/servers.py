@@ -96,21 +96,27 @@ def running(postgres: Postgres, names: Sequence[str], folder: Path) -> Iterator[
 
 @contextmanager
 def ours(
-    postgres: Postgres, folder: Path, *, workers: int = 1, name: str = OURS
+    postgres: Postgres,
+    folder: Path,
+    *,
+    workers: int = 1,
+    name: str = OURS,
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[Server]:
     port = processes.free_port()
-    environment = {
+    variables = {
         "TRACKING_PORT": str(port),
         "TRACKING_WORKERS": str(workers),
         "TRACKING_DATABASE_URL": postgres.server.app_url,
         "TRACKING_MIGRATION_DATABASE_URL": postgres.server.owner_url,
         "TRACKING_DATA_DIR": str(folder / "data"),
+        **(environment or {}),
     }
     command = [sys.executable, "-m", "app.cli", "serve"]
     url = f"http://127.0.0.1:{port}"
     log = folder / f"{name}.log"
     with (
-        processes.running(command, log, f"{url}/ready", env=environment, cwd=peers.ROOT) as pid,
+        processes.running(command, log, f"{url}/ready", env=variables, cwd=peers.ROOT) as pid,
         _client(url) as client,
     ):
         yield Server(name, OURS, url, f"/t/{TENANT}", pid, "tracking", postgres, client)

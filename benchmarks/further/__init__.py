@@ -2,7 +2,15 @@
 
 from collections.abc import Callable
 
-from benchmarks.further import connections, retries, search_growth, start, wide_run, workbench
+from benchmarks.further import (
+    artifacts,
+    connections,
+    retries,
+    search_growth,
+    start,
+    wide_run,
+    workbench,
+)
 from benchmarks.further import workers as more_workers
 from benchmarks.further.bench import Bench
 from benchmarks.measure import Result
@@ -15,4 +23,5 @@ GROUPS: dict[str, Callable[[Bench], list[Result]]] = {
     "wide-run": wide_run.measure,
     "workbench": workbench.measure,
     "start": start.measure,
+    "artifacts": artifacts.measure,
 }
