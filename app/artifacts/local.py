@@ -23,7 +23,7 @@ from app.artifacts.threads import Threads, batched
 from app.errors import UnavailableError
 
 _PART_BYTES = 4 << 20  # few hops to a thread; two of these are in memory during an upload
-_THREADS = 8
+_THREADS = 16  # most of what they wait for is the disk's sync
 _SIGNING_KEY_BYTES = 32
 
 
