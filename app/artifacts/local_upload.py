@@ -39,7 +39,7 @@ class FileUpload:
         self._staged: list[str] = []
         self._file: BinaryIO | None = None
 
-    def write(self, part: memoryview) -> None:
+    def write(self, part: memoryview, number: int = 1) -> None:
         with disk_errors(self._path, writing=True):
             write_part(self._opened(), part)
 
@@ -91,7 +91,7 @@ class PartUpload:
         self._file: BinaryIO | None = None
         self._size = 0
 
-    def write(self, part: memoryview) -> None:
+    def write(self, part: memoryview, number: int = 1) -> None:
         with disk_errors(self._folder):
             write_part(self._opened(), part)
         self._size += len(part)

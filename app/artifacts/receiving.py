@@ -2,6 +2,7 @@
 
 import asyncio
 import mmap
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, suppress
 from typing import Protocol
@@ -16,10 +17,11 @@ _HASHED_IN_THE_LOOP = 64 << 10
 
 
 class Upload(Protocol):
-    """One object on its way into a store. Its methods block; one runs at a time."""
+    """One object on its way into a store. Its methods block; one runs at a time, but for several
+    calls of `write` where `receive` is told so."""
 
-    def write(self, part: memoryview) -> None:
-        """Take the part. Its memory is used again once the next part was taken."""
+    def write(self, part: memoryview, number: int) -> None:
+        """Take the part, the first of which is number 1. Its memory is used again afterwards."""
 
     def finish(self, sha256: str) -> StoredObject:
         """Make the object visible. The checksum, in hex, is that of all the parts."""
@@ -36,53 +38,60 @@ async def receive(
     part_bytes: int,
     content_length: int | None,
     digests: Sequence[Digest] = (),
+    parts_at_once: int = 1,
 ) -> StoredObject:
     """Write the body in parts and finish; abort on any failure.
 
-    One part is written, and hashed beside that, while the next is gathered: two parts are all the
-    memory that an upload of any size takes. Raises InvalidValueError where the body is not what the
-    client declared.
+    So many parts are written, and hashed beside that, while the next is gathered: with that one
+    they are all the memory that an upload of any size takes. Raises InvalidValueError where the
+    body is not what the client declared.
     """
     checksums = Checksums(digests)
-    working: list[asyncio.Future[None]] = []
+    hashing: asyncio.Future[None] | None = None
+    writing: deque[asyncio.Future[None]] = deque()
     try:
-        async with aclosing(in_parts(body, part_bytes, content_length)) as parts:
+        async with aclosing(in_parts(body, part_bytes, content_length, parts_at_once + 1)) as parts:
+            number = 0
             async for part in parts:
-                await _all_finished(working)
-                working = [threads.start(upload.write, part)]
+                number += 1
+                if hashing is not None:
+                    await finished(hashing)
+                    hashing = None
+                if len(writing) == parts_at_once:
+                    await finished(writing.popleft())
+                writing.append(threads.start(upload.write, part, number))
                 if len(part) > _HASHED_IN_THE_LOOP:
-                    working.append(threads.start(checksums.update, part))
+                    hashing = threads.start(checksums.update, part)
                 else:
                     checksums.update(part)
-        await _all_finished(working)
+        if hashing is not None:
+            await finished(hashing)
+        while writing:
+            await finished(writing.popleft())
         checksums.check()
         return await threads.run(upload.finish, checksums.sha256)
     except BaseException:
         try:
-            for work in working:
-                with suppress(Exception):
-                    await finished(work)
+            for work in (hashing, *writing):
+                if work is not None:
+                    with suppress(Exception):
+                        await finished(work)
         finally:
             await threads.run(upload.abort)
         raise
 
 
-async def _all_finished(working: Sequence["asyncio.Future[None]"]) -> None:
-    for work in working:
-        await finished(work)
-
-
 async def in_parts(
-    body: AsyncIterator[bytes], part_bytes: int, content_length: int | None
+    body: AsyncIterator[bytes], part_bytes: int, content_length: int | None, buffers: int
 ) -> AsyncGenerator[memoryview, None]:
     """The body in parts of exactly `part_bytes`, but for the last; none for an empty body.
 
-    A part is there until the next but one is asked for: two buffers take turns. InvalidValueError
+    So many buffers take turns: a part is there until as many more were asked for. InvalidValueError
     if the body's length is not the declared one: before the last part is given, or as soon as there
     is too much.
     """
     room = part_bytes if content_length is None else min(part_bytes, content_length)
-    buffer, other = _buffer(room), None
+    buffer, given = _buffer(room), deque[bytearray | mmap.mmap]()
     filled = received = 0
     async for chunk in body:
         received += len(chunk)
@@ -97,7 +106,8 @@ async def in_parts(
             taken += some
             if filled == part_bytes:
                 yield memoryview(buffer)
-                buffer, other = other or _buffer(room), buffer
+                given.append(buffer)
+                buffer = given.popleft() if len(given) == buffers else _buffer(room)
                 filled = 0
     if content_length is not None and received != content_length:
         raise _wrong_length(f"{received} of the {content_length}")

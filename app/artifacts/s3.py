@@ -34,8 +34,10 @@ from app.artifacts.store import (
 from app.artifacts.threads import Threads, batched
 from app.errors import InvalidValueError, NotFoundError
 
-# Two parts are in memory during an upload. S3 wants at least 5 MiB, and at most 10,000 of them.
+# S3 wants parts of at least 5 MiB, and at most 10,000 of them. While so many are on their way to it
+# the next one is gathered; all of them are in memory.
 _PART_BYTES = 6 << 20
+_PARTS_AT_ONCE = 2
 _MAX_OBJECT_BYTES = 5 << 40
 
 _THREADS = 16
@@ -123,6 +125,7 @@ class S3Store(ArtifactStore):
             part_bytes=part_bytes,
             content_length=content_length,
             digests=digests,
+            parts_at_once=_PARTS_AT_ONCE,
         )
 
     async def open(

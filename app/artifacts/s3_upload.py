@@ -6,6 +6,7 @@ the S3 calls underneath `put_object`, and an upgrade of it has this file to be t
 """
 
 import logging
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import cast
@@ -43,16 +44,17 @@ class S3Upload:
         self._only_part = memoryview(b"")
         self._upload_id: str | None = None
         self._parts: list[S3Part] = []
+        self._creating = threading.Lock()
 
-    def write(self, part: memoryview) -> None:
-        self._size += len(part)
-        if self._upload_id is None:
-            if len(part) < self._part_bytes:
-                self._only_part = part
-                return
-            with upload_errors(self._key):
-                self._upload_id = self._buckets.write(self._tenant, self._create)
-        number = len(self._parts) + 1
+    def write(self, part: memoryview, number: int) -> None:
+        with self._creating:
+            self._size += len(part)
+            if self._upload_id is None:
+                if len(part) < self._part_bytes:
+                    self._only_part = part
+                    return
+                with upload_errors(self._key):
+                    self._upload_id = self._buckets.write(self._tenant, self._create)
         if number > MAX_PARTS:
             raise InvalidValueError(
                 f"An upload of more than {MAX_PARTS * self._part_bytes >> 30} GiB has to declare"
@@ -72,7 +74,10 @@ class S3Upload:
                 etag = self._buckets.write(self._tenant, self._put_whole)
             else:
                 etag = self._client._complete_multipart_upload(
-                    self._bucket, self._key, self._upload_id, self._parts
+                    self._bucket,
+                    self._key,
+                    self._upload_id,
+                    sorted(self._parts, key=lambda part: part.part_number),
                 ).etag
         if not etag:
             # S3 may start to answer 200 and find out later that it can't complete the upload.

@@ -413,7 +413,7 @@ class HeldUpload:
         self.let_go = threading.Event()
         self.events: list[str] = []
 
-    def write(self, part: memoryview) -> None:
+    def write(self, part: memoryview, number: int) -> None:
         self._work("write")
 
     def finish(self, sha256: str) -> StoredObject:
@@ -468,7 +468,7 @@ class TestCancellationWaitsForItsThread:
 
     async def test_a_failed_write_is_the_error(self, threads: Threads) -> None:
         class FullDisk(HeldUpload):
-            def write(self, part: memoryview) -> None:
+            def write(self, part: memoryview, number: int) -> None:
                 raise UnavailableError("full")
 
         upload = FullDisk("")
@@ -719,7 +719,10 @@ class TestUnfinished:
             store.put(TENANT, KEY, body(), content_length=None, content_type="")  # type: ignore[arg-type]
         )
         await halfway.wait()
-        (upload,) = await self.found(store)
+        async with asyncio.timeout(30):
+            while not (found := await self.found(store)):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)  # a part is on its way
+        (upload,) = found
         assert upload.modified_time < time.time() * 1000 + 2000  # moto tells a day in 2010
         assert await self.found(store, "theirs") == []
         go_on.set()
@@ -771,7 +774,7 @@ class TestSigningKey:
 
 class TestMemory:
     async def test_is_flat(self, store: ArtifactStore) -> None:
-        """40 MiB up and down, in 64 KiB chunks, holding at most two parts."""
+        """40 MiB up and down, in 64 KiB chunks; the buffers of parts are not counted, but few."""
         chunk, times = os.urandom(65536), 640
         await put(store, b"warm")
         tracemalloc.start()
@@ -786,7 +789,7 @@ class TestMemory:
         finally:
             tracemalloc.stop()
         assert received == 40 * MIB
-        assert peak < (16 if isinstance(store, S3Store) else 11) * MIB
+        assert peak < 5 * MIB
 
 
 class TestCheck:
