@@ -42,7 +42,8 @@ def upload(server: Server, path: str, file: Path) -> float:
     """Seconds until the server has acknowledged the file."""
     started = time.perf_counter()
     with connect(server) as connection, file.open("rb") as source:
-        head = f"PUT {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/octet-stream\r\n"
+        host = urlsplit(server.url).netloc  # MLflow refuses hosts that it does not know
+        head = f"PUT {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/octet-stream\r\n"
         head += f"Content-Length: {file.stat().st_size}\r\n\r\n"
         connection.sendall(head.encode())
         connection.sendfile(source)
