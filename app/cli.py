@@ -1,5 +1,6 @@
-"""The command line: `tracking serve`, `migrate`, `tenant`, `key`, `audit` and `version`."""
+"""The command line: `tracking serve`, `migrate`, `tenant`, `key`, `audit`, `gc` and `version`."""
 
+import asyncio
 import errno
 import logging
 import logging.config
@@ -10,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,13 +24,15 @@ import uvicorn
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
+from app.artifacts.store import ArtifactStore, artifact_store
 from app.commands import audit, keys, tenants
 from app.config import Settings
 from app.console import CommandError, check_schema, connect, load_settings, owner_url, say
 from app.db import migrate as migrations
 from app.db import roles
-from app.db.embedded import EmbeddedPostgresError, embedded_postgres
-from app.errors import TrackingError
+from app.db.embedded import EmbeddedPostgresError, embedded_postgres, running
+from app.errors import TrackingError, UnavailableError
+from app.gc import command as gc
 from app.http_protocol import BoundedHttp
 from app.operations import logs
 from app.operations.workers import common_folder
@@ -72,12 +75,17 @@ def serve(
     settings = load_settings()
     log_by(settings)
     check_exposure(settings)
+    try:
+        store = artifact_store(settings)
+    except ValueError as error:
+        raise CommandError(str(error)) from None
     stop_on_signals()
     with (
         suppress(KeyboardInterrupt),
         bind(settings.host, settings.port) as sock,
         database(settings, migrate),
     ):
+        threading.Thread(target=check_store, args=(store,), daemon=True).start()
         run_server(settings, sock)
     say("stopped")
 
@@ -203,6 +211,28 @@ def check_role(url: str, settings: Settings) -> None:
         )
 
 
+@contextmanager
+def application() -> Iterator[Settings]:
+    """The settings, with the URL of the application's role in a database whose schema fits.
+
+    The embedded Postgres is used as it runs, or else started for as long as it is needed.
+    """
+    settings = load_settings()
+    with ExitStack() as stack:
+        if settings.database_url:
+            connect("TRACKING_DATABASE_URL", settings.database_url)
+            url = settings.database_url
+        elif server := running(settings.data_dir):
+            url = server.app_url
+        else:
+            url = stack.enter_context(embedded_postgres(settings.data_dir)).app_url
+        check_schema(url)
+        yield settings.model_copy(update={"database_url": url})
+
+
+gc.register(cli, application)
+
+
 def upgrade(url: str, revision: str = "head") -> None:
     if revision == "head" and migrations.state(url) in ("current", "ahead"):
         return
@@ -240,6 +270,20 @@ def run_server(settings: Settings, sock: socket.socket) -> None:
         supervisor.run()
     if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
         sys.exit(STARTUP_FAILURE)
+
+
+def check_store(store: ArtifactStore) -> None:
+    """Say once why artifacts can't be stored, if so; all else is served without them."""
+
+    async def check() -> None:
+        try:
+            await store.check()
+        except UnavailableError as error:
+            say(str(error))
+        finally:
+            await store.close()
+
+    asyncio.run(check())
 
 
 def announce(sock: socket.socket, host: str) -> None:

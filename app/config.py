@@ -40,7 +40,14 @@ class Settings(BaseSettings):
     minio_secret_key: SecretStr | None = None
     minio_secure: bool = False
     minio_region: str | None = None
+    minio_path_style: bool = True
+    minio_public_endpoint: str | None = None
     minio_bucket_prefix: str = "tracking-"
+    minio_versioning: bool = False
+    minio_old_versions_days: int | None = Field(default=None, ge=1)
+    tenant_transfers: int = Field(default=32, ge=1)
+
+    retention_days: int | None = Field(default=None, ge=1)
 
     auth: Literal["off", "keys"] = "off"
     admin_key: SecretStr | None = None

@@ -67,5 +67,13 @@ class UnavailableError(TrackingError):
     """A part that is needed (a database, a store) did not answer; retrying may help."""
 
 
+class StalledError(TrackingError):
+    """The client began to send and stopped."""
+
+
+class UnsupportedError(TrackingError):
+    """The service as it is set up can't do this, however often it is asked."""
+
+
 class TooLargeError(TrackingError):
     """The request has more bytes than are read for one of its kind."""

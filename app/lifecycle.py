@@ -2,6 +2,9 @@
 
 from typing import Literal
 
+# The deleted_time of what garbage collection has begun to remove: it can't be restored any more.
+PURGING = 0
+
 ViewType = Literal["ACTIVE_ONLY", "DELETED_ONLY", "ALL"]
 
 

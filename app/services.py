@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from app.artifacts.limits import TransferSlots
 from app.artifacts.service import Artifacts
 from app.artifacts.store import artifact_store
+from app.artifacts.uploads import Uploads
 from app.audit.service import AuditLog
 from app.config import Settings
 from app.db.coalescer import Coalescer
@@ -45,6 +47,7 @@ class Services:
     registered_models: RegisteredModels
     model_versions: ModelVersions
     artifacts: Artifacts
+    uploads: Uploads
     write_queue: Coalescer[RunWrite, None]
     audit: AuditLog
 
@@ -61,7 +64,9 @@ class Services:
         tenants = Tenants(database, creates=settings.creates_tenants)
         quotas = Quotas(database, tenants, workers=settings.workers)
         keys = ApiKeys(database)
-        artifacts = Artifacts(database, artifact_store(settings), quotas)
+        store = artifact_store(settings)
+        slots = TransferSlots(settings.tenant_transfers)
+        artifacts = Artifacts(database, store, quotas, slots)
         queue = write_queue(database)
         return cls(
             settings=settings,
@@ -85,6 +90,7 @@ class Services:
             registered_models=RegisteredModels(database),
             model_versions=ModelVersions(database),
             artifacts=artifacts,
+            uploads=Uploads(artifacts, store, slots),
             write_queue=queue,
             audit=AuditLog(database),
         )

@@ -105,7 +105,7 @@ def ours(
     settings: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[Server]:
     port = processes.free_port()
-    environment = {
+    variables = {
         "TRACKING_PORT": str(port),
         "TRACKING_WORKERS": str(workers),
         "TRACKING_DATABASE_URL": postgres.server.app_url,
@@ -117,7 +117,7 @@ def ours(
     url = f"http://127.0.0.1:{port}"
     log = folder / f"{name}.log"
     with (
-        processes.running(command, log, f"{url}/ready", env=environment, cwd=peers.ROOT) as pid,
+        processes.running(command, log, f"{url}/ready", env=variables, cwd=peers.ROOT) as pid,
         _client(url) as client,
     ):
         yield Server(name, OURS, url, f"/t/{TENANT}", pid, "tracking", postgres, client)

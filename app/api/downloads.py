@@ -1,5 +1,6 @@
 """Files as HTTP answers: ranges and validators of RFC 9110, and names of RFC 6266."""
 
+import logging
 import posixpath
 import re
 from collections.abc import Mapping
@@ -12,8 +13,12 @@ from starlette.exceptions import HTTPException
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from app.artifacts.limits import unless_stalled_sending
+from app.artifacts.reader import ObjectReader
 from app.artifacts.service import Artifact
-from app.artifacts.store import ObjectReader
+from app.errors import StalledError
+
+log = logging.getLogger(__name__)
 
 _RANGE = re.compile(r"bytes=[ \t]*([0-9]*)-([0-9]*)[ \t]*", re.IGNORECASE)
 _ETAG = re.compile(r'(?:W/)?("[^"]*")')
@@ -32,15 +37,20 @@ class ByteRange:
 
 
 class ReaderResponse(StreamingResponse):
-    """Streams what a reader reads, and closes the reader however the answer ends."""
+    """Streams what a reader reads, and closes the reader however the answer ends: also where the
+    client stands still, and takes nothing."""
 
     def __init__(self, reader: ObjectReader, status: int, headers: Mapping[str, str]) -> None:
         super().__init__(reader, status, headers)
         self._reader = reader
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with self._reader:
-            await super().__call__(scope, receive, send)
+        try:
+            async with self._reader:
+                await super().__call__(scope, receive, unless_stalled_sending(send))
+        except StalledError as error:
+            # The connection is closed for an answer that is not complete.
+            log.warning("%s %s: %s", scope["method"], scope["path"], error)
 
 
 def byte_range(header: str | None, size: int) -> ByteRange | None:

@@ -1,8 +1,19 @@
 """Headers that both APIs read, and those that go with an error."""
 
-from collections.abc import Mapping
+import base64
+import binascii
+import re
+from collections.abc import Iterator, Mapping
+from typing import Literal
 
-from app.errors import RateLimitedError, TrackingError, UnauthenticatedError, UnavailableError
+from app.artifacts.checksums import Digest
+from app.errors import (
+    InvalidValueError,
+    RateLimitedError,
+    TrackingError,
+    UnauthenticatedError,
+    UnavailableError,
+)
 
 # No size has more digits, and int() refuses very long numbers.
 _MAX_DIGITS = 18
@@ -30,3 +41,55 @@ def error_headers(error: TrackingError) -> dict[str, str]:
             return {"Retry-After": _RETRY_AFTER_SECONDS}
         case _:
             return {}
+
+
+_MD5, _SHA256 = "Content-MD5", "x-amz-checksum-sha256"
+# RFC 9530. A request's body has no ranges, so what the two are computed over is the same here.
+_DIGESTS = ("Content-Digest", "Repr-Digest")
+_ALGORITHMS: dict[str, tuple[Literal["sha256", "sha512"], int]] = {
+    "sha-256": ("sha256", 32),
+    "sha-512": ("sha512", 64),
+}
+_MEMBER = re.compile(r"[ \t]*([a-z*][a-z0-9_.*-]*)=:([A-Za-z0-9+/=]*):[ \t]*")
+
+
+def declared_digests(headers: Mapping[str, str]) -> list[Digest]:
+    """The checksums of the body that the client declares, in base64 all of them.
+
+    Content-MD5 (RFC 1864), Content-Digest and Repr-Digest (RFC 9530), x-amz-checksum-sha256 (S3).
+    Algorithms that are not known are passed over, as RFC 9530 wants. Raises InvalidValueError,
+    naming the header, where one is malformed.
+    """
+    digests = []
+    if (given := headers.get(_MD5)) is not None:
+        digests.append(Digest("md5", _decoded(given, 16, _MD5), _MD5))
+    if (given := headers.get(_SHA256)) is not None:
+        digests.append(Digest("sha256", _decoded(given, 32, _SHA256), _SHA256))
+    for header in _DIGESTS:
+        if (given := headers.get(header)) is not None:
+            digests.extend(_members(given, header))
+    return digests
+
+
+def _members(value: str, header: str) -> Iterator[Digest]:
+    for member in value.split(","):
+        match = _MEMBER.fullmatch(member)
+        if match is None:
+            raise _malformed(header)
+        if match[1] in _ALGORITHMS:
+            algorithm, length = _ALGORITHMS[match[1]]
+            yield Digest(algorithm, _decoded(match[2], length, header), header)
+
+
+def _decoded(value: str, length: int, header: str) -> bytes:
+    try:
+        decoded = base64.b64decode(value.strip(), validate=True)
+    except (ValueError, binascii.Error):
+        raise _malformed(header) from None
+    if len(decoded) != length:
+        raise _malformed(header)
+    return decoded
+
+
+def _malformed(header: str) -> InvalidValueError:
+    return InvalidValueError(f"The header {header} is not a checksum in base64", field=header)

@@ -1,43 +1,67 @@
 """Artifacts: the bytes in the store, and the index of them in Postgres.
 
 A file's bytes are stored before its row is written, and its row goes before its bytes do: a crash
-leaves bytes that nobody sees, never a row without bytes. No transfer holds a connection to the
-database.
+leaves bytes that nobody sees, never a row without bytes. Each upload is an object of its own, and
+the row says which one is the file: what replaces a file, or deletes it, can't touch the bytes of a
+later one. No transfer holds a connection to the database.
 """
 
 import base64
 import binascii
+import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from app.artifacts import sql
-from app.artifacts.store import ArtifactStore, ObjectReader
+from app.artifacts.checksums import Digest
+from app.artifacts.keys import object_key
+from app.artifacts.limits import TransferSlots, unless_stalled
+from app.artifacts.owners import owner_of
+from app.artifacts.reader import ObjectReader
+from app.artifacts.store import ArtifactStore, StoredObject
 from app.audit import trail
 from app.clock import now_ms
 from app.db.database import Database
-from app.errors import ConflictError, InvalidStateError, InvalidValueError, NotFoundError
+from app.errors import (
+    ConflictError,
+    InvalidValueError,
+    NotFoundError,
+    UnavailableError,
+)
 from app.experiments.entities import ARTIFACT_SCHEME
-from app.ids import parse_experiment_id, parse_run_id
+from app.ids import new_uuid
 from app.runs.entities import Placed
-from app.runs.errors import run_absent, run_not_active
 from app.tenancy.quotas import Quotas
 from app.tenancy.tenant import Tenant
 
+log = logging.getLogger(__name__)
+
 # How many rows one statement reads or deletes.
 _CHUNK = 1000
+_MOST_SUMMED = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """A stored file. `path` starts at the tenant's root; `size` is in bytes."""
+    """A stored file. `path` starts at the tenant's root; `size` is in bytes.
+
+    `object_id` names the object that holds it, `sha256` is its checksum in hex where it is known.
+    """
 
     path: str
     size: int
     etag: str
     content_type: str
     updated_time: int
+    object_id: UUID | None = None
+    sha256: str | None = None
+
+    @property
+    def key(self) -> str:
+        """Where its bytes lie in the store."""
+        return object_key(self.path, self.object_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +73,23 @@ class Entry:
     size: int | None
     content_type: str | None
     updated_time: int | None
+    sha256: str | None = None
 
 
 class Artifacts:
     """Paths have been through `app.artifacts.paths`. Those of another tenant do not exist here."""
 
-    def __init__(self, database: Database, store: ArtifactStore, quotas: Quotas) -> None:
+    def __init__(
+        self,
+        database: Database,
+        store: ArtifactStore,
+        quotas: Quotas | None = None,
+        slots: TransferSlots | None = None,
+    ) -> None:
         self._database = database
         self._store = store
         self._quotas = quotas
+        self._slots = slots or TransferSlots()
 
     async def put(
         self,
@@ -67,35 +99,111 @@ class Artifacts:
         *,
         content_length: int | None,
         content_type: str,
+        digests: Sequence[Digest] = (),
     ) -> Artifact:
         """Store a file of a run or a logged model; the last whole one at a path stays.
 
         Raises NotFoundError where there is no such run or model, InvalidStateError where it is
         deleted, ConflictError where a file stands in for a folder of the path or a folder for its
-        file, InvalidValueError where the body is not as long as declared, QuotaExceededError where
-        the tenant has no room for it.
+        file, InvalidValueError where the body is not what was declared, StalledError where the
+        client stops sending, QuotaExceededError where the tenant has no room for it.
         """
-        await self._check(tenant, path)
-        room = await self._quotas.room_for_artifacts(tenant, content_length)
-        if room is not None:
+        object_id = await self.begin(tenant, path)
+        room = await self.check_room(tenant, content_length)
+        if self._quotas is not None and room is not None:
             body = self._quotas.bounded(tenant, body, room)
-        stored = await self._store.put(
-            tenant.slug, path, body, content_length=content_length, content_type=content_type
-        )
-        artifact = Artifact(path, stored.size, stored.etag, content_type, now_ms())
-        async with self._database.pipeline(tenant) as connection:
-            await connection.execute(
-                sql.RECORD,
-                {
-                    "tenant": tenant.id,
-                    "path": path,
-                    "size": artifact.size,
-                    "etag": artifact.etag,
-                    "content_type": artifact.content_type,
-                    "updated_time": artifact.updated_time,
-                },
+        async with self._slots.taken(tenant.slug):
+            stored = await self._store.put(
+                tenant.slug,
+                object_key(path, object_id),
+                unless_stalled(body),
+                content_length=content_length,
+                content_type=content_type,
+                digests=digests,
             )
+        return await self.record(tenant, path, object_id, stored, content_type)
+
+    async def check_room(self, tenant: Tenant, size: int | None = None) -> int | None:
+        """How many bytes the tenant may still store; None for any number. Raises
+        QuotaExceededError where it has no room for a file of that size."""
+        if self._quotas is None:
+            return None
+        return await self._quotas.room_for_artifacts(tenant, size)
+
+    async def begin(self, tenant: Tenant, path: str) -> UUID:
+        """The id of a new object, whose bytes go to `object_key` before `record` makes it the file
+        at the path. Raises what `put` does for a path that no file can have."""
+        owner = owner_of(path)
+        parameters = owner.parameters | {"tenant": tenant.id, "path": path}
+        async with self._database.pipeline(tenant) as connection:
+            cursor = await connection.execute(owner.check, parameters)
+            row = await cursor.fetchone()
+        if row is None:
+            raise owner.absent
+        deleted_time, through_file, is_folder = row
+        if deleted_time is not None:
+            raise owner.not_active(deleted_time)
+        _check_nothing_in_the_way(path, through_file, is_folder)
+        return new_uuid()
+
+    async def record(
+        self,
+        tenant: Tenant,
+        path: str,
+        object_id: UUID,
+        stored: StoredObject,
+        content_type: str,
+    ) -> Artifact:
+        """Make a stored object the file at the path, in place of one that is there.
+
+        Raises NotFoundError where the run or the model is gone by now, and ConflictError where
+        another upload has got in the way; the object is then left to garbage collection.
+        """
+        owner = owner_of(path)
+        artifact = Artifact(
+            path, stored.size, stored.etag, content_type, now_ms(), object_id, stored.checksum
+        )
+        parameters = owner.parameters | {
+            "tenant": tenant.id,
+            "path": path,
+            "folders": owner.folders,
+            "size": artifact.size,
+            "etag": artifact.etag,
+            "content_type": content_type,
+            "updated_time": artifact.updated_time,
+            "object": object_id,
+            "sha256": artifact.sha256,
+        }
+        async with self._database.pipeline(tenant) as connection:
+            await connection.execute(sql.LOCK_PATHS, parameters)
+            cursor = await connection.execute(owner.record, parameters)
+            row = await cursor.fetchone()
+        if row is None:
+            raise owner.absent
+        through_file, is_folder, replaced, replaced_id = row
+        _check_nothing_in_the_way(path, through_file, is_folder)
+        if replaced and replaced_id != object_id:
+            try:
+                await self._store.delete(tenant.slug, [object_key(path, replaced_id)])
+            except UnavailableError as error:
+                log.warning("a replaced object is left to garbage collection: %s", error)
         return artifact
+
+    async def copy(self, tenant: Tenant, source: Artifact, path: str) -> Artifact:
+        """Make a copy of a file the file at the path, without moving its bytes through this process
+        where the store can. Raises what `put` does, and NotFoundError where the source is gone."""
+        object_id = await self.begin(tenant, path)
+        while True:
+            try:
+                async with self._slots.taken(tenant.slug):
+                    copied = await self._store.copy(
+                        tenant.slug, source.key, object_key(path, object_id)
+                    )
+                break
+            except NotFoundError:
+                source = await self._replacement(tenant, source)
+        stored = replace(copied, checksum=source.sha256)
+        return await self.record(tenant, path, object_id, stored, source.content_type)
 
     async def get(self, tenant: Tenant, path: str) -> Artifact:
         """Raises NotFoundError where no file lies at the path."""
@@ -107,16 +215,37 @@ class Artifacts:
         return Artifact(*row)
 
     async def open(
-        self, tenant: Tenant, path: str, *, start: int = 0, end: int | None = None
+        self, tenant: Tenant, artifact: Artifact, *, start: int = 0, end: int | None = None
     ) -> ObjectReader:
         """The bytes from `start` up to and without `end`; the caller closes the reader.
 
-        Raises NotFoundError where no file lies at the path.
+        They are those of a later file where the artifact was replaced since it was read. Raises
+        NotFoundError where it was deleted.
         """
+        slot = await self._slots.take(tenant.slug)
         try:
-            return await self._store.open(tenant.slug, path, start=start, end=end)
-        except NotFoundError as error:
-            raise artifact_absent(path) from error
+            reader = await self._open(tenant, artifact, start, end)
+        except BaseException:
+            slot.give_back()
+            raise
+        reader.when_closed(slot.give_back)
+        return reader
+
+    async def _open(
+        self, tenant: Tenant, artifact: Artifact, start: int, end: int | None
+    ) -> ObjectReader:
+        while True:
+            try:
+                return await self._store.open(tenant.slug, artifact.key, start=start, end=end)
+            except NotFoundError:
+                artifact = await self._replacement(tenant, artifact)
+
+    async def _replacement(self, tenant: Tenant, gone: Artifact) -> Artifact:
+        """What replaced a file whose object is gone; NotFoundError where nothing did."""
+        current = await self.get(tenant, gone.path)
+        if current.object_id == gone.object_id:
+            raise artifact_absent(gone.path)
+        return current
 
     async def paths_of_runs(
         self, tenant: Tenant, runs: Sequence[Placed], *, limit: int = 100
@@ -161,13 +290,24 @@ class Artifacts:
             )
             rows = await cursor.fetchall()
         entries = [
-            Entry(path, size is None, size, content_type, updated_time)
-            for path, size, content_type, updated_time in rows
+            Entry(path, True, None, None, None) if is_dir else Entry(path, False, *facts)
+            for path, is_dir, *facts in rows
         ]
         if limit is None or len(entries) <= limit:
             return entries, None
         del entries[limit:]
         return entries, _encode(entries[-1])
+
+    async def sizes(self, tenant: Tenant, folders: Sequence[str]) -> Sequence[int | None]:
+        """The bytes below each folder; None for one with more files than are summed while a client
+        waits (10,000 take 3 ms)."""
+        async with self._database.pipeline(tenant) as connection:
+            cursor = await connection.execute(
+                sql.SIZES,
+                {"tenant": tenant.id, "folders": list(folders), "most": _MOST_SUMMED},
+            )
+            rows = await cursor.fetchall()
+        return [size if files <= _MOST_SUMMED else None for files, size in rows]
 
     async def walk(self, tenant: Tenant, folder: str) -> AsyncIterator[Artifact]:
         """Every file below a folder, in order; no connection is held between two pages."""
@@ -188,94 +328,39 @@ class Artifacts:
     async def delete(self, tenant: Tenant, path: str) -> None:
         """Remove a file, or all that lies in a folder. NotFoundError where there is neither."""
         found = False
+        async for _ in self.remove(tenant, path):
+            found = True
+        if not found:
+            raise artifact_absent(path)
+
+    async def remove(self, tenant: Tenant, *paths: str) -> AsyncIterator[Artifact]:
+        """Remove files, or all that lies in folders, and tell what is gone."""
         while True:
             async with self._database.pipeline(tenant) as connection:
                 cursor = await connection.execute(
-                    sql.FORGET, {"tenant": tenant.id, "path": path, "limit": _CHUNK}
+                    sql.FORGET, {"tenant": tenant.id, "paths": list(paths), "limit": _CHUNK}
                 )
-                gone = [row[0] for row in await cursor.fetchall()]
+                gone = [Artifact(*row) for row in await cursor.fetchall()]
                 if gone:
                     await trail.record(
-                        connection, tenant, "artifacts.delete", path, files=len(gone)
+                        connection, tenant, "artifacts.delete", paths[0], files=len(gone)
                     )
-            if gone:
-                found = True
-                await self._store.delete(tenant.slug, gone)
+            await self._store.delete(tenant.slug, [artifact.key for artifact in gone])
+            for artifact in gone:
+                yield artifact
             if len(gone) < _CHUNK:
-                break
-        if not found:
-            raise artifact_absent(path)
+                return
 
     async def close(self) -> None:
         await self._store.close()
 
-    async def _check(self, tenant: Tenant, path: str) -> None:
-        owner = _owner(path)
-        segments = path.split("/")
-        parents = ["/".join(segments[:end]) for end in range(6, len(segments))]
-        async with self._database.pipeline(tenant) as connection:
-            cursor = await connection.execute(
-                sql.CHECK_RUN if isinstance(owner.key, UUID) else sql.CHECK_MODEL,
-                {
-                    "tenant": tenant.id,
-                    "owner": owner.key,
-                    "experiment": owner.experiment_id,
-                    "path": path,
-                    "parents": parents,
-                },
-            )
-            row = await cursor.fetchone()
-        if row is None:
-            raise owner.absent
-        deleted_time, through_file, is_folder = row
-        if deleted_time is not None:
-            raise owner.not_active(deleted_time)
-        if through_file or is_folder:
-            raise ConflictError(
-                f"'{path}' is a folder" if is_folder else f"'{path}' leads through a file",
-                field="path",
-            )
 
-
-@dataclass(frozen=True, slots=True)
-class _Owner:
-    """The run or the logged model that a path belongs to, by its segments."""
-
-    experiment_id: int
-    key: UUID | str
-
-    @property
-    def absent(self) -> NotFoundError:
-        if isinstance(self.key, UUID):
-            return run_absent(self.key.hex)
-        return NotFoundError(f"Logged model with ID '{self.key}' not found.", field="path")
-
-    def not_active(self, deleted_time: int) -> InvalidStateError | NotFoundError:
-        if isinstance(self.key, UUID):
-            return run_not_active(self.key.hex, deleted_time)
-        return self.absent
-
-
-def _owner(path: str) -> _Owner:
-    """Raises InvalidValueError for a path that is no run's and no model's file."""
-    segments = path.split("/")
-    if len(segments) > 5 and segments[0] == "experiments" and segments[4] == "artifacts":
-        _, experiment, kind, name, *_ = segments
-        experiment_id = parse_experiment_id(experiment)
-        run_id = parse_run_id(name)
-        if experiment_id is not None and kind == "runs" and run_id is not None:
-            return _Owner(experiment_id, run_id)
-        if experiment_id is not None and kind == "models":
-            return _Owner(experiment_id, name)
-    raise InvalidValueError(
-        f"Invalid path: '{path}' is not below the artifact URI of a run or a logged model",
-        field="path",
-    )
-
-
-def check_owned(path: str) -> None:
-    """Raises InvalidValueError for a path that is outside the folders of runs and models."""
-    _owner(f"{path}/")
+def _check_nothing_in_the_way(path: str, through_file: bool, is_folder: bool) -> None:
+    if through_file or is_folder:
+        raise ConflictError(
+            f"'{path}' is a folder" if is_folder else f"'{path}' leads through a file",
+            field="path",
+        )
 
 
 def is_ours(run: Placed) -> bool:

@@ -1,41 +1,65 @@
-"""Where the bytes of artifacts lie: one contract, and what its implementations have in common.
+"""Where the bytes of artifacts lie: the contract that every store keeps.
 
 A store maps (tenant, key) to bytes and knows nothing of runs or permissions. Keys look like paths,
-`experiments/12/runs/…/artifacts/a/b.txt`, and were validated by `app.artifacts.paths`. What a
-folder holds is the business of the artifact index, in Postgres.
+`experiments/12/runs/…/artifacts/a/<object id>/b.txt`, and were validated by `app.artifacts.paths`.
+What a folder holds is the business of the artifact index, in Postgres.
 """
 
-import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing, suppress
-from dataclasses import dataclass
-from functools import partial
-from itertools import islice
-from types import TracebackType
-from typing import ParamSpec, Protocol, Self, TypeVar
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-import anyio
-import anyio.lowlevel
-
+from app.artifacts.checksums import Digest
 from app.config import Settings
-from app.errors import InvalidValueError, UnavailableError
 
-READ_BYTES = 1 << 20  # the longest chunk a reader gives
+if TYPE_CHECKING:
+    from app.artifacts.reader import ObjectReader
 
-_KEYS_AT_ONCE = 1000
-
-P = ParamSpec("P")
-T = TypeVar("T")
+MAX_PARTS = 10_000  # of an upload, in any S3
 
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """`size` in bytes. `etag` is opaque and unquoted, and changes when the content is replaced."""
+    """`size` in bytes. `etag` is opaque and unquoted, and changes when the content is replaced.
+
+    `checksum` is the SHA-256 of the content, in hex. It is None where the store did not see the
+    content pass in order: for an object found, copied, or uploaded in parts.
+    """
 
     size: int
     etag: str
+    checksum: str | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredKey:
+    """An object in a listing; `modified_time` in milliseconds since 1970."""
+
+    key: str
+    size: int
+    modified_time: int
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of an upload as its client names it, `number` from 1 to MAX_PARTS."""
+
+    number: int
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class UnfinishedUpload:
+    """What holds bytes and is no object yet: running, or left by a process or client that died.
+
+    `modified_time`, in milliseconds since 1970, is when it last got bytes, or when it began where
+    the store doesn't know. `key` is None where the store doesn't know it.
+    """
+
+    upload_id: str
+    key: str | None
+    modified_time: int
 
 
 class ArtifactStore(ABC):
@@ -43,6 +67,8 @@ class ArtifactStore(ABC):
 
     A cancelled method ends only when its thread does, so that nothing goes on behind its back.
     """
+
+    # -- objects
 
     @abstractmethod
     async def put(
@@ -53,11 +79,12 @@ class ArtifactStore(ABC):
         *,
         content_length: int | None,
         content_type: str,
+        digests: Sequence[Digest] = (),
     ) -> StoredObject:
         """Store `body`, of `content_length` bytes where that is declared.
 
         The object is visible only when whole; the last whole one wins. If the body raises, the task
-        is cancelled, or the length is not the declared one (InvalidValueError), nothing is left and
+        is cancelled, or the body is not what was declared (InvalidValueError), nothing is left and
         an object that was there before stays. ConflictError if `key` is a folder of other keys, or
         goes through an object, and the store can't hold both.
         """
@@ -74,12 +101,101 @@ class ArtifactStore(ABC):
     async def stat(self, tenant: str, key: str) -> StoredObject | None: ...
 
     @abstractmethod
+    async def copy(self, tenant: str, source: str, target: str) -> StoredObject:
+        """Copy an object within a tenant without moving its bytes through this process where the
+        store can. Whole or not at all, as `put`. NotFoundError if there is no source."""
+
+    @abstractmethod
     async def delete(self, tenant: str, keys: Sequence[str]) -> None:
         """Delete the objects; those that don't exist are no error."""
 
     @abstractmethod
-    def keys(self, tenant: str) -> AsyncIterator[tuple[str, int]]:
-        """Every key of the tenant with its size in bytes, in no order."""
+    async def delete_below(self, tenant: str, folder: str) -> None:
+        """Delete every object whose key starts with `folder` and a slash."""
+
+    @abstractmethod
+    def keys(self, tenant: str, *, folder: str = "", after: str = "") -> AsyncIterator[StoredKey]:
+        """The objects below a folder, or all, whose keys come after `after`.
+
+        In the order of the keys' bytes, read page by page as the caller goes on.
+        """
+
+    @abstractmethod
+    async def tenants(self) -> list[str]:
+        """The tenants that there is a place for, in no order; names may be among them that are
+        somebody else's."""
+
+    # -- uploads in parts
+
+    @property
+    @abstractmethod
+    def takes_parts(self) -> bool:
+        """Whether a client can upload in parts: to `part_url`, or through `put_part`."""
+
+    @abstractmethod
+    async def create_upload(self, tenant: str, key: str, *, content_type: str) -> str:
+        """The id of a new upload. ConflictError as `put`."""
+
+    @abstractmethod
+    async def part_url(
+        self, tenant: str, key: str, upload_id: str, number: int, *, seconds: int
+    ) -> str | None:
+        """Where a client can PUT the part for so long, and gets its etag in the ETag header.
+
+        None where the store has no address for clients: then parts come through `put_part`.
+        """
+
+    @abstractmethod
+    async def put_part(
+        self,
+        tenant: str,
+        key: str,
+        upload_id: str,
+        number: int,
+        body: AsyncIterator[bytes],
+        *,
+        content_length: int | None,
+        digests: Sequence[Digest] = (),
+    ) -> str:
+        """Store a part, in place of one of the same number, and give its etag. Whole or not at all,
+        as `put`. NotFoundError if there is no such upload."""
+
+    @abstractmethod
+    async def complete_upload(
+        self, tenant: str, key: str, upload_id: str, parts: Sequence[Part]
+    ) -> StoredObject:
+        """Make the object out of the parts, in the order of their numbers; the upload is no more.
+
+        They ascend. InvalidValueError, and nothing changes, if one was not stored so. NotFoundError
+        if there is no such upload, or it was completed already.
+        """
+
+    @abstractmethod
+    async def abort_upload(self, tenant: str, key: str, upload_id: str) -> None:
+        """Remove the upload and its parts; one that doesn't exist is no error."""
+
+    @abstractmethod
+    def unfinished(self, tenant: str) -> AsyncIterator[UnfinishedUpload]:
+        """Every upload that was not completed, those of `put` included, in no order."""
+
+    @abstractmethod
+    async def discard(self, tenant: str, upload: UnfinishedUpload) -> None:
+        """Remove what `unfinished` found; what is no more is no error."""
+
+    # -- the rest
+
+    @abstractmethod
+    async def object_url(
+        self, tenant: str, key: str, *, disposition: str, seconds: int
+    ) -> str | None:
+        """Where a client can GET the object for so long, with that Content-Disposition.
+
+        None where the store has no address for clients.
+        """
+
+    @abstractmethod
+    def signing_key(self) -> bytes:
+        """A secret that all processes which use this store share, and nobody else has. Blocks."""
 
     @abstractmethod
     async def check(self) -> None:
@@ -110,190 +226,9 @@ def artifact_store(settings: Settings) -> ArtifactStore:
         settings.minio_secret_key.get_secret_value(),
         secure=settings.minio_secure,
         region=settings.minio_region,
+        path_style=settings.minio_path_style,
+        public_endpoint=settings.minio_public_endpoint,
         bucket_prefix=settings.minio_bucket_prefix,
+        versioning=settings.minio_versioning,
+        old_versions_days=settings.minio_old_versions_days,
     )
-
-
-class Threads:
-    """The threads in which a store blocks: few, and its own, so that a slow disk or network doesn't
-    starve the rest of the process. A thread is held for one piece of work, never while a client
-    sends or receives."""
-
-    def __init__(self, count: int) -> None:
-        self._pool = ThreadPoolExecutor(count, thread_name_prefix="artifacts")
-
-    def start(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> "asyncio.Future[T]":
-        loop = asyncio.get_running_loop()
-        return loop.run_in_executor(self._pool, partial(call, *args, **kwargs))
-
-    async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await finished(self.start(call, *args, **kwargs))
-
-    async def close(self) -> None:
-        await asyncio.to_thread(self._pool.shutdown)
-
-
-async def finished(work: "asyncio.Future[T]") -> T:
-    """The result of a thread's work. A cancellation is raised only once the thread is done with the
-    file or the connection that the caller will now clean up."""
-    cancelled: asyncio.CancelledError | None = None
-    # The shield keeps anyio, which repeats a cancellation until it is obeyed, from spinning here.
-    with anyio.CancelScope(shield=True):
-        while not work.done():
-            try:
-                await asyncio.wait([work])
-            except asyncio.CancelledError as error:
-                cancelled = error
-    try:
-        if cancelled:
-            raise cancelled
-        await anyio.lowlevel.checkpoint_if_cancelled()  # what the shield kept away, if anything
-    except asyncio.CancelledError:
-        work.exception()  # seen, though not raised
-        raise
-    return work.result()
-
-
-class Upload(Protocol):
-    """One object on its way into a store. Its methods block; one runs at a time."""
-
-    def write(self, part: bytearray) -> None:
-        """Take the part, and empty it when it is written: its thread may go on referring to it for
-        as long as it takes to gather the next one, which would make three in memory."""
-
-    def finish(self) -> StoredObject:
-        """Make the object visible."""
-
-    def abort(self) -> None:
-        """Leave nothing of an unfinished upload. Does not raise."""
-
-
-async def receive(
-    threads: Threads, upload: Upload, parts: AsyncGenerator[bytearray, None]
-) -> StoredObject:
-    """Write every part and finish; abort on any failure. One part is written while the next is
-    gathered, so two of them is all the memory that an upload of any size takes."""
-    writing: asyncio.Future[None] | None = None
-    try:
-        async with aclosing(parts):
-            async for part in parts:
-                if writing is not None:
-                    await finished(writing)
-                writing = threads.start(upload.write, part)
-        if writing is not None:
-            await finished(writing)
-        return await threads.run(upload.finish)
-    except BaseException:
-        try:
-            if writing is not None:
-                with suppress(Exception):
-                    await finished(writing)
-        finally:
-            await threads.run(upload.abort)
-        raise
-
-
-async def in_parts(
-    body: AsyncIterator[bytes], part_bytes: int, content_length: int | None
-) -> AsyncGenerator[bytearray, None]:
-    """The body in parts of exactly `part_bytes`, but for the last; none for an empty body.
-
-    Each part is the receiver's to keep. InvalidValueError if the body's length is not the declared
-    one: before the last part is given, or as soon as there is too much.
-    """
-    part = bytearray()
-    received = 0
-    async for chunk in body:
-        received += len(chunk)
-        if content_length is not None and received > content_length:
-            raise _wrong_length(f"more than the {content_length}")
-        rest = memoryview(chunk)
-        while len(part) + len(rest) >= part_bytes:
-            room = part_bytes - len(part)
-            part += rest[:room]
-            rest = rest[room:]
-            yield part
-            part = bytearray()
-        part += rest
-    if content_length is not None and received != content_length:
-        raise _wrong_length(f"{received} of the {content_length}")
-    if part:
-        yield part
-
-
-def _wrong_length(counted: str) -> InvalidValueError:
-    return InvalidValueError(
-        f"The request body has {counted} bytes that its Content-Length declares",
-        field="Content-Length",
-    )
-
-
-class Source(Protocol):
-    """What a reader reads from. `read` blocks and gives at most `size` bytes, none at the end."""
-
-    def read(self, size: int, /) -> bytes: ...
-
-    def close(self) -> None: ...
-
-
-class ObjectReader:
-    """The bytes [start, end) of an object, in chunks of at most 1 MiB.
-
-    An async iterator and an async context manager. It is open when `ArtifactStore.open` returns, so
-    an answer's headers can be made from it, and sees the content of that moment to the end. Closes
-    itself when iterated to the end; until then the caller has to, also if it never iterates. Raises
-    UnavailableError if the store fails midway.
-    """
-
-    def __init__(
-        self, threads: Threads, source: Source | None, stored: StoredObject, start: int, end: int
-    ) -> None:
-        self.stored = stored
-        self.start = start
-        self.end = end
-        self._threads = threads
-        self._source = source
-        self._left = end - start
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> bytes:
-        if self._source is None or not self._left:
-            await self.aclose()
-            raise StopAsyncIteration
-        chunk = await self._threads.run(self._source.read, min(READ_BYTES, self._left))
-        if not chunk:
-            raise UnavailableError("The artifact store ended the transfer early")
-        self._left -= len(chunk)
-        return chunk
-
-    async def aclose(self) -> None:
-        """Close the file or the connection; doing so twice is no error."""
-        source, self._source = self._source, None
-        if source is not None:
-            source.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
-
-
-def clamped(start: int, end: int | None, size: int) -> tuple[int, int]:
-    """The range of an object that a slice [start, end) of it covers."""
-    start = min(start, size)
-    return start, size if end is None else max(start, min(end, size))
-
-
-async def batched(threads: Threads, items: Iterator[T]) -> AsyncIterator[T]:
-    """What a blocking iterator gives, with one hop to a thread for a thousand items."""
-    while batch := await threads.run(lambda: list(islice(items, _KEYS_AT_ONCE))):
-        for item in batch:
-            yield item

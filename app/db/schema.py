@@ -4,6 +4,7 @@ from app.artifacts import models as artifacts
 from app.audit import models as audit
 from app.db.base import Base, TenantOwned
 from app.experiments import models as experiments
+from app.gc import models as gc
 from app.metrics import models as metrics
 from app.models import models as logged_models
 from app.registry import models as registry
@@ -17,6 +18,7 @@ __all__ = [
     "artifacts",
     "audit",
     "experiments",
+    "gc",
     "logged_models",
     "metadata",
     "metrics",

@@ -13,7 +13,7 @@ from app.errors import AlreadyExistsError, InvalidStateError, NotFoundError
 from app.experiments import repository
 from app.experiments.entities import Experiment
 from app.ids import new_experiment_id, parse_experiment_id
-from app.lifecycle import ViewType, stage
+from app.lifecycle import PURGING, ViewType, stage
 from app.search.page import Page
 from app.search.queries import search_experiments
 from app.tenancy.tenant import TENANT_TAG, Tenant
@@ -164,7 +164,7 @@ class Experiments:
         """Bring an archived experiment back, with all its runs."""
         async with self._database.transaction(tenant) as connection:
             row = await repository.lock(connection, tenant, _id(experiment_id))
-            if row is None or row.deleted_time is None:
+            if row is None or row.deleted_time in (None, PURGING):
                 raise experiment_absent(experiment_id)
             await self._mark(connection, tenant, _id(experiment_id), now_ms(), deleted_time=None)
             await trail.record(connection, tenant, "experiment.restore", experiment_id)

@@ -1,5 +1,7 @@
 """The statements of the hot paths, written out, each with what it is for."""
 
+from app.lifecycle import PURGING
+
 # Lock runs in the order of their ids, which is what keeps two workers from a deadlock, and raise
 # their versions. Rows are (run_id, deleted_time).
 LOCK_RUNS = """
@@ -211,9 +213,9 @@ UPDATE metric_series SET settled_value = last_value
 WHERE tenant_id = %(tenant)s AND run_id = %(run)s AND settled_value IS NULL
 """
 
-SET_DELETED_TIME = """
+SET_DELETED_TIME = f"""
 UPDATE runs SET deleted_time = %(deleted_time)s, version = version + 1
-WHERE tenant_id = %(tenant)s AND run_id = %(run)s
+WHERE tenant_id = %(tenant)s AND run_id = %(run)s AND deleted_time IS DISTINCT FROM {PURGING}
 RETURNING run_id
 """
 

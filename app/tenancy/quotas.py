@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import psycopg
 
+from app.artifacts.usage import used_bytes
 from app.audit import trail
 from app.db.database import Database
 from app.errors import QuotaExceededError, RateLimitedError
@@ -194,11 +195,6 @@ class Quotas:
             stored = await used_bytes(connection, tenant)
         points = counted[0] if counted else 0
         return Usage(points if limits.points_per_day is not None else None, runs, stored, limits)
-
-
-async def used_bytes(connection: psycopg.AsyncConnection, tenant: Tenant) -> int:
-    """The bytes of the tenant's artifacts."""
-    return await _number(connection, sql.SUM_ARTIFACTS, tenant)
 
 
 async def _number(connection: psycopg.AsyncConnection, statement: str, tenant: Tenant) -> int:

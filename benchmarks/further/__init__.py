@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from benchmarks.further import (
+    artifacts,
     authentication,
     connections,
     points_growth,
@@ -26,4 +27,5 @@ GROUPS: dict[str, Callable[[Bench], list[Result]]] = {
     "wide-run": wide_run.measure,
     "workbench": workbench.measure,
     "start": start.measure,
+    "artifacts": artifacts.measure,
 }

@@ -99,9 +99,13 @@ def served(route: Route) -> bool:
     for file in vars(our_api).values():
         table |= getattr(getattr(file, "routes", None), "table", {})
     ours = {(method, _shape(f"mlflow/{path}")) for method, path in table}
-    # The proxy has its own router.
+    # Those below have their own router.
     ours |= {(method, "mlflow-artifacts/artifacts/{}") for method in ("GET", "PUT", "DELETE")} | {
-        ("GET", "mlflow-artifacts/artifacts")
+        ("GET", "mlflow-artifacts/artifacts"),
+        ("POST", "mlflow-artifacts/mpu/create/{}"),
+        ("POST", "mlflow-artifacts/mpu/complete/{}"),
+        ("POST", "mlflow-artifacts/mpu/abort/{}"),
+        ("GET", "mlflow-artifacts/presigned/{}"),
     }
     return (route.method, _shape(route.path)) in ours
 

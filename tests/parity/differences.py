@@ -319,7 +319,7 @@ DIFFERENCES: tuple[Difference, ...] = (
     answers(
         "words for a refused path",
         "Ours say what is wrong with it.",
-        calls=r"GET artifacts/list|GET logged-models/.*|\w+ .*mlflow-artifacts/artifacts.*",
+        calls=r"(GET|POST) artifacts/.*|GET logged-models/.*|\w+ .*mlflow-artifacts/.*",
         theirs=(400, REFUSED, r"Invalid path"),
         ours=(400, REFUSED, r"Invalid path: .*"),
     ),
@@ -344,6 +344,21 @@ DIFFERENCES: tuple[Difference, ...] = (
         calls=r"PUT .*mlflow-artifacts/artifacts/.*",
         theirs=(200, None, r""),
         ours=(200, None, r"{}"),
+    ),
+    answers(
+        "uploads in parts, and presigned downloads",
+        "MLflow's server has them for cloud storage only; this one has them for a folder, too.",
+        calls=r"(POST .*mlflow-artifacts/mpu/.*|GET .*mlflow-artifacts/presigned/.*)",
+        theirs=(501, "NOT_IMPLEMENTED", r"Multipart (up|down)load is not supported .*"),
+        ours=(200, None, ANY),
+    ),
+    answers(
+        "presigned URLs of what lies behind the proxy",
+        "MLflow has them for locations that clients reach; here they lead to this server, or to the"
+        " store where clients reach that.",
+        calls=r"POST artifacts/presigned-(up|down)load-url",
+        theirs=(400, REFUSED, r"Presigned (up|down)load is not supported for .*proxied.*"),
+        ours=(200, None, ANY),
     ),
     everywhere(
         "the size of an empty file",

@@ -6,6 +6,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.mlflow import (
+    artifact_routes,
     artifacts,
     experiments,
     inputs,
@@ -15,6 +16,7 @@ from app.api.mlflow import (
     registered_models,
     runs,
     server_info,
+    transfers,
     workspaces,
 )
 from app.api.mlflow.router import METHODS, MlflowApi, not_served
@@ -44,10 +46,11 @@ def mounts(services: Callable[[], Services]) -> list[BaseRoute]:
         registered_models.routes,
         model_versions.routes,
         artifacts.routes,
+        transfers.routes,
         server_info.routes,
         workspaces.routes,
     )
-    proxy = artifacts.ArtifactProxy(services)
+    proxy = artifact_routes.ArtifactRoutes(services)
     # MLflow 3 asks for the datasets of experiments at a path that lacks a slash.
     mounted: list[BaseRoute] = [
         Mount(f"{prefix}{name}", app)

@@ -1,36 +1,23 @@
-"""MLflow's artifacts: the listing of a run's, and the proxy through which clients reach them all.
-
-The proxy's paths hold the artifact's path, and its bodies are streamed, so it has its own small
-router beside the table of messages.
-"""
+"""MLflow's artifacts: the listing of a run's, and the proxied upload, download, list and delete."""
 
 import mimetypes
 import posixpath
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from urllib.parse import unquote_to_bytes
 
 import msgspec
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route, Router
-from starlette.types import Receive, Scope, Send
 
 from app import validation
-from app.api.downloads import ReaderResponse, file_headers, media_type
-from app.api.headers import content_length, error_headers
-from app.api.mlflow.router import (
-    METHODS,
-    Call,
-    Routes,
-    error_answer,
-    log_unexpected,
-    unknown_route,
-)
+from app.api.downloads import media_type
+from app.api.file_answers import file_answer
+from app.api.headers import content_length, declared_digests
+from app.api.mlflow.router import Call, Routes
+from app.artifacts.owners import check_owned
 from app.artifacts.paths import artifact_path
-from app.artifacts.service import Entry, check_owned, run_folder
-from app.errors import InvalidValueError, NotFoundError, TrackingError
-from app.services import Services
+from app.artifacts.service import Entry, run_folder
+from app.errors import InvalidValueError, NotFoundError
 from app.tenancy.caller import Role
 
 routes = Routes()
@@ -74,55 +61,7 @@ def _file(entry: Entry, path: str) -> FileInfo:
     return FileInfo(path, entry.is_dir, entry.size)
 
 
-class ArtifactProxy:
-    """Serves `/mlflow-artifacts/artifacts/…`: upload, download, list and delete, streamed."""
-
-    def __init__(self, services: Callable[[], Services]) -> None:
-        self._services = services
-        path = "/artifacts/{path:path}"
-        self._router = Router(
-            [
-                Route("/artifacts", self._answered(_list_folder, Role.READ), methods=["GET"]),
-                Route(path, self._answered(_download, Role.READ), methods=["GET", "HEAD"]),
-                Route(path, self._answered(_upload, Role.WRITE), methods=["PUT"]),
-                Route(path, self._answered(_delete, Role.WRITE), methods=["DELETE"]),
-                Route("/{path:path}", _not_served, methods=[*METHODS, "HEAD", "OPTIONS"]),
-            ]
-        )
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._router(scope, receive, send)
-
-    def _answered(
-        self, handler: Callable[[Call, Request], Awaitable[Response]], role: Role
-    ) -> Callable[[Request], Awaitable[Response]]:
-        """The handler with the tenant found and every error in MLflow's shape."""
-
-        async def endpoint(request: Request) -> Response:
-            headers: dict[str, str] = {}
-            try:
-                services = self._services()
-                caller = await services.access.admit(request.scope, role)
-                return await handler(Call(services, caller.tenant, caller), request)
-            except TrackingError as error:
-                status, body = error_answer(error)
-                headers = error_headers(error)
-            except ClientDisconnect:
-                status, body = 499, b""
-            except Exception:
-                status, body = log_unexpected(request.method, request.url.path)
-            return Response(body, status, headers, media_type="application/json")
-
-        return endpoint
-
-
-async def _not_served(request: Request) -> Response:
-    path: str = request.path_params["path"]
-    status = 405 if path.partition("/")[0] == "artifacts" else 404
-    return Response(unknown_route(request.method, path), status, media_type="application/json")
-
-
-async def _list_folder(call: Call, request: Request) -> Response:
+async def list_folder(call: Call, request: Request) -> Response:
     folder = artifact_path(request.query_params.get("path", ""), allow_root=True)
     entries = (await call.services.artifacts.list(call.tenant, folder))[0] if folder else []
     files = [_file(entry, posixpath.basename(entry.path)) for entry in entries]
@@ -130,8 +69,8 @@ async def _list_folder(call: Call, request: Request) -> Response:
     return Response(body, media_type="application/json")
 
 
-async def _upload(call: Call, request: Request) -> Response:
-    path = _path(request)
+async def upload(call: Call, request: Request) -> Response:
+    path = path_of(request)
     await call.services.artifacts.put(
         call.tenant,
         path,
@@ -140,32 +79,25 @@ async def _upload(call: Call, request: Request) -> Response:
         content_type=media_type(
             request.headers.get("content-type") or mimetypes.guess_type(path)[0]
         ),
+        digests=declared_digests(request.headers),
     )
     return Response(b"{}", media_type="application/json")
 
 
-async def _download(call: Call, request: Request) -> Response:
-    path = _path(request)
-    artifact = await call.services.artifacts.get(call.tenant, path)
-    headers = file_headers(artifact) | {"Accept-Ranges": "none"}
-    if request.method == "HEAD":
-        return Response(headers=headers | {"Content-Length": str(artifact.size)})
-    reader = await call.services.artifacts.open(call.tenant, path)
-    # An overwrite may have come between the row and the bytes; the bytes are what is sent.
-    headers["ETag"] = f'"{reader.stored.etag}"'
-    headers["Content-Length"] = str(reader.stored.size)
-    return ReaderResponse(reader, 200, headers)
+async def download(call: Call, request: Request) -> Response:
+    artifact = await call.services.artifacts.get(call.tenant, path_of(request))
+    return await file_answer(call.services.artifacts, call.tenant, artifact, request)
 
 
-async def _delete(call: Call, request: Request) -> Response:
-    path = _path(request)
+async def delete(call: Call, request: Request) -> Response:
+    path = path_of(request)
     check_owned(path)
     with suppress(NotFoundError):  # MLflow's deletions may be repeated
         await call.services.artifacts.delete(call.tenant, path)
     return Response(b"{}", media_type="application/json")
 
 
-def _path(request: Request) -> str:
+def path_of(request: Request) -> str:
     """The path as decoded once by the HTTP server, which replaces bytes that are not UTF-8."""
     try:
         unquote_to_bytes(request.scope.get("raw_path", b"")).decode()

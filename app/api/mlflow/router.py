@@ -43,6 +43,8 @@ STATUS = {
     errors.QuotaExceededError: (403, "PERMISSION_DENIED"),
     errors.RateLimitedError: (429, "RESOURCE_EXHAUSTED"),
     errors.TooLargeError: (413, "INVALID_PARAMETER_VALUE"),
+    errors.StalledError: (408, "TEMPORARILY_UNAVAILABLE"),
+    errors.UnsupportedError: (501, "NOT_IMPLEMENTED"),
     errors.UnavailableError: (503, "TEMPORARILY_UNAVAILABLE"),
 }
 
@@ -60,6 +62,7 @@ class Call:
     services: Services
     tenant: Tenant
     caller: Caller
+    scope: Scope
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +162,7 @@ class MlflowApi:
         tenant = caller.tenant
         if endpoint.makes_tenant:
             tenant = await services.tenants.made(tenant)
-        work = endpoint.handler(Call(services, tenant, caller), message)
+        work = endpoint.handler(Call(services, tenant, caller, scope), message)
         answer = await (unless_gone(receive, work) if endpoint.role is Role.READ else work)
         if answer is None:
             return endpoint.status, b""
@@ -260,7 +263,7 @@ def _too_large(limit: int, size: int) -> errors.TrackingError:
 
 def error_answer(error: errors.TrackingError) -> tuple[int, bytes]:
     """The status and the body that MLflow's client expects."""
-    status, code = STATUS[type(error)]
+    status, code = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
     return status, encode_error(code, error.message)
 
 

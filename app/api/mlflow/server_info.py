@@ -11,15 +11,15 @@ routes = Routes()
 class ServerInfo(msgspec.Struct):
     """`store_type` is what MLflow calls a tracking store over a SQL database."""
 
+    multipart_uploads_enabled: bool
     store_type: str = "SqlStore"
     workspaces_enabled: bool = True
     trace_archival_enabled: bool = False
-    multipart_uploads_enabled: bool = False
-    multipart_downloads_enabled: bool = False
-    presigned_upload_run_id_supported: bool = False
-    presigned_upload_model_id_supported: bool = False
+    multipart_downloads_enabled: bool = True
+    presigned_upload_run_id_supported: bool = True
+    presigned_upload_model_id_supported: bool = True
 
 
 @routes.add("GET", "server-info", Empty, Role.READ, outside=True)
 async def server_info(call: Call, message: Empty) -> ServerInfo:
-    return ServerInfo()
+    return ServerInfo(multipart_uploads_enabled=call.services.uploads.takes_parts)

@@ -6,6 +6,7 @@ from fastapi.routing import APIRoute
 from app.api.workbench import (
     admin_keys,
     admin_tenants,
+    artifact_uploads,
     artifacts,
     audit,
     compare,
@@ -32,7 +33,7 @@ router = APIRouter(
 )
 # In this order: /experiments/runs would else be the experiment "runs", and /runs/compare a run.
 for part in (
-    *(compare, runs, logging, metrics, artifacts, experiments),
+    *(compare, runs, logging, metrics, artifacts, artifact_uploads, experiments),
     *(admin_tenants, admin_keys, audit),
 ):
     router.include_router(part.router)

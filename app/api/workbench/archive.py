@@ -50,7 +50,7 @@ async def zipped(
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED, compresslevel=_LEVEL) as archive:
         async for file in files:
             try:
-                reader = await artifacts.open(tenant, file.path)
+                reader = await artifacts.open(tenant, file)
             except NotFoundError:
                 continue
             async with reader:

@@ -92,6 +92,8 @@ _KINDS: dict[type[errors.TrackingError], tuple[str, str, int]] = {
     errors.QuotaExceededError: ("quota-exceeded", "Quota exceeded", 403),
     errors.RateLimitedError: ("rate-limited", "Too many requests", 429),
     errors.TooLargeError: ("too-large", "Too large", 413),
+    errors.StalledError: ("stalled", "Request body stalled", 408),
+    errors.UnsupportedError: ("unsupported", "Not supported", 501),
     errors.UnavailableError: ("unavailable", "Temporarily unavailable", 503),
 }
 _INVALID_TENANT = ("invalid-tenant", "Invalid tenant", 400)

@@ -14,10 +14,10 @@ class TestServerInfo:
             "store_type": "SqlStore",
             "workspaces_enabled": True,
             "trace_archival_enabled": False,
-            "multipart_uploads_enabled": False,
-            "multipart_downloads_enabled": False,
-            "presigned_upload_run_id_supported": False,
-            "presigned_upload_model_id_supported": False,
+            "multipart_uploads_enabled": True,
+            "multipart_downloads_enabled": True,
+            "presigned_upload_run_id_supported": True,
+            "presigned_upload_model_id_supported": True,
         }
 
 
@@ -48,7 +48,10 @@ class TestNotServed:
             (405, "DELETE", "mlflow/experiments/search"),
             (405, "PUT", "mlflow/logged-models/m-1"),
             (404, "GET", "mlflow-artifacts/nope"),
-            (404, "POST", "mlflow-artifacts/mpu/create/x"),
+            (404, "POST", "mlflow-artifacts/mpu/nope/x"),
+            (405, "GET", "mlflow-artifacts/mpu/create/x"),
+            (405, "PUT", "mlflow-artifacts/presigned/x"),
+            (405, "DELETE", "mlflow-artifacts/signed/x"),
             (405, "POST", "mlflow-artifacts/artifacts/x"),
             (405, "PATCH", "mlflow-artifacts/artifacts"),
             (405, "DELETE", "mlflow-artifacts/artifacts"),

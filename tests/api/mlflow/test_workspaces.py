@@ -124,6 +124,7 @@ class TestDeleteWorkspace:
         path = f"experiments/0/runs/{run.run_id.hex}/artifacts/note.txt"
         uploaded = await client.put(f"/api/2.0/mlflow-artifacts/artifacts/{path}", content=b"hello")
         assert uploaded.status_code == 200
+        artifact = await services.artifacts.get(tenant, path)
         body = {
             "run_id": run.run_id.hex,
             "metrics": [{"key": "m", "value": 1, "timestamp": 1}],
@@ -137,7 +138,7 @@ class TestDeleteWorkspace:
             await services.runs.get(again, run.run_id.hex)
         assert (await services.runs.get(other_tenant, kept.run_id.hex)).name == kept.name
         with pytest.raises(NotFoundError):
-            await services.artifacts.open(tenant, path)
+            await services.artifacts.open(tenant, artifact)
 
     async def test_a_worker_that_still_knows_it(
         self, anyone: httpx.AsyncClient, services: Services, tenant: Tenant

@@ -1,4 +1,5 @@
 import asyncio
+import hashlib
 import io
 import tracemalloc
 import zipfile
@@ -8,6 +9,9 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from app.artifacts.reader import ObjectReader
+from app.artifacts.service import Artifact
+from app.errors import UnavailableError
 from app.services import Services
 from app.tenancy.tenant import Tenant
 
@@ -64,6 +68,7 @@ class TestLogArtifact:
             "is_dir": False,
             "size": 2,
             "content_type": "application/json",
+            "sha256": hashlib.sha256(b"{}").hexdigest(),
         }
         shown = (await client.get(f"{RUNS}/{run['id']}")).json()
         assert shown["artifacts"] == ["model.json"]
@@ -223,10 +228,16 @@ class TestListArtifacts:
             "size": None,
             "content_type": None,
             "updated_at": None,
+            "sha256": None,
         }
-        assert list(file) == ["path", "is_dir", "size", "content_type", "updated_at"]
+        assert list(file) == ["path", "is_dir", "size", "content_type", "updated_at", "sha256"]
         assert (file["size"], file["content_type"]) == (5, "text/plain")
         assert file["updated_at"].endswith("Z")
+
+    async def test_sizes_of_folders(self, client: httpx.AsyncClient, run: dict[str, Any]) -> None:
+        await stored(client, run["id"], "a/b.txt", "a/c/d", "e")
+        listed = await client.get(f"{RUNS}/{run['id']}/artifacts", params={"sizes": True})
+        assert [(one["path"], one["size"]) for one in listed.json()] == [("a", 12), ("e", 1)]
 
     @pytest.mark.parametrize("path", ["", "nothing"])
     async def test_nothing_there(
@@ -465,7 +476,8 @@ class TestDownloadArchive:
         await stored(client, run["id"], "f/a", "f/b")
         folder = f"experiments/{run['experiment_id']}/runs/{run['id']}/artifacts/f"
         # The object is gone and its row is not yet: as a reader may find it.
-        await services.artifacts._store.delete(tenant.slug, [f"{folder}/a"])
+        artifact = await services.artifacts.get(tenant, f"{folder}/a")
+        await services.artifacts._store.delete(tenant.slug, [artifact.key])
         assert (await self.archive(client, run, "f")).namelist() == ["b"]
 
     @pytest.mark.parametrize("path", ["nothing", "file", ""])
@@ -474,6 +486,28 @@ class TestDownloadArchive:
             await stored(client, run["id"], "file")
         response = await client.get(url(run, path), params={"archive": "zip"})
         assert_problem(response, 404, "path")
+
+    async def test_store_fails_on_the_way(
+        self,
+        client: httpx.AsyncClient,
+        run: dict[str, Any],
+        services: Services,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """What was sent so far is no ZIP file, so that nobody takes it for the whole folder."""
+        await stored(client, run["id"], "f/a", "f/b")
+        opened = services.artifacts.open
+
+        async def fail_on_the_second(tenant: Tenant, artifact: Artifact) -> ObjectReader:
+            if artifact.path.endswith("/b"):
+                raise UnavailableError("gone")
+            return await opened(tenant, artifact)
+
+        monkeypatch.setattr(services.artifacts, "open", fail_on_the_second)
+        response = await client.get(url(run, "f"), params={"archive": "zip"})
+        assert response.content[:4] == b"PK\x03\x04"
+        with pytest.raises(zipfile.BadZipFile):
+            zipfile.ZipFile(io.BytesIO(response.content))
 
     async def test_other_kind(self, client: httpx.AsyncClient, run: dict[str, Any]) -> None:
         response = await client.get(url(run, "f"), params={"archive": "tar"})

@@ -26,6 +26,8 @@ CONTRACT = {
     "POST /experiments/runs/{run_id}/log-batch",
     "POST /experiments/runs/{run_id}/log-artifact",
     "GET /experiments/runs/{run_id}/artifacts",
+    "POST /experiments/runs/{run_id}/artifacts",
+    "POST /experiments/runs/{run_id}/artifacts/copy",
     "GET /experiments/runs/{run_id}/artifacts/{path}",
     "DELETE /experiments/runs/{run_id}/artifacts/{path}",
     "GET /experiments/runs/{run_id}/metrics/{key}",

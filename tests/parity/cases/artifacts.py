@@ -30,6 +30,10 @@ def list_folder(path: str = "$folder") -> Call:
     return Call("GET", PROXY, query=[("path", path)])
 
 
+def upload_in_parts(step: str, **body: Any) -> Call:
+    return Call("POST", f"/api/2.0/mlflow-artifacts/mpu/{step}/$folder/models", body)
+
+
 RUN = create_run().keeping(run="run.info.run_id", folder="run.info.artifact_uri")
 FILES: Case = [
     RUN,
@@ -104,5 +108,44 @@ CASES: dict[str, Case] = {
         list_artifacts(),
         list_artifacts(path="x"),
         download("x/y.txt"),
+    ],
+    "uploads in parts": [
+        RUN,
+        upload_in_parts("create", path="/home/user/a.bin", num_parts=2),
+        upload_in_parts("create", num_parts=2),
+        upload_in_parts("create", path="a.bin", num_parts="many"),
+        upload_in_parts("complete", upload_id="x", parts=[{"part_number": 1, "etag": "x"}]),
+        upload_in_parts("complete", path="a.bin", upload_id="x"),
+        upload_in_parts("abort", upload_id="x"),
+    ],
+    "presigned URLs": [
+        *FILES,
+        Call("GET", "/api/2.0/mlflow-artifacts/presigned/$folder/a.txt"),
+        *(
+            Call("POST", f"artifacts/presigned-{kind}-url", body)
+            for kind in ("download", "upload")
+            for body in (
+                {"run_id": "$run", "path": "a.txt"},
+                {"run_id": "$run", "path": "a.txt", "expiration": 60},
+                {"run_id": "$run"},
+                {"path": "a.txt"},
+                {"run_id": "0" * 32, "path": "a.txt"},
+                {"run_id": "$run", "path": "../a.txt"},
+                {"run_id": "$run", "path": "a.txt", "expiration": "soon"},
+            )
+        ),
+        Call(
+            "POST",
+            "artifacts/presigned-upload-url",
+            {"run_id": "$run", "model_id": "m-1", "path": "a.txt"},
+        ),
+        *(
+            Call(
+                "POST",
+                "artifacts/presigned-download-url",
+                {"run_id": "$run", "path": "a.txt", "expiration": seconds},
+            )
+            for seconds in (0, -1, 604_801)
+        ),
     ],
 }

@@ -1,0 +1,187 @@
+"""Files into a run: one by form, as the contract has it, many by a form that is streamed, and
+copies of what is there."""
+
+import mimetypes
+import posixpath
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Form, Query, Request, UploadFile
+
+from app.api.downloads import media_type
+from app.api.workbench.artifact_shapes import (
+    ArtifactEntry,
+    CopiedArtifacts,
+    CopyArtifacts,
+    LogArtifact,
+    LoggedArtifact,
+    LoggedArtifacts,
+    relative_to,
+    stored,
+)
+from app.api.workbench.bodies import JsonRoute
+from app.api.workbench.dependencies import GuardedRoute, RunId, ServicesDep, WriteTenant
+from app.api.workbench.forms import FormPart, form_parts
+from app.api.workbench.openapi import answers
+from app.artifacts.copying import copy_all
+from app.artifacts.paths import artifact_path
+from app.artifacts.service import run_folder
+from app.errors import InvalidValueError
+
+router = APIRouter(
+    prefix="/experiments/runs/{run_id}", tags=["artifacts"], route_class=GuardedRoute
+)
+_json = APIRouter(route_class=JsonRoute)
+
+_UPLOAD_CHUNK = 1 << 20
+_MAX_FILES = 1000  # of a form
+
+
+@router.post("/log-artifact", summary="Log a file", responses=answers(404, 409))
+async def log_artifact(
+    run_id: RunId,
+    form: Annotated[LogArtifact, Form(media_type="multipart/form-data")],
+    services: ServicesDep,
+    tenant: WriteTenant,
+) -> LoggedArtifact:
+    """A file that is there already is replaced. A file of any size is taken; 409 where the path
+    leads through a file, or is a folder."""
+    folder = artifact_path(form.artifact_path, allow_root=True)
+    path = posixpath.join(folder, _file_name(form.file))
+    path = artifact_path(path)
+    root = run_folder(await services.runs.get(tenant, run_id))
+    with relative_to(root):
+        artifact = await services.artifacts.put(
+            tenant,
+            posixpath.join(root, path),
+            _chunks(form.file),
+            content_length=form.file.size,
+            content_type=_content_type(form.file.content_type, path),
+        )
+    return LoggedArtifact(message=f"Logged {path}", run_id=run_id, artifact=stored(artifact, root))
+
+
+def _file_name(file: UploadFile) -> str:
+    name = file.filename or ""
+    if not name or "/" in name:
+        raise InvalidValueError(
+            "The file must have a name without a folder; artifact_path is the folder it goes to",
+            field="file",
+        )
+    return name
+
+
+def _content_type(declared: str | None, path: str) -> str:
+    """What the client says, unless it says no more than that there are bytes."""
+    told = media_type(declared)
+    if told == media_type(None):
+        return media_type(mimetypes.guess_type(path)[0])
+    return told
+
+
+async def _chunks(file: UploadFile) -> AsyncIterator[bytes]:
+    while chunk := await file.read(_UPLOAD_CHUNK):
+        yield chunk
+
+
+_FILES_FORM: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {
+                        "file": {
+                            "type": "array",
+                            "items": {"type": "string", "format": "binary"},
+                            "description": "Each is stored under its file name, which may lead"
+                            " through folders.",
+                        }
+                    },
+                },
+                "example": {"file": ["the bytes of a file", "the bytes of another"]},
+            }
+        },
+    }
+}
+
+
+@router.post(
+    "/artifacts",
+    summary="Upload files",
+    responses=answers(404, 409, 415),
+    openapi_extra=_FILES_FORM,
+)
+async def upload_artifacts(
+    run_id: RunId,
+    request: Request,
+    services: ServicesDep,
+    tenant: WriteTenant,
+    path: Annotated[str, Query(description="The folder that they go to.", examples=["model"])] = "",
+) -> LoggedArtifacts:
+    """Up to 1,000 files of any size, passed on to the store while they arrive. Each can be seen
+    when it is whole, and replaces one that is there already. After an error the files before the
+    one at fault are there, and so the request may be sent again."""
+    folder = artifact_path(path, allow_root=True)
+    root = run_folder(await services.runs.get(tenant, run_id))
+    logged: list[ArtifactEntry] = []
+    with relative_to(root):
+        async for part in form_parts(request):
+            relative = artifact_path(posixpath.join(folder, _path(part)))
+            if len(logged) == _MAX_FILES:
+                raise InvalidValueError(
+                    f"A form may have at most {_MAX_FILES} files", field=part.name
+                )
+            artifact = await services.artifacts.put(
+                tenant,
+                posixpath.join(root, relative),
+                part.chunks,
+                content_length=None,
+                content_type=_content_type(part.content_type, relative),
+            )
+            logged.append(stored(artifact, root))
+    if not logged:
+        raise InvalidValueError("The form holds no file", field="file")
+    return LoggedArtifacts(run_id=run_id, artifacts=logged)
+
+
+def _path(part: FormPart) -> str:
+    if part.name != "file":
+        raise InvalidValueError(
+            "The parts of the form are files, each with the name 'file'", field=part.name
+        )
+    if not part.file_name:
+        raise InvalidValueError("The file must have a name", field="file")
+    return part.file_name
+
+
+@_json.post(
+    "/artifacts/copy",
+    summary="Copy files within or between runs",
+    responses=answers(404, 409, 413, 415),
+)
+async def copy_artifacts(
+    run_id: RunId, copy: CopyArtifacts, services: ServicesDep, tenant: WriteTenant
+) -> CopiedArtifacts:
+    """A file, or a folder with up to 10,000 files, of this run or another one. The bytes are copied
+    by the store where it can, and not sent through this server. What is there already is replaced,
+    file by file; 409 where a file and a folder would be in each other's place."""
+    source_path = artifact_path(copy.source_path)
+    path = artifact_path(copy.path)
+    root = run_folder(await services.runs.get(tenant, run_id))
+    source_root = root
+    if copy.source_run_id not in (None, run_id):
+        source_root = run_folder(await services.runs.get(tenant, copy.source_run_id))
+    with relative_to(root), relative_to(source_root):
+        files, size = await copy_all(
+            services.artifacts,
+            tenant,
+            posixpath.join(source_root, source_path),
+            posixpath.join(root, path),
+        )
+    return CopiedArtifacts(run_id=run_id, path=path, files=files, bytes=size)
+
+
+router.include_router(_json)

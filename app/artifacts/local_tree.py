@@ -1,0 +1,224 @@
+"""The blocking work on the folder of a local store.
+
+Folders are reached by descriptor, one segment at a time and never through a symlink, so that
+nothing planted in the tree leads out of it. The root itself may be one: the operator's choice.
+"""
+
+import errno
+import logging
+import os
+import shutil
+import stat
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from app.artifacts.paths import key_segments
+from app.artifacts.store import StoredKey, StoredObject
+from app.errors import ConflictError, InvalidValueError, NotFoundError, UnavailableError
+
+log = logging.getLogger(__name__)
+
+# No tenant's slug starts with a dot. Inside the root, since a rename can't leave its file system.
+UPLOADS = ".uploads"
+_CHECKS = ".checks"
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+# O_NONBLOCK: opening a FIFO that somebody planted must not hang.
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+
+_NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EISDIR)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+# How often an upload makes its folders anew when deletions prune them at the same moment.
+_PUBLISH_ATTEMPTS = 100
+
+
+class Tree:
+    """A path is the list of its segments below the root; the first is a tenant or UPLOADS."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def open(self, path: list[str], start: int = 0) -> tuple[BinaryIO, StoredObject]:
+        with disk_errors(path), self.folder(path[:-1]) as folder:
+            descriptor = os.open(path[-1], _FILE, dir_fd=folder)
+            try:
+                found = os.fstat(descriptor)
+                if not stat.S_ISREG(found.st_mode):
+                    raise FileNotFoundError(errno.ENOENT, "not a file")
+                os.lseek(descriptor, start, os.SEEK_SET)
+                if hasattr(os, "posix_fadvise"):  # read further ahead of us; not everywhere
+                    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_SEQUENTIAL)
+            except BaseException:
+                os.close(descriptor)
+                raise
+            return open(descriptor, "rb", buffering=0), stored(found)
+
+    def stat(self, path: list[str]) -> StoredObject | None:
+        try:
+            with disk_errors(path), self.folder(path[:-1]) as folder:
+                found = os.stat(path[-1], dir_fd=folder, follow_symlinks=False)
+        except NotFoundError:
+            return None
+        return stored(found) if stat.S_ISREG(found.st_mode) else None
+
+    def delete(self, paths: Sequence[Sequence[str]]) -> None:
+        for path in paths:
+            with suppress(NotFoundError), disk_errors(path), self.folder(path[:-1]) as folder:
+                os.unlink(path[-1], dir_fd=folder)
+        self._prune({tuple(path[:depth]) for path in paths for depth in range(2, len(path))})
+
+    def delete_folder(self, path: list[str]) -> None:
+        """Remove a folder with all that it holds; none is no error."""
+        with suppress(NotFoundError), disk_errors(path), self.folder(path[:-1]) as folder:
+            shutil.rmtree(path[-1], dir_fd=folder)
+        self._prune({tuple(path[:depth]) for depth in range(2, len(path))})
+
+    def _prune(self, folders: Iterable[tuple[str, ...]]) -> None:
+        """Remove those that are empty, deepest first. rmdir refuses what an upload has just filled;
+        an upload whose folder goes away makes it anew."""
+        for *parents, name in sorted(folders, key=len, reverse=True):
+            with suppress(OSError), self.folder(parents) as parent:
+                os.rmdir(name, dir_fd=parent)
+
+    def walk(self, tenant: str, folder: str, after: str) -> Iterator[StoredKey]:
+        """The files below a folder whose keys come after `after`, in order. The names in the
+        folders that lead to the current one are in memory."""
+        entries = self.entries(key_segments(f"{tenant}/{folder}" if folder else tenant))
+        # All that lies in a folder sorts by its name and a slash.
+        for name, found in sorted(entries, key=lambda one: one[0] if one[1] else f"{one[0]}/"):
+            key = f"{folder}/{name}" if folder else name
+            if found is None:
+                if f"{key}0" > after:
+                    yield from self.walk(tenant, key, after)
+            elif key > after:
+                yield StoredKey(key, found.st_size, milliseconds(found))
+
+    def entries(self, path: list[str]) -> list[tuple[str, os.stat_result | None]]:
+        """The files in a folder with what is known of them, and the folders with None; none where
+        there is no such folder."""
+        found: list[tuple[str, os.stat_result | None]] = []
+        with (
+            suppress(NotFoundError),
+            disk_errors(path),
+            self.folder(path) as folder,
+            os.scandir(folder) as entries,
+        ):
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    found.append((entry.name, None))
+                elif entry.is_file(follow_symlinks=False):
+                    with suppress(FileNotFoundError):
+                        found.append((entry.name, entry.stat(follow_symlinks=False)))
+        return found
+
+    def tenants(self) -> list[str]:
+        try:
+            with os.scandir(self.root) as entries:
+                found = [one.name for one in entries if one.is_dir(follow_symlinks=False)]
+        except FileNotFoundError:
+            return []
+        return [name for name in found if not name.startswith(".")]
+
+    def check(self) -> None:
+        try:
+            name, file = self.begin([_CHECKS])
+            file.close()
+            self.delete([[UPLOADS, _CHECKS, name]])
+        except OSError as error:
+            raise UnavailableError(
+                f"The artifact folder '{self.root}' cannot be written to"
+                f" ({error.strerror}): check TRACKING_DATA_DIR and its permissions"
+            ) from error
+
+    def begin(self, folder: list[str], *, create: bool = True) -> tuple[str, BinaryIO]:
+        """A new file in a folder below UPLOADS, by its name."""
+        if create:
+            # Artifacts are nobody else's on a shared machine.
+            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        name = uuid.uuid4().hex
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+        with self.folder([UPLOADS, *folder], create=create) as uploads:
+            return name, open(os.open(name, flags, 0o600, dir_fd=uploads), "wb", buffering=0)
+
+    def publish(self, staged: list[str], path: list[str]) -> None:
+        """Give a file below UPLOADS its place, in one step that readers can't see the middle of."""
+        with self.folder([UPLOADS, *staged[:-1]]) as uploads:
+            for _ in range(_PUBLISH_ATTEMPTS):
+                with suppress(FileNotFoundError), self.folder(path[:-1], create=True) as folder:
+                    _replace(staged[-1], uploads, path[-1], folder)
+                    os.fsync(folder)
+                    return
+        raise FileNotFoundError(errno.ENOENT, "the folder was removed again and again")
+
+    @contextmanager
+    def folder(self, path: Sequence[str], *, create: bool = False) -> Iterator[int]:
+        """A descriptor of a folder. OSError if a segment is missing, no folder, or a symlink."""
+        descriptor = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            for name in path:
+                child = _subfolder(descriptor, name, create=create)
+                os.close(descriptor)
+                descriptor = child
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+
+def _subfolder(parent: int, name: str, *, create: bool) -> int:
+    try:
+        return os.open(name, _FOLDER, dir_fd=parent)
+    except FileNotFoundError:
+        if not create:
+            raise
+    with suppress(FileExistsError):
+        os.mkdir(name, mode=0o700, dir_fd=parent)
+        os.fsync(parent)  # else a power cut takes the folder, and what was acknowledged inside it
+    return os.open(name, _FOLDER, dir_fd=parent)
+
+
+def _replace(name: str, uploads: int, target: str, folder: int) -> None:
+    try:
+        os.replace(name, target, src_dir_fd=uploads, dst_dir_fd=folder)
+    except IsADirectoryError:
+        # An empty folder, left where a deletion was cut short, is in nobody's way.
+        with suppress(OSError):
+            os.rmdir(target, dir_fd=folder)
+        os.replace(name, target, src_dir_fd=uploads, dst_dir_fd=folder)
+
+
+def stored(found: os.stat_result, checksum: str | None = None) -> StoredObject:
+    # Time of the write and size, as web servers do: a look at the file can't tell its checksum.
+    return StoredObject(found.st_size, f"{found.st_mtime_ns:x}-{found.st_size:x}", checksum)
+
+
+def milliseconds(found: os.stat_result) -> int:
+    return found.st_mtime_ns // 1_000_000
+
+
+@contextmanager
+def disk_errors(path: Sequence[str], *, writing: bool = False) -> Iterator[None]:
+    """The domain's errors for what the file system says about `path`."""
+    key = "/".join(path[1:])
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise InvalidValueError(f"Invalid path: '{key}': a segment is too long") from error
+        unavailable = None
+        if error.errno in _FULL:
+            unavailable = "The artifact store is full"
+        elif error.errno not in _NOT_THERE or (writing and error.errno == errno.ENOENT):
+            unavailable = f"The artifact store could not use its disk: {error.strerror}"
+        if unavailable:
+            log.warning("%s", unavailable)
+            raise UnavailableError(unavailable) from error
+        if writing:
+            raise ConflictError(
+                f"Cannot store '{key}': it is a folder, or a part of its path is a file",
+                field="path",
+            ) from error
+        raise NotFoundError(f"No such artifact: '{key}'") from error

@@ -1,0 +1,223 @@
+"""Uploads to a local store: whole files, and files in parts.
+
+What is on its way lies in `.uploads/<tenant>/`: a file for a `put`, a folder for an upload in
+parts. That holds its key, in a file `key`, and each part in a file named by its number and etag;
+a part that is stored twice is the same file.
+"""
+
+import errno
+import fcntl
+import mmap
+import os
+import re
+import shutil
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from typing import BinaryIO
+
+from app.artifacts.local_tree import UPLOADS, Tree, disk_errors, milliseconds, stored
+from app.artifacts.store import Part, StoredObject, UnfinishedUpload
+from app.errors import InvalidValueError, NotFoundError
+
+_KEY = "key"
+_UPLOAD_ID = re.compile(r"[0-9a-f]{32}")
+_ETAG = re.compile(r"[0-9a-f]{64}")
+_COPY_BYTES = 64 << 20
+_DIRECT_BYTES = 1 << 20
+_O_DIRECT: int = getattr(os, "O_DIRECT", 0)  # not everywhere
+_NO_COPYING = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
+
+
+class FileUpload:
+    """A file below UPLOADS that gets its place at `path`."""
+
+    def __init__(self, tree: Tree, path: list[str]) -> None:
+        self._tree = tree
+        self._path = path
+        self._staged: list[str] = []
+        self._file: BinaryIO | None = None
+
+    def write(self, part: memoryview, number: int = 1) -> None:
+        with disk_errors(self._path, writing=True):
+            write_part(self._opened(), part)
+
+    def finish(self, sha256: str | None = None) -> StoredObject:
+        with disk_errors(self._path, writing=True), self._opened() as file:
+            # The kernel's own stamp is as coarse as its clock tick; the etag needs a finer one.
+            now = time.time_ns()
+            os.utime(file.fileno(), ns=(now, now))
+            os.fsync(file.fileno())
+            found = stored(os.fstat(file.fileno()), sha256)
+            self._tree.publish(self._staged, self._path)
+            return found
+
+    def abort(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            with suppress(OSError), self._tree.folder([UPLOADS, *self._staged[:-1]]) as folder:
+                os.unlink(self._staged[-1], dir_fd=folder)
+
+    def append(self, source: BinaryIO) -> None:
+        """Take over another file's bytes, without copying them where the file system can share
+        them (XFS, Btrfs), and else within the kernel."""
+        with disk_errors(self._path, writing=True):
+            target = self._opened()
+            try:
+                while os.copy_file_range(source.fileno(), target.fileno(), _COPY_BYTES):
+                    pass
+            except OSError as error:
+                if error.errno not in _NO_COPYING:
+                    raise
+                shutil.copyfileobj(source, target, 1 << 20)
+
+    def _opened(self) -> BinaryIO:
+        if self._file is None:
+            tenant = self._path[0]
+            name, self._file = self._tree.begin([tenant])
+            self._staged = [tenant, name]
+        return self._file
+
+
+class PartUpload:
+    """A part on its way into the folder of its upload, which must be there."""
+
+    def __init__(self, uploads: "LocalUploads", tenant: str, upload_id: str, number: int) -> None:
+        self._uploads = uploads
+        self._folder = [tenant, upload_id]
+        self._number = number
+        self._name = ""
+        self._file: BinaryIO | None = None
+        self._size = 0
+
+    def write(self, part: memoryview, number: int = 1) -> None:
+        with disk_errors(self._folder):
+            write_part(self._opened(), part)
+        self._size += len(part)
+
+    def finish(self, sha256: str) -> StoredObject:
+        with disk_errors(self._folder):
+            self._opened().close()
+            with self._uploads.tree.folder([UPLOADS, *self._folder]) as folder:
+                name = _part_name(Part(self._number, sha256))
+                os.replace(self._name, name, src_dir_fd=folder, dst_dir_fd=folder)
+        return StoredObject(self._size, sha256, sha256)
+
+    def abort(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            tree = self._uploads.tree
+            with suppress(OSError), tree.folder([UPLOADS, *self._folder]) as folder:
+                os.unlink(self._name, dir_fd=folder)
+
+    def _opened(self) -> BinaryIO:
+        if self._file is None:
+            self._name, self._file = self._uploads.tree.begin(self._folder, create=False)
+        return self._file
+
+
+class LocalUploads:
+    """The blocking work on uploads in parts."""
+
+    def __init__(self, tree: Tree) -> None:
+        self.tree = tree
+
+    def create(self, path: list[str]) -> str:
+        tenant, key = path[0], "/".join(path[1:])
+        upload_id = uuid.uuid4().hex
+        with disk_errors(path, writing=True):
+            name, file = self.tree.begin([tenant, upload_id])
+            with file:
+                file.write(key.encode())
+            with self.tree.folder([UPLOADS, tenant, upload_id]) as folder:
+                os.replace(name, _KEY, src_dir_fd=folder, dst_dir_fd=folder)
+        return upload_id
+
+    def check(self, path: list[str], upload_id: str) -> None:
+        """Raises NotFoundError if there is no upload of that id and for that path."""
+        if self._key(path[0], upload_id) != "/".join(path[1:]):
+            raise NotFoundError(f"No such upload: '{upload_id}'", field="upload_id")
+
+    def complete(self, path: list[str], upload_id: str, parts: Sequence[Part]) -> StoredObject:
+        self.check(path, upload_id)
+        upload = FileUpload(self.tree, path)
+        try:
+            for part in parts:
+                with self._part(path[0], upload_id, part) as source:
+                    upload.append(source)
+            completed = upload.finish()
+        except BaseException:
+            upload.abort()
+            # Another attempt may just have completed the upload, and taken the parts away.
+            self.check(path, upload_id)
+            raise
+        self.remove(path[0], upload_id)
+        return completed
+
+    def remove(self, tenant: str, upload_id: str) -> None:
+        """Remove an upload in parts, or the file of a `put`."""
+        if not _UPLOAD_ID.fullmatch(upload_id):
+            return
+        path = [UPLOADS, tenant, upload_id]
+        with suppress(NotFoundError), disk_errors(path), self.tree.folder(path[:-1]) as folder:
+            try:
+                os.unlink(upload_id, dir_fd=folder)
+            except IsADirectoryError:
+                shutil.rmtree(upload_id, dir_fd=folder)
+
+    def unfinished(self, tenant: str) -> Iterator[UnfinishedUpload]:
+        for upload_id, file in self.tree.entries([UPLOADS, tenant]):
+            if file is not None:
+                yield UnfinishedUpload(upload_id, None, milliseconds(file))
+                continue
+            within = self.tree.entries([UPLOADS, tenant, upload_id])
+            times = [milliseconds(part) for _, part in within if part is not None]
+            with suppress(NotFoundError):
+                yield UnfinishedUpload(
+                    upload_id, self._key(tenant, upload_id), max(times, default=0)
+                )
+
+    def _key(self, tenant: str, upload_id: str) -> str | None:
+        """The key that an upload is for; None if there is no such upload."""
+        if not _UPLOAD_ID.fullmatch(upload_id):
+            return None
+        with suppress(NotFoundError):
+            file, _ = self.tree.open([UPLOADS, tenant, upload_id, _KEY])
+            with file:
+                return file.read().decode()
+        return None
+
+    def _part(self, tenant: str, upload_id: str, part: Part) -> BinaryIO:
+        with suppress(NotFoundError):
+            if _ETAG.fullmatch(part.etag):
+                return self.tree.open([UPLOADS, tenant, upload_id, _part_name(part)])[0]
+        raise InvalidValueError(
+            f"Part {part.number} was not uploaded with the ETag '{part.etag[:100]}'", field="parts"
+        )
+
+
+def _part_name(part: Part) -> str:
+    return f"{part.number:05}-{part.etag}"
+
+
+def write_part(file: BinaryIO, part: memoryview) -> None:
+    """Large parts go past the page cache where the file system can: that takes no time of the CPU,
+    leaves nothing for the sync at the end, and pushes nobody else's pages out of memory."""
+    if len(part) >= _DIRECT_BYTES and len(part) % mmap.PAGESIZE == 0:
+        with suppress(OSError):  # what is wrong with the disk itself is met again below
+            _set_direct(file, True)
+            part = part[file.write(part) :]
+    if part:
+        with suppress(OSError):
+            _set_direct(file, False)
+        # An unbuffered file may take less than it is given.
+        while part:
+            part = part[file.write(part) :]
+
+
+def _set_direct(file: BinaryIO, on: bool) -> None:
+    flags = fcntl.fcntl(file, fcntl.F_GETFL)
+    wanted = flags | _O_DIRECT if on else flags & ~_O_DIRECT
+    if wanted != flags:
+        fcntl.fcntl(file, fcntl.F_SETFL, wanted)

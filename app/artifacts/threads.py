@@ -1,0 +1,63 @@
+"""The threads in which stores block, and how the event loop waits for them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import islice
+from typing import ParamSpec, TypeVar
+
+import anyio
+import anyio.lowlevel
+
+_ITEMS_AT_ONCE = 1000
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Threads:
+    """The threads in which a store blocks: few, and its own, so that a slow disk or network doesn't
+    starve the rest of the process. A thread is held for one piece of work, never while a client
+    sends or receives."""
+
+    def __init__(self, count: int) -> None:
+        self._pool = ThreadPoolExecutor(count, thread_name_prefix="artifacts")
+
+    def start(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> "asyncio.Future[T]":
+        loop = asyncio.get_running_loop()
+        return loop.run_in_executor(self._pool, partial(call, *args, **kwargs))
+
+    async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await finished(self.start(call, *args, **kwargs))
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self._pool.shutdown)
+
+
+async def finished(work: "asyncio.Future[T]") -> T:
+    """The result of a thread's work. A cancellation is raised only once the thread is done with the
+    file or the connection that the caller will now clean up."""
+    cancelled: asyncio.CancelledError | None = None
+    # The shield keeps anyio, which repeats a cancellation until it is obeyed, from spinning here.
+    with anyio.CancelScope(shield=True):
+        while not work.done():
+            try:
+                await asyncio.wait([work])
+            except asyncio.CancelledError as error:
+                cancelled = error
+    try:
+        if cancelled:
+            raise cancelled
+        await anyio.lowlevel.checkpoint_if_cancelled()  # what the shield kept away, if anything
+    except asyncio.CancelledError:
+        work.exception()  # seen, though not raised
+        raise
+    return work.result()
+
+
+async def batched(threads: Threads, items: Iterator[T]) -> AsyncIterator[T]:
+    """What a blocking iterator gives, with one hop to a thread for a thousand items."""
+    while batch := await threads.run(lambda: list(islice(items, _ITEMS_AT_ONCE))):
+        for item in batch:
+            yield item

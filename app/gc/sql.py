@@ -1,0 +1,240 @@
+"""The statements of garbage collection. All are of one tenant, as the application role."""
+
+from app.lifecycle import PURGING
+
+# Runs and logged models whose files a version in the registry uses, by the 32 hexadecimal digits
+# of their ids: they are kept, since deleting them would break the version.
+_USED = """
+used AS MATERIALIZED (
+    SELECT DISTINCT found.digits[1] AS id
+    FROM model_versions, regexp_matches(storage_location, '([0-9a-f]{32})', 'g') AS found (digits)
+    WHERE tenant_id = %(tenant)s
+)
+"""
+_RUN_IS_USED = "replace(runs.run_id::text, '-', '') IN (SELECT id FROM used)"
+_MODEL_IS_USED = "substr(logged_models.model_id, 3) IN (SELECT id FROM used)"
+
+# What a purge would take. Rows are (runs, points, runs that are kept).
+COUNT_RUNS = f"""
+WITH {_USED},
+archived AS (
+    SELECT run_id, {_RUN_IS_USED} AS kept FROM runs
+    WHERE tenant_id = %(tenant)s AND deleted_time <= %(cutoff)s
+)
+SELECT count(*) FILTER (WHERE NOT kept),
+    COALESCE((
+        SELECT sum(s.point_count) FROM metric_series s JOIN archived a USING (run_id)
+        WHERE s.tenant_id = %(tenant)s AND NOT a.kept
+    ), 0)::bigint,
+    count(*) FILTER (WHERE kept)
+FROM archived
+"""
+COUNT_MODELS = f"""
+WITH {_USED}
+SELECT count(*) FILTER (WHERE NOT {_MODEL_IS_USED}), count(*) FILTER (WHERE {_MODEL_IS_USED})
+FROM logged_models
+WHERE tenant_id = %(tenant)s AND deleted_time <= %(cutoff)s
+"""
+
+# Experiments that were archived for long enough, in the order of their ids. The experiment 0 stays,
+# since clients that name none use it.
+ARCHIVED_EXPERIMENTS = """
+SELECT experiment_id FROM experiments
+WHERE tenant_id = %(tenant)s AND experiment_id > %(after)s AND experiment_id <> 0
+    AND deleted_time <= %(cutoff)s
+ORDER BY experiment_id LIMIT %(limit)s
+"""
+
+# Whether it is still archived: a restore that came first has won.
+LOCK_EXPERIMENT = """
+SELECT experiment_id FROM experiments
+WHERE tenant_id = %(tenant)s AND experiment_id = %(experiment)s AND deleted_time <= %(cutoff)s
+FOR UPDATE
+"""
+
+# Whether something in the experiment is to be kept: a run that is active, or was archived later,
+# or one whose files are used, or a logged model of either kind. Runs are locked in the order in
+# which the write path locks them.
+BLOCKED = f"""
+WITH {_USED},
+locked AS MATERIALIZED (
+    SELECT run_id, deleted_time FROM runs
+    WHERE tenant_id = %(tenant)s AND experiment_id = %(experiment)s
+    ORDER BY run_id FOR NO KEY UPDATE
+)
+SELECT EXISTS (
+    SELECT FROM locked AS runs
+    WHERE deleted_time IS NULL OR deleted_time > %(cutoff)s OR {_RUN_IS_USED}
+) OR EXISTS (
+    SELECT FROM logged_models
+    WHERE tenant_id = %(tenant)s AND experiment_id = %(experiment)s
+        AND (deleted_time > %(cutoff)s OR {_MODEL_IS_USED})
+)
+"""
+
+# From here on neither the experiment nor a run of it can be restored; its logged models go first.
+MARK_EXPERIMENT = f"""
+UPDATE experiments SET deleted_time = {PURGING}
+WHERE tenant_id = %(tenant)s AND experiment_id = %(experiment)s
+"""
+MARK_RUNS = f"""
+UPDATE runs SET deleted_time = {PURGING}, version = version + 1
+WHERE tenant_id = %(tenant)s AND experiment_id = %(experiment)s AND deleted_time <> {PURGING}
+"""
+MARK_MODELS = f"""
+UPDATE logged_models SET deleted_time = {PURGING}
+WHERE tenant_id = %(tenant)s AND experiment_id = %(experiment)s
+"""
+
+# The runs that were archived for long enough, in the order of their ids.
+ARCHIVED_RUNS = f"""
+WITH {_USED}
+SELECT run_id, experiment_id FROM runs
+WHERE tenant_id = %(tenant)s AND run_id > %(after)s AND deleted_time <= %(cutoff)s
+    AND NOT {_RUN_IS_USED}
+ORDER BY run_id LIMIT %(limit)s
+"""
+ARCHIVED_MODELS = f"""
+WITH {_USED}
+SELECT model_id, experiment_id FROM logged_models
+WHERE tenant_id = %(tenant)s AND model_id > %(after)s AND deleted_time <= %(cutoff)s
+    AND NOT {_MODEL_IS_USED}
+ORDER BY model_id LIMIT %(limit)s
+"""
+# Those that go because their experiment does.
+MODELS_OF_EXPERIMENT = """
+SELECT model_id FROM logged_models
+WHERE tenant_id = %(tenant)s AND experiment_id = %(experiment)s AND deleted_time IS NULL
+"""
+
+# An upload that is about to be recorded holds its run's folder for sharing: it is recorded before
+# the run goes, and found with the rest of the folder, or finds no run.
+LOCK_FOLDERS = """
+SELECT pg_advisory_xact_lock(hashtextextended(folder, %(tenant)s))
+FROM unnest(%(folders)s::text[]) AS folder
+"""
+
+# The runs go with all that hangs on them but their points: those are too many for one transaction,
+# so the series are written down for later. Rows are the runs that no restore has saved.
+LOCK_RUNS = """
+SELECT run_id FROM runs
+WHERE tenant_id = %(tenant)s AND run_id = ANY(%(runs)s::uuid[]) AND deleted_time <= %(cutoff)s
+ORDER BY run_id FOR UPDATE
+"""
+NOTE_SERIES = """
+INSERT INTO purged_series (tenant_id, series_id)
+SELECT tenant_id, series_id FROM metric_series
+WHERE tenant_id = %(tenant)s AND run_id = ANY(%(runs)s::uuid[])
+"""
+DELETE_RUNS = """
+DELETE FROM runs WHERE tenant_id = %(tenant)s AND run_id = ANY(%(runs)s::uuid[])
+"""
+
+DELETE_MODELS = """
+WITH gone AS (
+    DELETE FROM logged_models
+    WHERE tenant_id = %(tenant)s AND model_id = ANY(%(models)s::text[])
+        AND deleted_time <= %(cutoff)s
+    RETURNING model_id
+)
+SELECT count(*) FROM gone
+"""
+
+# Its tags and datasets go with it. A run or a model that is left keeps it for the next time.
+DELETE_EXPERIMENT = f"""
+DELETE FROM experiments e
+WHERE e.tenant_id = %(tenant)s AND e.experiment_id = %(experiment)s AND e.deleted_time = {PURGING}
+    AND NOT EXISTS (
+        SELECT FROM runs r WHERE (r.tenant_id, r.experiment_id) = (e.tenant_id, e.experiment_id)
+    )
+    AND NOT EXISTS (
+        SELECT FROM logged_models m
+        WHERE (m.tenant_id, m.experiment_id) = (e.tenant_id, e.experiment_id)
+    )
+RETURNING e.experiment_id
+"""
+
+PURGED_SERIES = """
+SELECT series_id FROM purged_series WHERE tenant_id = %(tenant)s ORDER BY series_id LIMIT %(limit)s
+"""
+DELETE_POINTS = """
+WITH gone AS (
+    DELETE FROM metric_points
+    WHERE tenant_id = %(tenant)s AND series_id = ANY(%(series)s::integer[])
+        AND ctid = ANY(ARRAY(
+            SELECT ctid FROM metric_points
+            WHERE tenant_id = %(tenant)s AND series_id = ANY(%(series)s::integer[])
+            LIMIT %(limit)s
+        ))
+    RETURNING 1
+)
+SELECT count(*) FROM gone
+"""
+FORGET_SERIES = """
+DELETE FROM purged_series WHERE tenant_id = %(tenant)s AND series_id = ANY(%(series)s::integer[])
+"""
+
+# The folders of runs and models that have files, after `after`: one index probe each. Rows are
+# (folder, whether the run or the model is gone).
+OWNERS = """
+WITH RECURSIVE file AS (
+    (
+        SELECT path FROM artifacts
+        WHERE tenant_id = %(tenant)s AND path > %(after)s ORDER BY path LIMIT 1
+    )
+    UNION ALL
+    SELECT following.path
+    FROM file CROSS JOIN LATERAL (
+        SELECT a.path FROM artifacts a
+        WHERE a.tenant_id = %(tenant)s
+            AND a.path > array_to_string((string_to_array(file.path, '/'))[1:5], '/') || '0'
+        ORDER BY a.path LIMIT 1
+    ) following
+),
+named AS (
+    SELECT string_to_array(path, '/') AS segments FROM file LIMIT %(limit)s
+)
+SELECT array_to_string(segments[1:5], '/'),
+    CASE segments[3]
+        WHEN 'runs' THEN NOT EXISTS (
+            SELECT FROM runs WHERE tenant_id = %(tenant)s AND run_id = segments[4]::uuid
+        )
+        ELSE NOT EXISTS (
+            SELECT FROM logged_models WHERE tenant_id = %(tenant)s AND model_id = segments[4]
+        )
+    END
+FROM named
+"""
+
+# How many files the index has that were there at a time.
+COUNT_FILES = """
+SELECT count(*) FROM artifacts WHERE tenant_id = %(tenant)s AND updated_time < %(before)s
+"""
+
+# Which of these objects are files. Rows are the places, from 1 on, of those that are, and when
+# they became so.
+FIND_OBJECTS = """
+SELECT wanted.place, a.updated_time
+FROM unnest(%(paths)s::text[], %(objects)s::uuid[]) WITH ORDINALITY AS wanted (path, object, place)
+JOIN artifacts a
+    ON (a.tenant_id, a.path, a.object_id) = (%(tenant)s, wanted.path, wanted.object)
+UNION ALL
+SELECT wanted.place, a.updated_time
+FROM unnest(%(keys)s::text[]) WITH ORDINALITY AS wanted (path, place)
+JOIN artifacts a ON (a.tenant_id, a.path) = (%(tenant)s, wanted.path)
+WHERE a.object_id IS NULL
+"""
+
+FIND_FILE = """
+SELECT FROM artifacts
+WHERE tenant_id = %(tenant)s AND path = %(path)s
+    AND object_id IS NOT DISTINCT FROM %(object)s::uuid
+"""
+
+# Forget a file, unless it has been replaced.
+FORGET_FILE = """
+DELETE FROM artifacts
+WHERE tenant_id = %(tenant)s AND path = %(path)s
+    AND object_id IS NOT DISTINCT FROM %(object)s::uuid
+RETURNING path
+"""
