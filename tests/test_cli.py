@@ -201,8 +201,8 @@ class TestServe:
         assert list(data_dir.iterdir()) == []
 
     def test_an_address_of_another_machine(self, env: dict[str, str]) -> None:
-        elsewhere = {"TRACKING_HOST": "192.0.2.1", "TRACKING_ALLOW_UNAUTHENTICATED": "true"}
-        message = refusal(env | elsewhere, "serve")
+        elsewhere = {"TRACKING_HOST": "192.0.2.1", "TRACKING_AUTH": "keys"}
+        message = refusal({**env, **elsewhere}, "serve")
         assert message.startswith("tracking: cannot listen on 192.0.2.1, port 0: ")
         assert message.endswith(": set TRACKING_HOST and TRACKING_PORT\n")
 

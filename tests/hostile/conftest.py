@@ -1,52 +1,16 @@
 """A live server, and with it its process and what it has stored, on each kind of artifact store."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
 import pytest
 from minio import Minio
 
 from tests.artifacts.s3_server import S3Server, s3_server
 from tests.conftest import Postgres, new_slug, running_server
 
-
-@dataclass(frozen=True)
-class Target:
-    """A server. `store` is `local` or `s3`; `data_dir` its data folder, with a secret in it."""
-
-    store: str
-    url: str
-    pid: int
-    log: Path
-    data_dir: Path
-    s3: Minio | None = None
-
-    def client(self, tenant: str) -> httpx.Client:
-        return httpx.Client(base_url=f"{self.url}/t/{tenant}", timeout=30)
-
-    def stored(self, tenant: str) -> dict[str, str]:
-        """What the tenant has stored, and what lies around it, by name, with its checksum or its
-        content. Of S3 the tenant's bucket and the victim's, and the names of all buckets."""
-        if self.s3 is not None:
-            buckets = {bucket.name: "a bucket" for bucket in self.s3.list_buckets()}
-            return buckets | {
-                f"{bucket}/{found.object_name}": found.etag or ""
-                for bucket in (f"hostile-{tenant}", f"hostile-{VICTIM}")
-                if bucket in buckets
-                for found in self.s3.list_objects(bucket, recursive=True)
-            }
-        return {
-            str(path.relative_to(self.data_dir)): path.read_bytes().decode(errors="replace")
-            for path in self.data_dir.rglob("*")
-            if path.is_file()
-        }
-
-
-# Another tenant, whose artifacts are to stay as they are.
-VICTIM = "victim"
-SECRET = b"a secret beside the store"
+from .runs import API, PROXY, Run
+from .targets import SECRET, VICTIM, Target
 
 
 @pytest.fixture(scope="session")
@@ -110,3 +74,20 @@ def target(request: pytest.FixtureRequest) -> Target:
 @pytest.fixture
 def slug() -> str:
     return new_slug()
+
+
+@pytest.fixture
+def run(target: Target, slug: str) -> Iterator[Run]:
+    with target.client(slug) as client:
+        info = client.post(f"{API}/runs/create", json={}).json()["run"]["info"]
+        root = info["artifact_uri"].removeprefix("mlflow-artifacts:/")
+        assert client.put(f"{PROXY}/{root}/kept.txt", content=b"kept").status_code == 200
+        yield Run(client, target, slug, info["run_id"], root)
+
+
+@pytest.fixture
+def nothing_changes(run: Run) -> Iterator[None]:
+    before = run.stored()
+    assert any(name.endswith("kept.txt") for name in before)
+    yield
+    assert run.stored() == before

@@ -7,7 +7,6 @@ import time
 import httpx
 import pytest
 
-from .conftest import Target
 from .raw import (
     answer_to,
     connect,
@@ -17,6 +16,7 @@ from .raw import (
     send_until_refused,
     status_of,
 )
+from .targets import Target
 
 CREATE = "/api/2.0/mlflow/runs/create"
 JSON = "Content-Type: application/json"

@@ -22,7 +22,7 @@ from schemathesis.specs.openapi.checks import (
 from app.config import Settings
 from app.main import create_app
 
-from .conftest import Target
+from .targets import Target
 
 # Requests an operation; schemathesis's own pytest plugin does not know this pytest.
 EXAMPLES = int(os.environ.get("TRACKING_FUZZ_EXAMPLES", "10"))
