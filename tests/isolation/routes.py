@@ -9,8 +9,8 @@ from fastapi.routing import iter_route_contexts
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from app.api.mlflow import artifacts
-from app.api.mlflow.artifacts import ArtifactProxy
+from app.api.mlflow import artifact_routes
+from app.api.mlflow.artifact_routes import ArtifactRoutes
 from app.api.mlflow.router import Endpoint, MlflowApi, not_served
 
 MLFLOW = "/api/2.0/mlflow"
@@ -62,7 +62,7 @@ def _served(context: Any) -> Iterator[Served]:
         match route.app:
             case MlflowApi():
                 yield from _of_table(route.app)
-            case ArtifactProxy():
+            case ArtifactRoutes():
                 for one in route.app._router.routes:
                     assert isinstance(one, Route)
                     yield from _of_route(one, PROXY + one.path)
@@ -77,7 +77,7 @@ def _served(context: Any) -> Iterator[Served]:
 
 
 def _of_route(route: Route, path: str) -> Iterator[Served]:
-    refuses = route.endpoint in (not_served, artifacts._not_served)
+    refuses = route.endpoint in (not_served, artifact_routes._not_served)
     for method in sorted(route.methods or ()):
         yield Served(method, path.replace(":path}", "}"), refuses=refuses)
 
