@@ -4,6 +4,7 @@ import json
 import secrets
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import httpx
 
@@ -110,6 +111,8 @@ async def belongings(client: httpx.AsyncClient, tenant: str) -> Belongings:
             stored = await client.put(f"{PROXY}/artifacts/{path}", content=marker.encode())
             assert stored.status_code == 200, stored.text
 
+    transfers = await _transfers(client, roots["run_root"], run, f"{marker}-folder", marker)
+
     async def token(route: str, method: str = "POST", **message: Any) -> str:
         found: str = (await call(route, method, max_results=1, **message))["next_page_token"]
         return found
@@ -122,6 +125,7 @@ async def belongings(client: httpx.AsyncClient, tenant: str) -> Belongings:
     )
     return Belongings(
         ids=roots
+        | transfers
         | {
             "tenant": tenant,
             "experiment": experiment,
@@ -156,6 +160,44 @@ async def belongings(client: httpx.AsyncClient, tenant: str) -> Belongings:
     )
 
 
+async def _transfers(
+    client: httpx.AsyncClient, root: str, run: str, folder: str, content: str
+) -> Ids:
+    """An upload of two parts of which one has been sent, and a signed URL of each kind."""
+
+    async def post(url: str, **message: Any) -> Any:
+        answer = await client.post(url, json=message)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    upload = await post(f"{PROXY}/mpu/create/{root}/{folder}", path="parts.bin", num_parts=2)
+    first, second = (one["url"] for one in upload["credentials"])
+    sent = await client.put(first, content=content.encode())
+    assert sent.status_code == 200, sent.text
+    seconds = 7 * 24 * 3600
+    found = {
+        "download": await post(
+            f"{MLFLOW}/artifacts/presigned-download-url",
+            **{"run_id": run, "path": f"{folder}/one.txt", "expiration": seconds},
+        ),
+        "upload": await post(
+            f"{MLFLOW}/artifacts/presigned-upload-url",
+            **{"run_id": run, "path": f"{folder}/late.txt", "expiration": seconds},
+        ),
+        "part": {"presigned_url": second},
+    }
+    queries = {
+        kind: dict(parse_qsl(urlsplit(one["presigned_url"]).query)) for kind, one in found.items()
+    }
+    return {
+        "upload_id": upload["upload_id"],
+        "part_etag": sent.headers["etag"].strip('"'),
+        "download_object": queries["download"]["object"],
+        **{f"{kind}_expires": query["expires"] for kind, query in queries.items()},
+        **{f"{kind}_signature": query["signature"] for kind, query in queries.items()},
+    }
+
+
 def never_was(of: Ids) -> Ids:
     """For each id another one of the same shape that no tenant has."""
     marker = f"never-was-{secrets.token_hex(8)}"
@@ -163,7 +205,10 @@ def never_was(of: Ids) -> Ids:
     run, model = new_uuid().hex, f"m-{secrets.token_hex(16)}"
     return {kind: f"{marker}-{kind}" for kind in of} | {
         "tenant": f"t-{secrets.token_hex(6)}",
-        "version": of["version"],
+        **{kind: of[kind] for kind in of if kind == "version" or kind.endswith("_expires")},
+        **{kind: secrets.token_hex(32) for kind in of if kind.endswith(("_signature", "_etag"))},
+        "upload_id": f"{new_uuid().hex}.{secrets.token_hex(16)}",
+        "download_object": new_uuid().hex,
         "experiment": experiment,
         "run": run,
         "second_run": new_uuid().hex,

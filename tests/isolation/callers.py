@@ -8,13 +8,17 @@ from typing import Any
 
 import httpx
 import psycopg
+import pytest
 from fastapi import FastAPI
 
+from app.gc.service import GarbageCollector, Policy
+from app.runs.entities import Point, RunWrite
+from app.services import Services
 from app.tenancy.tenant import Tenant
 from tests.conftest import client_of, new_slug
 
 from .belongings import Belongings, Ids, belongings, filled_in, never_was
-from .cases import IN_PATH, Case
+from .case import IN_PATH, Case
 from .routes import MLFLOW, Served
 
 # In milliseconds, or ISO 8601.
@@ -122,8 +126,14 @@ def rows_of(owner_url: str, slug: str) -> dict[str, list[str]]:
 
 
 def files_of(data_dir: Path, slug: str) -> dict[str, bytes]:
-    root = data_dir / "artifacts" / slug
-    return {str(path): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    """The tenant's artifacts, and what is there of uploads that are not complete."""
+    artifacts = data_dir / "artifacts"
+    return {
+        str(path): path.read_bytes()
+        for root in (artifacts / slug, artifacts / ".uploads" / slug)
+        for path in root.rglob("*")
+        if path.is_file()
+    }
 
 
 async def filled_tenant(app: FastAPI) -> Belongings:
@@ -132,9 +142,24 @@ async def filled_tenant(app: FastAPI) -> Belongings:
     tenant = await services.tenants.resolve(new_slug(), create=True)
     await services.quotas.limit(tenant, {"points_per_day": 1000})
     key, _ = await services.keys.create(tenant, "read")
+    await _half_collected(services, tenant)
     async with await _client(app, tenant) as client:
         found = await belongings(client, tenant.slug)
     return Belongings(found.ids | {"key": key.key_id}, found.marker)
+
+
+async def _half_collected(services: Services, tenant: Tenant) -> None:
+    """Leave the points of a run that garbage collection was stopped at."""
+    run_id = (await services.runs.create(tenant, "0")).run_id.hex
+    await services.runs.log(tenant, RunWrite(run_id, [Point("m", 1, 1, 0)]))
+    await services.runs.delete(tenant, run_id)
+
+    def stop(*_: object) -> None:
+        raise InterruptedError
+
+    collector = GarbageCollector(services.database, services.artifacts._store)
+    with pytest.raises(InterruptedError):
+        await collector.collect(tenant, Policy(delete=True, retention=0), stop)
 
 
 async def _client(app: FastAPI, tenant: Tenant) -> httpx.AsyncClient:

@@ -4,66 +4,9 @@
 `<own_run>` for one of the caller's. A new route needs a case here: test_routes.py says so.
 """
 
-from dataclasses import dataclass, field
-from typing import Any
-
+from .artifact_cases import FILES_OF_RUNS, PRESIGNED, PROXIED, RUN, TRANSFERS
+from .case import Case, at, body, makes, point, query
 from .routes import MLFLOW, PROXY
-
-# What stands in the path of a route, unless a case says otherwise.
-IN_PATH = {
-    "experiment_id": "<experiment>",
-    "run_id": "<run>",
-    "model_id": "<model>",
-    "tag_key": "<tag>",
-    "key": "<metric>",
-    "path": "<file>",
-    "workspace_name": "<tenant>",
-    "tenant": "<tenant>",
-    "key_id": "<key>",
-}
-
-# Fields of requests that can name what a tenant has: each is used by a case of its route.
-NAMING = {
-    *("experiment_id", "experiment_ids", "experiment_name", "run_id", "run_uuid", "run_ids"),
-    *("parent_run_id", "source_run_id", "model_id", "models", "metrics", "source", "alias"),
-    *("version", "filter", "page_token", "path", "artifact_path", "artifact_directory_path"),
-    *("datasets", "key", "tag_key", "metric_key", "workspace_name", "key_id", "target"),
-}
-
-
-@dataclass(frozen=True)
-class Case:
-    """A request, and the status of its answer. `created`: it makes something of the caller's own,
-    whose new ids are left out of the comparison."""
-
-    status: int
-    query: dict[str, Any] = field(default_factory=dict)
-    json: dict[str, Any] | None = None
-    content: str | None = None
-    form: dict[str, Any] | None = None
-    path: dict[str, str] = field(default_factory=dict)
-    created: bool = False
-
-
-def query(status: int = 404, /, **fields: Any) -> Case:
-    return Case(status, query=fields)
-
-
-def body(status: int = 404, /, **fields: Any) -> Case:
-    return Case(status, json=fields)
-
-
-def makes(status: int = 200, /, **fields: Any) -> Case:
-    return Case(status, json=fields, created=True)
-
-
-def at(status: int = 404, /, **path: str) -> Case:
-    return Case(status, path=path)
-
-
-def point(**fields: Any) -> dict[str, Any]:
-    return {"key": "<metric>", "value": 1, "timestamp": 1, "step": 0} | fields
-
 
 DATASET = {"name": "<dataset>", "digest": "d", "source_type": "local", "source": "s"}
 TAG = {"key": "<tag>", "value": "x"}
@@ -283,20 +226,6 @@ for method, make in (("GET", query), ("POST", body)):
         make(name="<registered>", stages=["None"]),
     ]
 
-# Every place in the other's folders, and his folders below the caller's own.
-_FILES = ("<run_root>/<file>", "<model_root>/<file>")
-_FOLDERS = ("<run_root>/<folder>", "<model_root>/<folder>", "<run_root>", "<model_root>")
-PROXIED = {
-    "GET artifacts": [query(200, path=folder) for folder in _FOLDERS],
-    "HEAD artifacts": [query(200, path=folder) for folder in _FOLDERS],
-    "GET artifacts/{path}": [at(path=path) for path in _FILES + _FOLDERS],
-    "HEAD artifacts/{path}": [at(path=path) for path in _FILES],
-    "PUT artifacts/{path}": [Case(404, path={"path": path}, content="x") for path in _FILES],
-    # MLflow's deletions may be repeated: what is not there is deleted.
-    "DELETE artifacts/{path}": [at(200, path=path) for path in _FILES + _FOLDERS],
-}
-
-RUN = "/api/v1/experiments/runs/{run_id}"
 _OWN = {"run_id": "<own_run>"}
 WORKBENCH = {
     "POST /api/v1/experiments": [makes(201, name="<experiment_name>")],
@@ -339,22 +268,7 @@ WORKBENCH = {
     f"POST {RUN}/log-batch": [
         body(metrics={"<metric>": 1}, params={"<param>": "x"}, tags={"<tag>": "x"})
     ],
-    f"POST {RUN}/log-artifact": [Case(404, form={"artifact_path": "<folder>"})],
     f"GET {RUN}/metrics/{{key}}": [at(), Case(200, path=_OWN)],
-    f"GET {RUN}/artifacts": [
-        query(path="<folder>"),
-        Case(200, query={"path": "<folder>"}, path=_OWN),
-        Case(422, query={"path": "<folder>", "page_token": "<files_token>"}, path=_OWN),
-    ],
-    f"GET {RUN}/artifacts/{{path}}": [
-        at(),
-        at(404, **_OWN),
-        query(archive="zip"),
-        Case(404, query={"archive": "zip"}, path={"path": "<folder>"}),
-        Case(404, query={"archive": "zip"}, path={"path": "<folder>"} | _OWN),
-    ],
-    f"HEAD {RUN}/artifacts/{{path}}": [at(), at(404, **_OWN)],
-    f"DELETE {RUN}/artifacts/{{path}}": [at(), at(404, **_OWN), at(path="<folder>")],
 }
 
 
@@ -362,7 +276,12 @@ def _named(prefix: str, cases: dict[str, list[Case]]) -> dict[str, list[Case]]:
     return {route.replace(" ", f" {prefix}/", 1): made for route, made in cases.items()}
 
 
-CASES = _named(MLFLOW, EXPERIMENTS | RUNS | MODELS | REGISTRY) | _named(PROXY, PROXIED) | WORKBENCH
+CASES = (
+    _named(MLFLOW, EXPERIMENTS | RUNS | MODELS | REGISTRY | PRESIGNED)
+    | _named(PROXY, PROXIED | TRANSFERS)
+    | WORKBENCH
+    | FILES_OF_RUNS
+)
 
 # About a tenant as such. Without authentication whoever reaches the port is the operator, and these
 # are his. With keys, a key is for its own tenant: 403, whether or not there is one of that name.

@@ -14,7 +14,8 @@ from tests.conftest import Postgres
 
 from .belongings import Belongings
 from .callers import Caller, files_of, filled_tenant, rows_of, told_apart
-from .cases import CASES, DIRECTORY, IN_PATH, NAMING, OF_NO_TENANT
+from .case import IN_PATH, NAMING
+from .cases import CASES, DIRECTORY, OF_NO_TENANT
 from .routes import Served, mounted, served
 
 _calls = 0
@@ -42,7 +43,8 @@ def test_there_is_something_to_see_in_every_table(
 ) -> None:
     rows = rows_of(postgres.owner_url, theirs.ids["tenant"])
     assert {table for table, found in rows.items() if not found} == set()
-    assert len(files_of(data_dir, theirs.ids["tenant"])) == 4
+    # Four artifacts; the key and a part of an upload.
+    assert len(files_of(data_dir, theirs.ids["tenant"])) == 6
 
 
 @pytest.mark.parametrize("name", sorted(CASES))
@@ -120,10 +122,10 @@ def test_all_of_mlflows_prefixes_are_the_same_applications(app: FastAPI) -> None
     """So that the cases, which use one prefix, hold for all."""
     found = mounted(app)
     assert {name: {path for path, _ in places} for name, places in found.items()} == {
-        "ArtifactProxy": {f"{prefix}/mlflow-artifacts" for prefix in PREFIXES},
+        "ArtifactRoutes": {f"{prefix}/mlflow-artifacts" for prefix in PREFIXES},
         "MlflowApi": {f"{prefix}{name}" for prefix in PREFIXES for name in ("/mlflow", "mlflow")},
     }
     assert {name: len({one for _, one in places}) for name, places in found.items()} == {
-        "ArtifactProxy": 1,
+        "ArtifactRoutes": 1,
         "MlflowApi": 1,
     }

@@ -23,13 +23,16 @@ from .routes import MLFLOW, PROXY, served
 from .unfiltered import without_tenant_filters
 
 # What does not leak even so: these only make something new, or have no body to show it in, or send
-# an artifact's bytes, which lie in a folder or bucket of the tenant's, whatever the index says.
+# an artifact's bytes, which lie in a folder or bucket of the tenant's, whatever the index says, as
+# do the parts of an upload. A signed URL is refused before anything is looked up.
 NOT_BY_STATEMENTS = {
     f"POST {MLFLOW}/experiments/create",
     f"POST {MLFLOW}/registered-models/create",
     "POST /api/v1/experiments",
     f"GET {PROXY}/artifacts/{{path}}",
     f"HEAD {PROXY}/artifacts",
+    f"POST {PROXY}/mpu/abort/{{path}}",
+    *(f"{method} {PROXY}/signed/{{path}}" for method in ("GET", "HEAD", "PUT")),
 }
 
 

@@ -24,6 +24,9 @@ OPEN = {
 # Not by keys: a token of its own (tests/operations).
 OTHERWISE_GUARDED = {"GET /metrics"}
 
+# By the signature in their URL, which tests/isolation changes in every way.
+SIGNED = {f"{method} {PROXY}/signed/{{path}}" for method in ("GET", "HEAD", "PUT")}
+
 # Reads that are no GETs.
 READING_POSTS = {
     f"POST {MLFLOW}/experiments/search",
@@ -31,6 +34,7 @@ READING_POSTS = {
     f"POST {MLFLOW}/runs/search",
     f"POST {MLFLOW}/logged-models/search",
     f"POST {MLFLOW}/registered-models/get-latest-versions",
+    f"POST {MLFLOW}/artifacts/presigned-download-url",
     "POST /api/v1/experiments/runs/compare",
 }
 # Workspaces are tenants: an operator makes and deletes them, an admin describes its own.
@@ -63,7 +67,8 @@ def routes(keys_app: FastAPI) -> dict[str, Served]:
     """The routes that need a key."""
     found = served(keys_app)
     assert set(found) >= OPEN | READING_POSTS | OPERATORS | ADMINS | OPERATORS_OF_THE_ADMIN_API
-    left = OPEN | OTHERWISE_GUARDED
+    left = OPEN | OTHERWISE_GUARDED | SIGNED
+    assert set(found) >= left
     return {name: one for name, one in found.items() if name not in left and not one.refuses}
 
 
@@ -118,6 +123,22 @@ async def test_each_role_as_far_as_it_goes(
             assert answer.status_code not in (401, 403), (route.name, answer.text)
 
 
+async def test_a_key_does_not_stand_in_for_a_signature(
+    clients: dict[Role, httpx.AsyncClient],
+    anyone: httpx.AsyncClient,
+    keys_app: FastAPI,
+    tenant: Tenant,
+) -> None:
+    found = served(keys_app)
+    for name in SIGNED:
+        for client in (anyone, *clients.values()):
+            for prefix in ("", f"/t/{tenant.slug}"):
+                path = f"{prefix}{url(found[name], tenant)}"
+                answer = await client.request(found[name].method, path)
+                assert answer.status_code == 403, (name, answer.text)
+                assert found[name].method == "HEAD" or "signature of this URL" in answer.text
+
+
 async def test_the_table_tells_the_same(routes: dict[str, Served]) -> None:
     """What MLflow's endpoints declare."""
     declared = {
@@ -162,5 +183,5 @@ async def test_open_to_anybody(anyone: httpx.AsyncClient, keys_app: FastAPI) -> 
 
 
 async def test_what_is_not_served(anyone: httpx.AsyncClient) -> None:
-    for path in (f"{MLFLOW}/no-such-thing", f"{PROXY}/mpu/create/x", "/api/v1/no-such-thing"):
+    for path in (f"{MLFLOW}/no-such-thing", f"{PROXY}/no-such-thing", "/api/v1/no-such-thing"):
         assert (await anyone.post(path, json={})).status_code == 404
