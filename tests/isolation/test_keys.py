@@ -1,7 +1,6 @@
 """The same with authentication on: a key of another tenant, of its admin even, reaches nothing."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
@@ -9,8 +8,6 @@ import pytest
 import pytest_asyncio
 from fastapi import FastAPI
 
-from app.config import Settings
-from app.main import create_app
 from tests.conftest import Postgres
 
 from .belongings import Belongings
@@ -20,17 +17,6 @@ from .cases import CASES, DIRECTORY
 from .routes import Served, served
 
 ALL = CASES | DIRECTORY
-
-
-@pytest_asyncio.fixture(scope="module")
-async def keyed(settings: Settings) -> AsyncIterator[FastAPI]:
-    with_keys = settings.model_dump(exclude_unset=True) | {
-        "auth": "keys",
-        "auto_create_tenants": True,
-    }
-    app = create_app(Settings(_env_file=None, **with_keys))
-    async with app.router.lifespan_context(app):
-        yield app
 
 
 @pytest.fixture(scope="module")
