@@ -1,8 +1,9 @@
 """Removes what has been archived for long enough: runs, logged models, experiments.
 
 Each of them goes in one short transaction, under its lock, so that a restore which comes at the
-same moment wins as a whole or loses as a whole. What is too much for one transaction, points and
-files, goes afterwards, by itself: wherever the process is killed, the next one goes on.
+same moment wins as a whole or loses as a whole; the audit log tells of it in the same transaction.
+What is too much for one transaction, points and files, goes afterwards, by itself: wherever the
+process is killed, the next one goes on.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -13,6 +14,7 @@ from uuid import UUID
 import psycopg
 
 from app.artifacts.service import Artifacts
+from app.audit import trail
 from app.db.database import Database
 from app.gc import sql
 from app.gc.report import Progress, Report
@@ -73,8 +75,7 @@ class Archive:
             self._report.models += await self._delete_models(models, cutoff)
             self._progress("removing deleted models", self._report.models, None)
         for experiment in marked:
-            gone = await self._rows(sql.DELETE_EXPERIMENT, experiment=experiment)
-            self._report.experiments += len(gone)
+            self._report.experiments += await self._delete_experiment(experiment)
 
     async def delete_points(self) -> None:
         """Remove the points of runs that are gone, now or in an earlier purge."""
@@ -142,14 +143,29 @@ class Archive:
             mine = self._with(runs=runs)
             await connection.execute(sql.NOTE_SERIES, mine)
             await connection.execute(sql.DELETE_RUNS, mine)
+            await self._tell(connection, "gc.run", [run.hex for run in runs])
         return len(runs)
 
     async def _delete_models(self, found: Sequence[tuple[str, int]], cutoff: int) -> int:
         folders = [_folder(experiment, "models", model) for model, experiment in found]
         async with self._locked(folders) as connection:
             mine = self._with(models=[model for model, _ in found], cutoff=cutoff)
-            ((gone,),) = await _fetch(connection, sql.DELETE_MODELS, mine)
-        return int(gone)
+            gone = [model for (model,) in await _fetch(connection, sql.DELETE_MODELS, mine)]
+            await self._tell(connection, "gc.logged_model", gone)
+        return len(gone)
+
+    async def _delete_experiment(self, experiment: int) -> int:
+        async with self._database.pipeline(self._tenant) as connection:
+            mine = self._with(experiment=experiment)
+            gone = await _fetch(connection, sql.DELETE_EXPERIMENT, mine)
+            await self._tell(connection, "gc.experiment", [str(one) for (one,) in gone])
+        return len(gone)
+
+    async def _tell(
+        self, connection: psycopg.AsyncConnection, action: str, targets: Sequence[str]
+    ) -> None:
+        for target in targets:
+            await trail.record(connection, self._tenant, action, target)
 
     async def _folders_of_what_is_gone(self) -> AsyncIterator[list[str]]:
         """Those that have files, some at a time."""

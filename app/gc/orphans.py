@@ -13,6 +13,7 @@ from typing import TypeVar
 from app.artifacts.keys import path_and_id
 from app.artifacts.service import Artifact, Artifacts
 from app.artifacts.store import ArtifactStore, StoredKey
+from app.audit import trail
 from app.clock import now_ms
 from app.db.database import Database
 from app.errors import InvalidStateError
@@ -76,12 +77,22 @@ class Orphans:
             for found in orphans:
                 self._report.orphans.add(found.size)
             if delete and orphans:
-                await self._store.delete(self._tenant.slug, [found.key for found in orphans])
+                await self._delete(orphans)
             looked_at += len(page)
             self._progress("looking at objects", looked_at, expected)
         # What was replaced or deleted meanwhile makes this differ too, and is then found to be so.
         if seen < expected:
             await self._sweep_rows(expected, delete=delete, found_any=seen > 0)
+
+    async def _delete(self, orphans: Sequence[StoredKey]) -> None:
+        """Told before: a removal that nobody tells of would be worse than one told of twice."""
+        slug = self._tenant.slug
+        size = sum(found.size for found in orphans)
+        async with self._database.pipeline(self._tenant) as connection:
+            await trail.record(
+                connection, self._tenant, "gc.objects", slug, objects=len(orphans), bytes=size
+            )
+        await self._store.delete(slug, [found.key for found in orphans])
 
     async def _sweep_rows(self, expected: int, *, delete: bool, found_any: bool) -> None:
         looked_at = 0
@@ -113,6 +124,8 @@ class Orphans:
                 },
             )
             row = await cursor.fetchone()
+            if row is not None and delete:
+                await trail.record(connection, self._tenant, "gc.lost_file", artifact.path)
         if row is not None:  # else it was replaced or deleted since its page was read
             self._report.lost.add(artifact.size)
             log.warning("lost artifact of tenant %s: %s", self._tenant.slug, artifact.path)

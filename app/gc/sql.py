@@ -131,13 +131,9 @@ DELETE FROM runs WHERE tenant_id = %(tenant)s AND run_id = ANY(%(runs)s::uuid[])
 """
 
 DELETE_MODELS = """
-WITH gone AS (
-    DELETE FROM logged_models
-    WHERE tenant_id = %(tenant)s AND model_id = ANY(%(models)s::text[])
-        AND deleted_time <= %(cutoff)s
-    RETURNING model_id
-)
-SELECT count(*) FROM gone
+DELETE FROM logged_models
+WHERE tenant_id = %(tenant)s AND model_id = ANY(%(models)s::text[]) AND deleted_time <= %(cutoff)s
+RETURNING model_id
 """
 
 # Its tags and datasets go with it. A run or a model that is left keeps it for the next time.

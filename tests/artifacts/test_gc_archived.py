@@ -3,13 +3,18 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
 
+import psycopg
 import pytest
-from indexed import new_run, objects, put, read, rows, run_path, used_bytes
+from indexed import chunks, new_run, objects, put, read, rows, run_path, used_bytes
 
+from app.artifacts.keys import object_key
+from app.audit import trail
+from app.audit.service import Event, Filter
 from app.db.database import Database
 from app.db.schema import metadata
 from app.errors import NotFoundError
 from app.gc.service import GarbageCollector, Policy
+from app.ids import new_uuid
 from app.runs.entities import Point, Run, RunWrite
 from app.services import Services
 from app.tenancy.tenant import Tenant
@@ -40,8 +45,10 @@ async def logged_run(services: Services, tenant: Tenant, experiment_id: str = "0
 
 
 async def everything(database: Database, tenant: Tenant) -> dict[str, int]:
-    """How many rows the tenant has, by table, where there are any that are not always there."""
-    tables = [name for name in metadata.tables if name not in ("tenants", "artifact_usage")]
+    """How many rows the tenant has, by table, where there are any that are not always there. The
+    audit log outlives what it tells of."""
+    others = ("tenants", "artifact_usage", "audit_log")
+    tables = [name for name in metadata.tables if name not in others]
     found = {name: await rows(database, tenant, name) for name in tables}
     return {name: count for name, count in found.items() if count and count != LASTING.get(name)}
 
@@ -72,7 +79,7 @@ class TestRuns:
         kept = await services.runs.get(tenant, run.run_id.hex)
         assert (kept.params, kept.metrics[0].value) == ({"p": "1"}, (POINTS - 1) / 2)
         history, _ = await services.metrics.history(tenant, run.run_id.hex, "loss", limit=1000)
-        assert len(history) == POINTS
+        assert list(history.steps) == list(range(POINTS))
         assert await read(services.artifacts, tenant, run_path(run, "b")) == b"4567"
 
     @pytest.mark.parametrize("policy", [Policy(delete=True), Policy(delete=True, retention=HOUR)])
@@ -145,6 +152,94 @@ class TestRuns:
             await services.runs.delete(tenant, run.run_id.hex)
         assert (await collector.collect(tenant, NOW)).runs == 229
         assert await rows(database, tenant, "runs") == 1
+
+
+async def told(services: Services, tenant: Tenant) -> list[Event]:
+    """What the audit log tells of garbage collection; in no order within a millisecond."""
+    events, _ = await services.audit.of_tenant(tenant, Filter(), limit=1000)
+    return [event for event in events if event.action.startswith("gc.")]
+
+
+class TestAudit:
+    async def test_what_is_removed_for_good(
+        self, services: Services, tenant: Tenant, other_tenant: Tenant, collector: GarbageCollector
+    ) -> None:
+        experiment = str(await services.experiments.create(tenant, "e"))
+        inside = await logged_run(services, tenant, experiment)
+        model = await services.models.create(tenant, experiment)
+        alone = await logged_run(services, tenant)
+        await logged_run(services, tenant)
+        await services.runs.delete(tenant, alone.run_id.hex)
+        await services.experiments.delete(tenant, experiment)
+        await collector.collect(tenant, COUNT_ONLY)
+        assert await told(services, tenant) == []
+        await collector.collect(tenant, NOW)
+        events = await told(services, tenant)
+        assert sorted((event.action, event.target) for event in events) == sorted(
+            [
+                ("gc.run", inside.run_id.hex),
+                ("gc.run", alone.run_id.hex),
+                ("gc.logged_model", model.model_id),
+                ("gc.experiment", experiment),
+            ]
+        )
+        assert {(event.tenant, event.actor) for event in events} == {(tenant.slug, "command-line")}
+        assert await told(services, other_tenant) == []
+        await collector.collect(tenant, NOW)
+        assert await told(services, tenant) == events
+
+    async def test_neither_is_there_without_the_other(
+        self,
+        services: Services,
+        tenant: Tenant,
+        collector: GarbageCollector,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        run = await logged_run(services, tenant)
+        await services.runs.delete(tenant, run.run_id.hex)
+        with monkeypatch.context() as patch:
+            patch.setattr(trail, "INSERT", "SELECT 1 / 0")
+            with pytest.raises(psycopg.errors.DivisionByZero):
+                await collector.collect(tenant, NOW)
+        await services.runs.restore(tenant, run.run_id.hex)
+        assert await told(services, tenant) == []
+
+    async def test_one_that_is_restored_is_not_told_of(
+        self, services: Services, database: Database, tenant: Tenant, collector: GarbageCollector
+    ) -> None:
+        run = await logged_run(services, tenant)
+        await services.runs.delete(tenant, run.run_id.hex)
+        await while_uncommitted(
+            database,
+            tenant,
+            f"UPDATE runs SET deleted_time = NULL WHERE run_id = '{run.run_id}'",
+            collector.collect(tenant, NOW),
+        )
+        assert await told(services, tenant) == []
+
+    async def test_objects_of_no_file_and_files_of_no_object(
+        self, services: Services, tenant: Tenant, collector: GarbageCollector
+    ) -> None:
+        run, store = await logged_run(services, tenant), services.artifacts._store
+        for content in (b"12", b"345"):
+            await store.put(
+                tenant.slug,
+                object_key(run_path(run, "b"), new_uuid()),
+                chunks(content),
+                content_length=len(content),
+                content_type="text/plain",
+            )
+        lost = await put(services.artifacts, tenant, run_path(run, "lost"))
+        await store.delete(tenant.slug, [lost.key])
+        await collector.collect(tenant, Policy(grace=-HOUR))
+        assert await told(services, tenant) == []
+        await collector.collect(tenant, Policy(delete=True, grace=-HOUR))
+        events = await told(services, tenant)
+        assert {event.action: (event.target, event.details) for event in events} == {
+            "gc.objects": (tenant.slug, {"objects": 2, "bytes": 5}),
+            "gc.lost_file": (lost.path, {}),
+        }
+        assert len(events) == 2
 
 
 class TestModels:
