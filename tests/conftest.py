@@ -63,7 +63,7 @@ def settings(postgres: Postgres, data_dir: Path) -> Settings:
         database_url=postgres.app_url,
         migration_database_url=postgres.owner_url,
         data_dir=data_dir,
-        allowed_hosts="test",
+        allowed_hosts="test,tracking.example.org",
         log_requests="off",  # they would be written between the tests' own lines
     )
 

@@ -54,7 +54,8 @@ def test_settings_that_make_no_sense(environment: dict[str, str]) -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "app.cli", "serve"],
         cwd=ROOT,
-        env=environment | {"TRACKING_MINIO_ENDPOINT": "http://minio:9000"},
+        env=environment
+        | {"TRACKING_MINIO_ENDPOINT": "http://minio:9000", "TRACKING_LOG_FORMAT": "text"},
         capture_output=True,
         text=True,
         timeout=60,
@@ -87,7 +88,7 @@ async def test_a_request_is_answered_503(
         app = create_app(s3_settings(settings, server, "p-", minio_region="us-east-1"))
         async with app.router.lifespan_context(app):
             services = app.state.services
-            tenant = await services.tenants.resolve(new_slug(), {}, write=True)
+            tenant = await services.tenants.resolve(new_slug(), create=True)
             async with client_of(app, tenant) as client:
                 created = await client.post(
                     "api/2.0/mlflow/runs/create", json={"experiment_id": "0"}

@@ -83,6 +83,8 @@ class Shortcut:
             prefix = "/".join(scope["path"][len(root) :].split("/", 4)[:4])
             api = self._mounted.get(prefix)
             if api is not None:
+                # As a Mount does: the URL that clients reach the application by ends before it.
+                scope.setdefault("app_root_path", root)
                 scope["root_path"] = root + prefix
                 await api(scope, receive, send)
                 return

@@ -14,9 +14,7 @@ from mlflow.server.otel_api import otel_router
 # Of the routes under /api/{version}/ and /ajax-api/{version}/.
 NOT_SERVED = re.compile(
     r"mlflow/(traces|unified-traces|get-online-trace-details|issues|label-schemas|review-queues"
-    r"|datasets|scorers?|genai|gateway|prompt-optimization|jobs|demo|webhooks"
-    r"|artifacts/presigned-\w+-url)(/.*)?"
-    r"|mlflow-artifacts/(mpu|presigned)/.*"
+    r"|datasets|scorers?|genai|gateway|prompt-optimization|jobs|demo|webhooks)(/.*)?"
 )
 
 Route = tuple[str, str]
