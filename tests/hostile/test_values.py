@@ -20,7 +20,8 @@ from app.artifacts.paths import artifact_path, key_segments
 from app.errors import InvalidValueError
 from tests.conftest import client_of, new_slug
 from tests.isolation.belongings import Ids, belongings, filled_in
-from tests.isolation.cases import CASES, IN_PATH
+from tests.isolation.case import IN_PATH
+from tests.isolation.cases import CASES
 from tests.isolation.routes import MLFLOW, PROXY, Served, served
 
 # As they stand in JSON: some are numbers and texts that Python itself would not write.
