@@ -48,9 +48,11 @@ class FileUpload:
             # The kernel's own stamp is as coarse as its clock tick; the etag needs a finer one.
             now = time.time_ns()
             os.utime(file.fileno(), ns=(now, now))
-            os.fsync(file.fileno())
             found = stored(os.fstat(file.fileno()), sha256)
             self._tree.publish(self._staged, self._path)
+            # Takes what came before in the file system's journal along: the file's name, and the
+            # folders that were made for it.
+            os.fsync(file.fileno())
             return found
 
     def abort(self) -> None:

@@ -26,14 +26,19 @@ class Owner:
 
     @property
     def record(self) -> str:
-        return sql.RECORD_OF_RUN if isinstance(self.key, UUID) else sql.RECORD_OF_MODEL
+        return sql.RECORD_OF_RUNS if isinstance(self.key, UUID) else sql.RECORD_OF_MODELS
+
+    @property
+    def parents(self) -> list[str]:
+        """The folders that could be files: all but the owner's own."""
+        return self.folders[1:]
 
     @property
     def parameters(self) -> dict[str, object]:
         return {
             "owner": self.key,
             "experiment": self.experiment_id,
-            "parents": self.folders[1:],
+            "parents": self.parents,
         }
 
     @property

@@ -12,8 +12,9 @@ from app.artifacts.store import StoredObject
 from app.artifacts.threads import Threads, finished
 from app.errors import InvalidValueError
 
-# Hashing less than this takes no longer than to ask a thread for it.
-_HASHED_IN_THE_LOOP = 64 << 10
+# To hash so much takes no longer than to ask a thread for it, and a body of no more is stored by
+# one call to a thread.
+SMALL_BYTES = 64 << 10
 
 
 class Upload(Protocol):
@@ -46,6 +47,8 @@ async def receive(
     they are all the memory that an upload of any size takes. Raises InvalidValueError where the
     body is not what the client declared.
     """
+    if content_length is not None and content_length <= SMALL_BYTES:
+        return await _receive_small(threads, upload, body, content_length, digests)
     checksums = Checksums(digests)
     hashing: asyncio.Future[None] | None = None
     writing: deque[asyncio.Future[None]] = deque()
@@ -60,7 +63,7 @@ async def receive(
                 if len(writing) == parts_at_once:
                     await finished(writing.popleft())
                 writing.append(threads.start(upload.write, part, number))
-                if len(part) > _HASHED_IN_THE_LOOP:
+                if len(part) > SMALL_BYTES:
                     hashing = threads.start(checksums.update, part)
                 else:
                     checksums.update(part)
@@ -79,6 +82,32 @@ async def receive(
         finally:
             await threads.run(upload.abort)
         raise
+
+
+async def _receive_small(
+    threads: Threads,
+    upload: Upload,
+    body: AsyncIterator[bytes],
+    content_length: int,
+    digests: Sequence[Digest],
+) -> StoredObject:
+    checksums = Checksums(digests)
+    async with aclosing(in_parts(body, SMALL_BYTES, content_length, 1)) as parts:
+        whole = [part async for part in parts]  # one, or none of an empty body
+    for part in whole:
+        checksums.update(part)
+    checksums.check()
+
+    def store() -> StoredObject:
+        try:
+            for part in whole:
+                upload.write(part, 1)
+            return upload.finish(checksums.sha256)
+        except BaseException:
+            upload.abort()
+            raise
+
+    return await threads.run(store)
 
 
 async def in_parts(

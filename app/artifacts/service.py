@@ -20,12 +20,15 @@ from app.artifacts.keys import object_key
 from app.artifacts.limits import TransferSlots, unless_stalled
 from app.artifacts.owners import owner_of
 from app.artifacts.reader import ObjectReader
+from app.artifacts.receiving import SMALL_BYTES
+from app.artifacts.recording import NewFile, check_nothing_in_the_way, recording
 from app.artifacts.store import ArtifactStore, StoredObject
 from app.audit import trail
 from app.clock import now_ms
 from app.db.database import Database
 from app.errors import (
     ConflictError,
+    InvalidStateError,
     InvalidValueError,
     NotFoundError,
     UnavailableError,
@@ -90,6 +93,7 @@ class Artifacts:
         self._store = store
         self._quotas = quotas
         self._slots = slots or TransferSlots()
+        self._recording = recording(database)
 
     async def put(
         self,
@@ -108,7 +112,12 @@ class Artifacts:
         file, InvalidValueError where the body is not what was declared, StalledError where the
         client stops sending, QuotaExceededError where the tenant has no room for it.
         """
-        object_id = await self.begin(tenant, path)
+        if content_length is not None and content_length <= SMALL_BYTES:
+            # It is all there sooner than the database could tell that it is not wanted.
+            owner_of(path)
+            object_id = new_uuid()
+        else:
+            object_id = await self.begin(tenant, path)
         room = await self.check_room(tenant, content_length)
         if self._quotas is not None and room is not None:
             body = self._quotas.bounded(tenant, body, room)
@@ -121,7 +130,11 @@ class Artifacts:
                 content_type=content_type,
                 digests=digests,
             )
-        return await self.record(tenant, path, object_id, stored, content_type)
+        try:
+            return await self.record(tenant, path, object_id, stored, content_type)
+        except (ConflictError, InvalidStateError, NotFoundError):
+            await self._discard(tenant, path, object_id)
+            raise
 
     async def check_room(self, tenant: Tenant, size: int | None = None) -> int | None:
         """How many bytes the tenant may still store; None for any number. Raises
@@ -143,7 +156,7 @@ class Artifacts:
         deleted_time, through_file, is_folder = row
         if deleted_time is not None:
             raise owner.not_active(deleted_time)
-        _check_nothing_in_the_way(path, through_file, is_folder)
+        check_nothing_in_the_way(path, through_file, is_folder)
         return new_uuid()
 
     async def record(
@@ -156,38 +169,27 @@ class Artifacts:
     ) -> Artifact:
         """Make a stored object the file at the path, in place of one that is there.
 
-        Raises NotFoundError where the run or the model is gone by now, and ConflictError where
-        another upload has got in the way; the object is then left to garbage collection.
+        Raises NotFoundError or InvalidStateError where the run or the model is gone by now, and
+        ConflictError where another upload has got in the way; the object is then left to the
+        caller, or to garbage collection.
         """
-        owner = owner_of(path)
         artifact = Artifact(
             path, stored.size, stored.etag, content_type, now_ms(), object_id, stored.checksum
         )
-        parameters = owner.parameters | {
-            "tenant": tenant.id,
-            "path": path,
-            "folders": owner.folders,
-            "size": artifact.size,
-            "etag": artifact.etag,
-            "content_type": content_type,
-            "updated_time": artifact.updated_time,
-            "object": object_id,
-            "sha256": artifact.sha256,
-        }
-        async with self._database.pipeline(tenant) as connection:
-            await connection.execute(sql.LOCK_PATHS, parameters)
-            cursor = await connection.execute(owner.record, parameters)
-            row = await cursor.fetchone()
-        if row is None:
-            raise owner.absent
-        through_file, is_folder, replaced, replaced_id = row
-        _check_nothing_in_the_way(path, through_file, is_folder)
-        if replaced and replaced_id != object_id:
-            try:
-                await self._store.delete(tenant.slug, [object_key(path, replaced_id)])
-            except UnavailableError as error:
-                log.warning("a replaced object is left to garbage collection: %s", error)
+        replaced = await self._recording.submit(
+            tenant,
+            NewFile(path, owner_of(path), object_id, stored, content_type, artifact.updated_time),
+        )
+        if replaced:
+            await self._discard(tenant, path, replaced.object_id)
         return artifact
+
+    async def _discard(self, tenant: Tenant, path: str, object_id: UUID | None) -> None:
+        """Delete an object that no row names."""
+        try:
+            await self._store.delete(tenant.slug, [object_key(path, object_id)])
+        except UnavailableError as error:
+            log.warning("an object without a row is left to garbage collection: %s", error)
 
     async def copy(self, tenant: Tenant, source: Artifact, path: str) -> Artifact:
         """Make a copy of a file the file at the path, without moving its bytes through this process
@@ -353,14 +355,6 @@ class Artifacts:
 
     async def close(self) -> None:
         await self._store.close()
-
-
-def _check_nothing_in_the_way(path: str, through_file: bool, is_folder: bool) -> None:
-    if through_file or is_folder:
-        raise ConflictError(
-            f"'{path}' is a folder" if is_folder else f"'{path}' leads through a file",
-            field="path",
-        )
 
 
 def is_ours(run: Placed) -> bool:

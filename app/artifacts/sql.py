@@ -6,51 +6,64 @@ Paths sort by bytes, and hold no control characters: so everything below `folder
 
 _COLUMNS = "path, size, etag, content_type, updated_time, object_id, encode(sha256, 'hex')"
 
-# A run or a model that artifacts may be stored for, and what else stands in the way of `path`:
-# a file where it needs a folder, or a folder where it would be the file. No row: no such owner.
+# Between the paths in one value; none of them holds it.
+SEPARATOR = "\n"
+
+# What stands in the way of a file: another where it needs a folder, or a folder in its own place.
 _IN_THE_WAY = """
     EXISTS (
-        SELECT FROM artifacts WHERE tenant_id = %(tenant)s AND path = ANY(%(parents)s)
+        SELECT FROM artifacts WHERE tenant_id = %(tenant)s AND path = ANY({parents})
     ) AS through_file,
     EXISTS (
         SELECT FROM artifacts
-        WHERE tenant_id = %(tenant)s AND path > %(path)s || '/' AND path < %(path)s || '0'
+        WHERE tenant_id = %(tenant)s AND path > {path} || '/' AND path < {path} || '0'
     ) AS is_folder
 """
-CHECK_RUN = f"""
-SELECT deleted_time, {_IN_THE_WAY} FROM runs
-WHERE tenant_id = %(tenant)s AND run_id = %(owner)s AND experiment_id = %(experiment)s
-"""
-CHECK_MODEL = f"""
-SELECT deleted_time, {_IN_THE_WAY} FROM logged_models
-WHERE tenant_id = %(tenant)s AND model_id = %(owner)s AND experiment_id = %(experiment)s
+
+# Whether a file can be stored for a run or a model. No row: no such owner.
+_CHECK = """
+SELECT deleted_time, {in_the_way} FROM {owners}
+WHERE tenant_id = %(tenant)s AND {key} = %(owner)s AND experiment_id = %(experiment)s
 """
 
-# Hold what must not change while a file is recorded: paths are locked from the top down, those
-# that it needs as folders for sharing, its own alone. Locking is a statement before RECORD, which
-# then sees what others committed. The locks go with the transaction.
+# Hold what must not change while files are recorded: the paths of files alone, those that they need
+# as folders for sharing. Locking is a statement before RECORD, which then sees what others
+# committed. The locks go with the transaction.
 LOCK_PATHS = """
 SELECT CASE
-    WHEN place.path = %(path)s
-    THEN pg_advisory_xact_lock(hashtextextended(place.path, %(tenant)s))
-    ELSE pg_advisory_xact_lock_shared(hashtextextended(place.path, %(tenant)s))
+    WHEN alone THEN pg_advisory_xact_lock(hashtextextended(path, %(tenant)s))
+    ELSE pg_advisory_xact_lock_shared(hashtextextended(path, %(tenant)s))
 END
-FROM unnest(%(folders)s::text[] || %(path)s::text) AS place (path)
+FROM unnest(%(paths)s::text[], %(alone)s::boolean[]) AS place (path, alone)
 """
 
-# Enter a file unless something stands in its way. No row: no such owner; else what stands in the
+# Enter each file unless something stands in its way: none of them is in another's. Rows, in the
+# order of the files, are whether there is such an owner, when it was deleted, what stands in the
 # way, and the row that was replaced, as (is there one, its object).
 _RECORD = """
-WITH owner AS MATERIALIZED ({check}),
-replaced AS MATERIALIZED (
-    SELECT object_id FROM artifacts WHERE tenant_id = %(tenant)s AND path = %(path)s
+WITH file AS MATERIALIZED (
+    SELECT
+        given.*, owner.{key} IS NOT NULL AS owned, owner.deleted_time, {in_the_way},
+        replaced.path IS NOT NULL AS replaces, replaced.object_id AS replaced_id
+    FROM unnest(
+        %(owners)s::{type}[], %(experiments)s::bigint[], %(paths)s::text[], %(parents)s::text[],
+        %(sizes)s::bigint[], %(etags)s::text[], %(content_types)s::text[],
+        %(updated_times)s::bigint[], %(objects)s::uuid[], %(sha256s)s::text[]
+    ) WITH ORDINALITY AS given (
+        owner, experiment, path, parents, size, etag, content_type, updated_time, object_id,
+        sha256, position
+    )
+    LEFT JOIN {owners} AS owner ON owner.tenant_id = %(tenant)s
+        AND owner.{key} = given.owner AND owner.experiment_id = given.experiment
+    LEFT JOIN artifacts AS replaced
+        ON replaced.tenant_id = %(tenant)s AND replaced.path = given.path
 ),
 written AS (
     INSERT INTO artifacts
         (tenant_id, path, size, etag, content_type, updated_time, object_id, sha256)
-    SELECT %(tenant)s, %(path)s, %(size)s, %(etag)s, %(content_type)s, %(updated_time)s,
-        %(object)s, decode(%(sha256)s, 'hex')
-    FROM owner WHERE NOT (through_file OR is_folder)
+    SELECT %(tenant)s, path, size, etag, content_type, updated_time, object_id,
+        decode(sha256, 'hex')
+    FROM file WHERE owned AND deleted_time IS NULL AND NOT (through_file OR is_folder)
     ON CONFLICT (tenant_id, path) DO UPDATE SET
         size = EXCLUDED.size,
         etag = EXCLUDED.etag,
@@ -59,11 +72,20 @@ written AS (
         object_id = EXCLUDED.object_id,
         sha256 = EXCLUDED.sha256
 )
-SELECT through_file, is_folder, EXISTS (SELECT FROM replaced), (SELECT object_id FROM replaced)
-FROM owner
+SELECT owned, deleted_time, through_file, is_folder, replaces, replaced_id
+FROM file ORDER BY position
 """
-RECORD_OF_RUN = _RECORD.format(check=CHECK_RUN)
-RECORD_OF_MODEL = _RECORD.format(check=CHECK_MODEL)
+
+_ONE = _IN_THE_WAY.format(path="%(path)s", parents="%(parents)s")
+_EACH = _IN_THE_WAY.format(
+    path="given.path", parents=f"string_to_array(given.parents, '{SEPARATOR}')"
+)
+_OF_RUNS = {"owners": "runs", "key": "run_id", "type": "uuid"}
+_OF_MODELS = {"owners": "logged_models", "key": "model_id", "type": "text"}
+CHECK_RUN = _CHECK.format(in_the_way=_ONE, **_OF_RUNS)
+CHECK_MODEL = _CHECK.format(in_the_way=_ONE, **_OF_MODELS)
+RECORD_OF_RUNS = _RECORD.format(in_the_way=_EACH, **_OF_RUNS)
+RECORD_OF_MODELS = _RECORD.format(in_the_way=_EACH, **_OF_MODELS)
 
 GET = f"""
 SELECT {_COLUMNS} FROM artifacts WHERE tenant_id = %(tenant)s AND path = %(path)s
