@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from app.artifacts.checksums import Digest
-from app.artifacts.local_tree import Tree
+from app.artifacts.local_tree import FileSource, Tree
 from app.artifacts.local_upload import FileUpload, LocalUploads, PartUpload
 from app.artifacts.paths import key_segments
 from app.artifacts.reader import ObjectReader, clamped
@@ -60,7 +60,8 @@ class LocalStore(ArtifactStore):
         self, tenant: str, key: str, *, start: int = 0, end: int | None = None
     ) -> ObjectReader:
         file, stored = await self._threads.run(self._tree.open, _path(tenant, key), start)
-        return ObjectReader(self._threads, file, stored, *clamped(start, end, stored.size))
+        source = FileSource(file)
+        return ObjectReader(self._threads, source, stored, *clamped(start, end, stored.size))
 
     async def stat(self, tenant: str, key: str) -> StoredObject | None:
         return await self._threads.run(self._tree.stat, _path(tenant, key))

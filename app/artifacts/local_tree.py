@@ -145,12 +145,14 @@ class Tree:
             return name, open(os.open(name, flags, 0o600, dir_fd=uploads), "wb", buffering=0)
 
     def publish(self, staged: list[str], path: list[str]) -> None:
-        """Give a file below UPLOADS its place, in one step that readers can't see the middle of."""
+        """Give a file below UPLOADS its place, in one step that readers can't see the middle of.
+
+        Neither the file nor its folders are on the disk yet: that is the caller's business.
+        """
         with self.folder([UPLOADS, *staged[:-1]]) as uploads:
             for _ in range(_PUBLISH_ATTEMPTS):
                 with suppress(FileNotFoundError), self.folder(path[:-1], create=True) as folder:
                     _replace(staged[-1], uploads, path[-1], folder)
-                    os.fsync(folder)
                     return
         raise FileNotFoundError(errno.ENOENT, "the folder was removed again and again")
 
@@ -168,6 +170,30 @@ class Tree:
             os.close(descriptor)
 
 
+class FileSource:
+    """A file's bytes from its position on, as `app.artifacts.reader` reads them."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def read(self, size: int, /) -> bytes:
+        return self._file.read(size)
+
+    def read_cached(self, size: int, /) -> memoryview | None:
+        if not hasattr(os, "RWF_NOWAIT"):  # not everywhere
+            return None
+        buffer = bytearray(size)
+        try:
+            count = os.preadv(self._file.fileno(), [buffer], self._file.tell(), os.RWF_NOWAIT)
+        except OSError:  # what is wrong with the disk itself is met again by `read`
+            return None
+        self._file.seek(count, os.SEEK_CUR)
+        return memoryview(buffer)[:count] if count else None
+
+    def close(self) -> None:
+        self._file.close()
+
+
 def _subfolder(parent: int, name: str, *, create: bool) -> int:
     try:
         return os.open(name, _FOLDER, dir_fd=parent)
@@ -176,7 +202,6 @@ def _subfolder(parent: int, name: str, *, create: bool) -> int:
             raise
     with suppress(FileExistsError):
         os.mkdir(name, mode=0o700, dir_fd=parent)
-        os.fsync(parent)  # else a power cut takes the folder, and what was acknowledged inside it
     return os.open(name, _FOLDER, dir_fd=parent)
 
 

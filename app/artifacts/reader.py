@@ -18,6 +18,9 @@ class Source(Protocol):
 
     def read(self, size: int, /) -> bytes: ...
 
+    def read_cached(self, size: int, /) -> memoryview | None:
+        """As `read`, without blocking: what is in memory already. None where nothing is."""
+
     def close(self) -> None: ...
 
 
@@ -26,7 +29,8 @@ class ObjectReader:
 
     An async iterator and an async context manager. It is open when `ArtifactStore.open` returns, so
     an answer's headers can be made from it, and sees the content of that moment to the end. The
-    next chunk is read while the last one is sent. Closes itself when iterated to the end; until
+    next chunk is read while the last one is sent, unless it is in the page cache, where it is had
+    for less than a thread's work. Closes itself when iterated to the end; until
     then the caller has to, also if it never iterates. Raises UnavailableError if the store fails
     midway.
     """
@@ -40,6 +44,7 @@ class ObjectReader:
         self._threads = threads
         self._source = source
         self._left = end - start
+        self._ahead: memoryview | None = None
         self._reading: asyncio.Future[bytes] | None = None
         self._when_closed: Callable[[], None] | None = None
 
@@ -50,15 +55,21 @@ class ObjectReader:
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> bytes:
+    async def __anext__(self) -> bytes | memoryview:
         if self._source is None or not self._left:
             await self.aclose()
             raise StopAsyncIteration
-        chunk = await finished(self._reading or self._read(self._source))
+        chunk: bytes | memoryview | None = self._ahead
+        if chunk is None:
+            chunk = await finished(self._reading or self._read(self._source))
         if not chunk:
             raise UnavailableError("The artifact store ended the transfer early")
         self._left -= len(chunk)
-        self._reading = self._read(self._source) if self._left else None
+        self._ahead = self._reading = None
+        if self._left:
+            self._ahead = self._source.read_cached(min(READ_BYTES, self._left))
+            if self._ahead is None:
+                self._reading = self._read(self._source)
         return chunk
 
     def _read(self, source: Source) -> "asyncio.Future[bytes]":

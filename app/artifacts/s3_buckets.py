@@ -192,6 +192,9 @@ class _Body:
             # An object that was stored compressed is given as it is stored.
             return self._response.read(size, decode_content=False)
 
+    def read_cached(self, size: int, /) -> None:
+        return None
+
     def close(self) -> None:
         # Reading the rest to reuse the connection could take gigabytes.
         self._response.close()
