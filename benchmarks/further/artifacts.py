@@ -168,7 +168,7 @@ def _ours_on(bench: Bench, s3: S3Server) -> Iterator[Server]:
         "TRACKING_MINIO_SECRET_KEY": s3.secret_key,
     }
     postgres = bench.ours.server.postgres
-    with servers.ours(postgres, bench.folder, name="ours-s3", environment=environment) as server:
+    with servers.ours(postgres, bench.folder, name="ours-s3", settings=environment) as server:
         yield server
 
 
