@@ -126,6 +126,37 @@ class TestClashes:
             assert not any(other.startswith(f"{path}/") for other in found)
 
 
+class TestManyAtOnce:
+    async def test_each_is_answered_for_itself(
+        self, services: Services, artifacts: Artifacts, tenant: Tenant, folder: str
+    ) -> None:
+        """Files that wait together share a transaction, but not what stands against one of them;
+        of what was refused no object is left."""
+        deleted = await services.runs.create(tenant, "0")
+        await services.runs.delete(tenant, deleted.run_id.hex)
+        await put(artifacts, tenant, f"{folder}/file")
+        good = [f"{folder}/{number}/a" for number in range(10)]
+        bad = {
+            run_path(deleted, "a"): InvalidStateError,
+            f"{folder}/file/b": ConflictError,
+            f"{folder.rsplit('/', 2)[0]}/{'0' * 32}/artifacts/a": NotFoundError,
+        }
+        paths = [*good[:5], *bad, *good[5:]]
+        answers = await asyncio.gather(
+            *(put(artifacts, tenant, path) for path in paths), return_exceptions=True
+        )
+        refused = {
+            path: type(answer)
+            for path, answer in zip(paths, answers, strict=True)
+            if isinstance(answer, BaseException)
+        }
+        assert refused == bad
+        stored = [artifact async for artifact in artifacts.walk(tenant, folder)]
+        assert {artifact.path for artifact in stored} == {*good, f"{folder}/file"}
+        kept = sorted(artifact.key for artifact in stored)
+        assert sorted(await objects(artifacts._store, tenant)) == kept
+
+
 class TestTwoAtOnce:
     async def test_writers_to_one_path(
         self, artifacts: Artifacts, database: Database, tenant: Tenant, folder: str
