@@ -24,14 +24,17 @@ MAX_BULK_RESULTS = 25_000
 MAX_INTERVAL_RESULTS = 2_500
 
 
-class Metric(msgspec.Struct):
+class Metric(msgspec.Struct, gc=False):
+    """A page has 25,000; they hold nothing that could lead back to them, so that the garbage
+    collector need not look."""
+
     key: str
     value: float | str
     timestamp: int
     step: int
 
 
-class MetricOfRun(msgspec.Struct):
+class MetricOfRun(msgspec.Struct, gc=False):
     key: str
     value: float | str
     timestamp: int
