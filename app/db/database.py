@@ -88,12 +88,15 @@ class Database:
                 yield connection
 
     @asynccontextmanager
-    async def pipeline(self, tenant: Tenant) -> AsyncIterator[psycopg.AsyncConnection]:
+    async def pipeline(
+        self, tenant: Tenant, *, snapshot: bool = False
+    ) -> AsyncIterator[psycopg.AsyncConnection]:
         """The driver's connection in a transaction of `tenant`, in pipeline mode.
 
         Statements are sent without waiting for one another's answers. Fetching from a cursor
         waits for what was sent until then; after the context a cursor has its rows at no cost.
-        Committed on a clean exit, rolled back on any other.
+        Committed on a clean exit, rolled back on any other. With `snapshot` all statements see the
+        same moment, and may only read; otherwise each sees what was committed when it began.
         """
         with _translated():
             async with self._autocommit.connect() as connection:
@@ -103,8 +106,12 @@ class Database:
                 # so that a begin and a commit, and their round trips, are not needed.
                 async with raw.pipeline():
                     try:
+                        if snapshot:
+                            await raw.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
                         await raw.execute(SET_TENANT, (str(tenant.id),))
                         yield raw
+                        if snapshot:
+                            await raw.execute("COMMIT")
                     except BaseException:
                         await _undo(raw)
                         raise

@@ -16,7 +16,10 @@ from app.tenancy.tenant import Tenant
 async def read(
     connection: psycopg.AsyncConnection, tenant: Tenant, ids: Sequence[UUID]
 ) -> list[Run]:
-    """The runs of those ids that exist, whole, in the order of the ids. One round trip."""
+    """The runs of those ids that exist, whole, in the order of the ids. One round trip.
+
+    In a snapshot, or under the runs' locks, so that a run is shown as it was at one moment.
+    """
     values = {"tenant": tenant.id, "runs": list(ids)}
     cursors = [
         await connection.execute(statement, values)
@@ -31,23 +34,18 @@ async def read(
     ]
     rows, params, tags, metrics, inputs, models = [await c.fetchall() for c in cursors]
     runs = {row[0]: _run(row) for row in rows}
-    # Each statement sees what was committed when it began: a run may appear after the first one.
     for run_id, key, value in params:
-        if run_id in runs:
-            runs[run_id].params[key] = value
+        runs[run_id].params[key] = value
     for run_id, key, value in tags:
-        if run_id in runs:
-            runs[run_id].tags[key] = value
+        runs[run_id].tags[key] = value
     for run_id, *metric in metrics:
-        if run_id in runs:
-            runs[run_id].metrics.append(LatestMetric(*metric))
+        runs[run_id].metrics.append(LatestMetric(*metric))
     for run_id, *dataset_input in inputs:
-        if run_id in runs:
-            runs[run_id].dataset_inputs.append(DatasetInput(*dataset_input))
+        runs[run_id].dataset_inputs.append(DatasetInput(*dataset_input))
     for run_id, direction, model_id, step in models:
-        if run := runs.get(run_id):
-            links = run.model_inputs if direction == "input" else run.model_outputs
-            links.append(ModelLink(model_id, step))
+        run = runs[run_id]
+        links = run.model_inputs if direction == "input" else run.model_outputs
+        links.append(ModelLink(model_id, step))
     return [runs[run_id] for run_id in ids if run_id in runs]
 
 

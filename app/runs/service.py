@@ -123,7 +123,7 @@ class Runs:
     async def get_many(self, tenant: Tenant, run_ids: Sequence[str]) -> list[Run]:
         """The runs in the order asked for. Raises NotFoundError naming the first that is absent."""
         ids = [_id(run_id) for run_id in run_ids]
-        async with self._database.pipeline(tenant) as connection:
+        async with self._database.pipeline(tenant, snapshot=True) as connection:
             runs = await repository.read(connection, tenant, ids)
         if len(runs) < len(ids):
             found = {run.run_id for run in runs}
@@ -354,7 +354,7 @@ class Runs:
     async def _read(self, tenant: Tenant, ids: Sequence[UUID]) -> list[Run]:
         if not ids:
             return []
-        async with self._database.pipeline(tenant) as connection:
+        async with self._database.pipeline(tenant, snapshot=True) as connection:
             return self._shown(tenant, await repository.read(connection, tenant, ids))
 
     def _shown(self, tenant: Tenant, runs: list[Run]) -> list[Run]:

@@ -294,3 +294,35 @@ class TestConcurrentWorkers:
         results = await asyncio.gather(*(work(queue) for queue in queues[:1]), flip())
         counts = [(await read_series(services.database, tenant, run_id))["m"][1] for run_id in runs]
         assert sum(counts) == results[0]
+
+
+class TestReaders:
+    async def test_see_a_write_wholly_or_not_at_all(
+        self, services: Services, tenant: Tenant
+    ) -> None:
+        """A run read while it is written to: each write sets a metric, a tag and the name."""
+        run_id = await new_run(services, tenant)
+        writing = True
+
+        async def write() -> None:
+            nonlocal writing
+            for step in range(200):
+                tags = {"step": str(step), "mlflow.runName": f"step {step}"}
+                await services.runs.log(
+                    tenant, RunWrite(run_id, [Point("m", float(step), step, step)], {}, tags)
+                )
+            writing = False
+
+        async def read() -> int:
+            seen = set()
+            while writing:
+                run = await services.runs.get(tenant, run_id)
+                if run.metrics:
+                    (metric,) = run.metrics
+                    seen.add(metric.step)
+                    assert run.tags["step"] == str(metric.step)
+                    assert run.name == f"step {metric.step}"
+            return len(seen)
+
+        (_, *seen) = await asyncio.gather(write(), read(), read())
+        assert max(seen) > 1
