@@ -5,18 +5,19 @@ Postgres need not parse what it gets. That counts where a request brings a thous
 Importing this module teaches psycopg the three types.
 """
 
-import sys
+import struct
 from array import array
 from collections.abc import Iterable
-from struct import Struct
 
 from psycopg import adapters, postgres
 from psycopg.abc import Buffer
 from psycopg.adapt import Dumper
 from psycopg.pq import Format
 
-_HEADER = Struct(">iiI")  # the number of dimensions, whether there are nulls, the elements' type
-_DIMENSION = Struct(">ii")  # length, first index
+_HEADER = struct.Struct(
+    ">iiI"
+)  # the number of dimensions, whether there are nulls, the elements' type
+_DIMENSION = struct.Struct(">ii")  # length, first index
 
 
 class _Packed(bytes):
@@ -60,28 +61,27 @@ adapters.register_dumper(Floats, _FloatsDumper)
 
 
 def integers(values: Iterable[int]) -> Integers:
-    """Raises OverflowError for a number of more than 32 bits."""
-    return Integers(_pack(array("i", values), "int4"))
+    """Raises struct.error for a number of more than 32 bits."""
+    return Integers(_pack("i", 4, "int4", values))
 
 
 def big_integers(values: Iterable[int]) -> BigIntegers:
-    """Raises OverflowError for a number of more than 64 bits."""
-    return BigIntegers(_pack(array("q", values), "int8"))
+    """Raises struct.error for a number of more than 64 bits."""
+    return BigIntegers(_pack("q", 8, "int8", values))
 
 
 def floats(values: Iterable[float]) -> Floats:
-    return Floats(_pack(array("d", values), "float8"))
+    return Floats(_pack("d", 8, "float8", values))
 
 
-def _pack(elements: "array[int] | array[float]", type_name: str) -> bytes:
-    count, size = len(elements), elements.itemsize
+def _pack(code: str, size: int, type_name: str, values: Iterable[float]) -> bytes:
+    elements = list(values)
+    count = len(elements)
     oid = postgres.types[type_name].oid
     if not count:
         return _HEADER.pack(0, 0, oid)
-    if sys.byteorder == "little":
-        elements.byteswap()
     # Each element follows its own length: in words of four bytes, one of length and then its own.
-    words = array("I", elements.tobytes())
+    words = array("I", struct.pack(f">{count}{code}", *elements))
     own = size // 4
     packed = array("I", bytes((4 + size) * count))
     packed[:: own + 1] = array("I", size.to_bytes(4) * count)
