@@ -44,6 +44,8 @@ def postgres(data_dir: Path) -> Iterator[Postgres]:
     TRACKING_TEST_MIGRATION_DATABASE_URL (owner), whose schema is then emptied first."""
     app_url = os.environ.get("TRACKING_TEST_DATABASE_URL")
     if app_url:
+        if "PYTEST_XDIST_WORKER" in os.environ:
+            pytest.exit("One database can't serve several processes: use args='-n 0'", 2)
         owner_url = os.environ.get("TRACKING_TEST_MIGRATION_DATABASE_URL", app_url)
         if migrate.state(owner_url) != "empty":
             migrate.downgrade(owner_url, "base")
