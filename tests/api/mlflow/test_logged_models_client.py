@@ -133,14 +133,15 @@ def test_fluent(tracking_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     mlflow.set_tracking_uri(tracking_uri)
     try:
-        with mlflow.start_run() as run:
+        # Named, since the client remembers for its whole process what others have set.
+        with mlflow.start_run(experiment_id="0") as run:
             info = mlflow.pyfunc.log_model(
                 name="doubler", python_model=Doubler(), pip_requirements=[]
             )
             mlflow.log_metric("acc", 0.9, model_id=info.model_id)
         loaded = mlflow.pyfunc.load_model(info.model_uri)
         assert loaded.predict([1, 2]) == [2, 4]
-        (found,) = mlflow.search_logged_models(output_format="list")
+        (found,) = mlflow.search_logged_models(experiment_ids=["0"], output_format="list")
         assert (found.model_id, found.status) == (info.model_id, LoggedModelStatus.READY)
         assert [metric.value for metric in found.metrics] == [0.9]
         outputs = mlflow.get_run(run.info.run_id).outputs
