@@ -32,7 +32,7 @@ def client(
 
 
 def log_model(**options: object) -> mlflow.models.model.ModelInfo:
-    with mlflow.start_run():
+    with mlflow.start_run(experiment_id="0"):
         return mlflow.pyfunc.log_model(
             name="doubler", python_model=Doubler(), pip_requirements=[], **options
         )
@@ -71,7 +71,7 @@ class TestRegistering:
     def test_from_artifacts_of_a_run(self, client: MlflowClient, tmp_path: Path) -> None:
         """As clients before MLflow 3 log a model: among the run's own artifacts."""
         mlflow.pyfunc.save_model(tmp_path / "saved", python_model=Doubler(), pip_requirements=[])
-        with mlflow.start_run() as run:
+        with mlflow.start_run(experiment_id="0") as run:
             mlflow.log_artifacts(str(tmp_path / "saved"), "old")
         version = mlflow.register_model(f"runs:/{run.info.run_id}/old", "m")
         assert version.source == f"{run.info.artifact_uri}/old"
