@@ -3,7 +3,7 @@
 import base64
 import binascii
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from operator import lt
@@ -20,7 +20,7 @@ from app.ids import parse_run_id
 from app.metrics import sql
 from app.runs.errors import run_absent
 from app.tenancy.tenant import Tenant
-from app.versioned_bytes import VersionedBytes
+from app.versioned import Versioned
 
 PointRow = tuple[int, int, float]
 """Timestamp in epoch milliseconds, step, value."""
@@ -57,7 +57,7 @@ class Metrics:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._samples = VersionedBytes(MAX_SAMPLE_BYTES)
+        self._samples: Versioned[Hashable, bytes] = Versioned(MAX_SAMPLE_BYTES, len)
 
     async def history(
         self,

@@ -1,11 +1,11 @@
 """Runs as an API sends them, kept as ready-made bytes for as long as the run stays the same."""
 
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import NamedTuple
 from uuid import UUID
 
 from app.runs.entities import Run
+from app.versioned import Versioned
 
 Render = Callable[[Run], bytes]
 """How one API writes a run. It must depend on nothing but the run."""
@@ -28,33 +28,17 @@ class RenderedRun(NamedTuple):
 class RenderedRuns:
     """The most recently used ones, each with the version of the run that it shows.
 
-    Every write to a run, or to what hangs on it, raises the run's version in the same
-    transaction. Who has just read the version therefore knows whether bytes are current, and
-    nothing has to be told to other workers.
+    Every write to a run, or to what hangs on it, raises the run's version in the same transaction.
     """
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
-        self._max_bytes = max_bytes
-        self._bytes = 0
-        self._kept: OrderedDict[_Key, tuple[int, RenderedRun]] = OrderedDict()
+        self._kept: Versioned[_Key, RenderedRun] = Versioned(max_bytes, lambda run: len(run.body))
 
     def get(self, tenant_id: int, run_id: UUID, version: int, render: Render) -> RenderedRun | None:
-        key = (tenant_id, run_id.int, render)
-        found = self._kept.get(key)
-        if found is None or found[0] != version:
-            return None
-        self._kept.move_to_end(key)
-        return found[1]
+        return self._kept.get((tenant_id, run_id.int, render), version)
 
     def add(self, tenant_id: int, run: Run, render: Render) -> RenderedRun:
         """Render a run, whose version was read no later than what it shows."""
-        key = (tenant_id, run.run_id.int, render)
         rendered = RenderedRun(run.run_id, run.artifact_uri, render(run))
-        if key in self._kept:
-            self._bytes -= len(self._kept.pop(key)[1].body)
-        self._kept[key] = (run.version, rendered)
-        self._bytes += len(rendered.body)
-        while self._bytes > self._max_bytes:
-            _, (_, dropped) = self._kept.popitem(last=False)
-            self._bytes -= len(dropped.body)
+        self._kept.add((tenant_id, run.run_id.int, render), run.version, rendered)
         return rendered
