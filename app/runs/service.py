@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +14,6 @@ from app.clock import now_ms
 from app.db.coalescer import Coalescer
 from app.db.database import Database
 from app.errors import (
-    ConflictError,
     InvalidValueError,
     NotFoundError,
     TrackingError,
@@ -25,15 +24,14 @@ from app.experiments.service import experiment_absent, experiment_not_active
 from app.ids import new_uuid, parse_experiment_id, parse_run_id
 from app.lifecycle import ViewType
 from app.runs import repository, sql
-from app.runs.entities import ENDED, LOGGED_MODELS_TAG, RUN_NAME_TAG, Point, Run, RunWrite
+from app.runs.entities import ENDED, LOGGED_MODELS_TAG, RUN_NAME_TAG, Run, RunWrite
 from app.runs.errors import run_absent, run_not_active
-from app.runs.names import random_name
 from app.runs.queues import creation_queue, version_queue
 from app.runs.rendered import Render, RenderedRun, RenderedRuns
+from app.runs.rules import check_write, new_name, recorded_models
 from app.search.kept import find_runs
 from app.tenancy.quotas import Quotas
 from app.tenancy.tenant import TENANT_TAG, Tenant
-from app.validation import INT64_MAX, INT64_MIN
 
 
 class Runs:
@@ -83,7 +81,7 @@ class Runs:
         run = Run(
             run_id=new_uuid(),
             experiment_id=number,
-            name=_new_name(name, tags.pop(RUN_NAME_TAG, "")),
+            name=new_name(name, tags.pop(RUN_NAME_TAG, "")),
             user_id=user_id,
             status="RUNNING",
             start_time=now_ms() if start_time is None else start_time,
@@ -294,7 +292,7 @@ class Runs:
                 run=_id(run_id),
                 key=LOGGED_MODELS_TAG,
             )
-            value = json.dumps([*_logged_models(row[0] if row else "[]"), model])
+            value = json.dumps([*recorded_models(row[0] if row else "[]"), model])
             validation.tag(LOGGED_MODELS_TAG, value, "model_json.")
             await connection.execute(
                 sql.UPSERT_TAGS,
@@ -366,63 +364,6 @@ class Runs:
         return runs
 
 
-def _logged_models(tag: str) -> list[Any]:
-    with suppress(ValueError, RecursionError):
-        models = json.loads(tag)
-        if isinstance(models, list):
-            return models
-    raise ConflictError(
-        f"The tag '{LOGGED_MODELS_TAG}' of the run does not hold a list of models",
-        field=LOGGED_MODELS_TAG,
-    )
-
-
-def check_write(write: RunWrite) -> None:
-    """Raises InvalidValueError for the first key or value that breaks a rule."""
-    validation.batch(write.points, write.params, write.tags)
-    checked: set[str] = set()
-    # Written for the thousand points that are all right: the names of places are for the others.
-    for index, point in enumerate(write.points):
-        if point.key not in checked:
-            place = _place(write, "metrics", index)
-            validation.key(point.key, f"{place}key", called="Metric name")
-            checked.add(point.key)
-        if not (0 <= point.timestamp <= INT64_MAX and INT64_MIN <= point.step <= INT64_MAX):
-            _refuse_range(point, _place(write, "metrics", index))
-        if point.model_id or point.dataset_name or point.dataset_digest:
-            _check_measured_on(point, _place(write, "metrics", index))
-    for index, (key, value) in enumerate(write.params.items()):
-        validation.param(key, value, _place(write, "params", index))
-    for index, (key, value) in enumerate(write.tags.items()):
-        validation.tag(key, value, _place(write, "tags", index))
-
-
-def _place(write: RunWrite, items: str, index: int) -> str:
-    return "" if write.single else f"{items}[{index}]."
-
-
-def _refuse_range(point: Point, place: str) -> None:
-    if not 0 <= point.timestamp <= INT64_MAX:
-        raise validation.invalid(
-            f"{place}timestamp",
-            point.timestamp,
-            f"metric '{point.key}' (value={point.value})."
-            " Timestamp must be a nonnegative long (64-bit integer) ",
-        )
-    validation.int64(point.step, f"{place}step")
-
-
-def _check_measured_on(point: Point, at: str) -> None:
-    """The logged model and the dataset that a point was measured on."""
-    for name in ("model_id", "dataset_name", "dataset_digest"):
-        validation.text(getattr(point, name) or "", f"{at}{name}", 500)
-    if bool(point.dataset_name) != bool(point.dataset_digest):
-        raise InvalidValueError(
-            "Both dataset_name and dataset_digest must be provided if one is provided",
-            field=f"{at}dataset_digest" if point.dataset_name else f"{at}dataset_name",
-        )
-
-
 async def _lock_active(connection: psycopg.AsyncConnection, tenant: Tenant, run_id: str) -> None:
     row = await repository.one(connection, sql.LOCK_RUN, tenant=tenant.id, run=_id(run_id))
     if row is None:
@@ -442,18 +383,6 @@ async def _raise_version(connection: psycopg.AsyncConnection, tenant: Tenant, ru
             "name": None,
         },
     )
-
-
-def _new_name(name: str, in_tag: str) -> str:
-    if name and in_tag and name != in_tag:
-        raise InvalidValueError(
-            "Both 'run_name' argument and 'mlflow.runName' tag are specified, but with different"
-            f" values (run_name='{name}', mlflow.runName='{in_tag}').",
-            field="run_name",
-        )
-    name = name or in_tag
-    validation.text(name, "run_name", validation.MAX_TAG_VALUE_LENGTH)
-    return name or random_name()
 
 
 def _id(run_id: str) -> UUID:
