@@ -6,8 +6,8 @@ Postgres needs to run it; and the same search comes back, from a page that refre
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
-from app.lifecycle import ViewType
 from app.search.page import CompiledPage
 from app.search.queries import search_runs
 from app.tenancy.tenant import Tenant
@@ -23,12 +23,9 @@ def find_runs(
     *,
     filter: str,
     order_by: Sequence[str],
-    view: ViewType,
     statuses: Sequence[str] = (),
-    limit: int,
     page_token: str | None = None,
-    offset: int = 0,
-    tenant_tag: bool,
+    **others: Any,
 ) -> CompiledPage:
     """`search_runs`, whose arguments and errors these are, compiled."""
     ids = None if experiment_ids is None else tuple(experiment_ids)
@@ -37,42 +34,16 @@ def find_runs(
     return find(
         tenant,
         ids,
-        filter,
-        tuple(order_by),
-        view,
-        tuple(statuses),
-        limit,
-        page_token,
-        offset,
-        tenant_tag,
-    )
-
-
-def _compiled(
-    tenant: Tenant,
-    experiment_ids: tuple[int, ...] | None,
-    filter: str,
-    order_by: tuple[str, ...],
-    view: ViewType,
-    statuses: tuple[str, ...],
-    limit: int,
-    page_token: str | None,
-    offset: int,
-    tenant_tag: bool,
-) -> CompiledPage:
-    page = search_runs(
-        tenant,
-        experiment_ids,
         filter=filter,
-        order_by=order_by,
-        view=view,
-        statuses=statuses,
-        limit=limit,
+        order_by=tuple(order_by),
+        statuses=tuple(statuses),
         page_token=page_token,
-        offset=offset,
-        tenant_tag=tenant_tag,
+        **others,
     )
-    return page.compiled()
+
+
+def _compiled(tenant: Tenant, ids: tuple[int, ...] | None, **search: Any) -> CompiledPage:
+    return search_runs(tenant, ids, **search).compiled()
 
 
 _kept = lru_cache(MAX_KEPT)(_compiled)

@@ -138,9 +138,11 @@ class RunWalk:
         rank, behind_rank = (0, None) if after is None else (after[0], after[1:])
         head: list[CTE] = []
         if rank == 0:
+            settled, last = _SERIES.c.settled_value, _SERIES.c.last_value
+            at_rest, logged_to = [*many, settled.is_not(None)], [*many, settled.is_(None)]
             head = [
-                self._settled(self.order, many, behind_rank, count).cte("settled"),
-                self._unsettled(self.order, many, behind_rank, count).cte("unsettled"),
+                self._by_value(self.order, settled, at_rest, behind_rank, count).cte("settled"),
+                self._by_value(self.order, last, logged_to, behind_rank, count).cte("unsettled"),
             ]
         sizes = [select(func.count()).select_from(each).scalar_subquery() for each in head]
         short = [*many, *([sizes[0] + sizes[1] < constant(count)] if sizes else [])]
@@ -166,28 +168,6 @@ class RunWalk:
 
     # --- the parts of a walk ----------------------------------------------------------------
 
-    def _settled(
-        self,
-        order: MetricOrder,
-        where: Sequence[ColumnElement[bool]],
-        after: Sequence[Any] | None,
-        count: int,
-    ) -> Select[Any]:
-        value = _SERIES.c.settled_value
-        at_rest = [*where, value.is_not(None), value <= _INFINITY]
-        return self._by_value(order, value, at_rest, after, count)
-
-    def _unsettled(
-        self,
-        order: MetricOrder,
-        where: Sequence[ColumnElement[bool]],
-        after: Sequence[Any] | None,
-        count: int,
-    ) -> Select[Any]:
-        value = _SERIES.c.last_value
-        logged_to = [*where, _SERIES.c.settled_value.is_(None), value <= _INFINITY]
-        return self._by_value(order, value, logged_to, after, count)
-
     def _by_value(
         self,
         order: MetricOrder,
@@ -197,9 +177,8 @@ class RunWalk:
         count: int,
     ) -> Select[Any]:
         keys = (SortKey(value, float, order.descending), *_NEWEST)
-        return self._part(
-            _OF_SERIES, [*where, *self._of_series(order, value)], (0,), keys, after, count
-        )
+        where = [*where, value <= _INFINITY, *self._of_series(order, value)]  # NaN is above it
+        return self._part(_OF_SERIES, where, (0,), keys, after, count)
 
     def _nan(
         self,
