@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,14 +25,13 @@ from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from app.artifacts.store import ArtifactStore, artifact_store
-from app.commands import audit, keys, tenants
+from app.commands import audit, gc, keys, tenants
 from app.config import Settings
 from app.console import CommandError, check_schema, connect, load_settings, owner_url, say
 from app.db import migrate as migrations
 from app.db import roles
-from app.db.embedded import EmbeddedPostgresError, embedded_postgres, running
+from app.db.embedded import EmbeddedPostgresError, embedded_postgres
 from app.errors import TrackingError, UnavailableError
-from app.gc import command as gc
 from app.http_protocol import BoundedHttp
 from app.operations import logs
 from app.operations.workers import common_folder
@@ -49,6 +48,7 @@ cli = typer.Typer(
 cli.add_typer(tenants.cli, name="tenant")
 cli.add_typer(keys.cli, name="key")
 cli.command()(audit.audit)
+cli.command()(gc.gc)
 
 
 def main() -> None:
@@ -209,28 +209,6 @@ def check_role(url: str, settings: Settings) -> None:
             f"warning: the role '{state.name}' in TRACKING_DATABASE_URL owns the tables, and could"
             " take their row-level security away. Use a role of its own (README, For operators)"
         )
-
-
-@contextmanager
-def application() -> Iterator[Settings]:
-    """The settings, with the URL of the application's role in a database whose schema fits.
-
-    The embedded Postgres is used as it runs, or else started for as long as it is needed.
-    """
-    settings = load_settings()
-    with ExitStack() as stack:
-        if settings.database_url:
-            connect("TRACKING_DATABASE_URL", settings.database_url)
-            url = settings.database_url
-        elif server := running(settings.data_dir):
-            url = server.app_url
-        else:
-            url = stack.enter_context(embedded_postgres(settings.data_dir)).app_url
-        check_schema(url)
-        yield settings.model_copy(update={"database_url": url})
-
-
-gc.register(cli, application)
 
 
 def upgrade(url: str, revision: str = "head") -> None:

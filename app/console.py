@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from app.config import Settings
 from app.db import migrate as migrations
-from app.db.embedded import embedded_postgres, running
+from app.db.embedded import EmbeddedPostgres, embedded_postgres, running
 from app.operations import logs
 
 
@@ -45,19 +45,37 @@ def load_settings() -> Settings:
 
 @contextmanager
 def owner_url(settings: Settings) -> Iterator[str]:
-    """The URL of the schema's owner: an outside database's, or the embedded one's.
-
-    The embedded Postgres is used as it runs, or else started for as long as it is needed.
-    """
+    """The URL of the schema's owner: an outside database's, or the embedded one's."""
     if settings.owner_url:
         given = "MIGRATION_DATABASE_URL" if settings.migration_database_url else "DATABASE_URL"
         connect(f"TRACKING_{given}", settings.owner_url)
         yield settings.owner_url
-    elif server := running(settings.data_dir):
-        yield server.owner_url
+    else:
+        with embedded(settings) as server:
+            yield server.owner_url
+
+
+@contextmanager
+def application(settings: Settings) -> Iterator[Settings]:
+    """The settings, with the URL of the application's role in a database whose schema fits."""
+    if settings.database_url:
+        connect("TRACKING_DATABASE_URL", settings.database_url)
+        check_schema(settings.database_url)
+        yield settings
+    else:
+        with embedded(settings) as server:
+            check_schema(server.app_url)
+            yield settings.model_copy(update={"database_url": server.app_url})
+
+
+@contextmanager
+def embedded(settings: Settings) -> Iterator[EmbeddedPostgres]:
+    """The embedded Postgres, used as it runs, or else started for as long as it is needed."""
+    if server := running(settings.data_dir):
+        yield server
     else:
         with embedded_postgres(settings.data_dir) as own:
-            yield own.owner_url
+            yield own
 
 
 def connect(variable: str, url: str) -> None:

@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from app.artifacts.service import Artifacts
 from app.artifacts.store import ArtifactStore
 from app.clock import now_ms
@@ -41,8 +39,7 @@ class GarbageCollector:
     async def tenants(self) -> list[Tenant]:
         """Every tenant, by slug."""
         async with self._database.directory() as connection:
-            entries = await repository.directory(connection)
-            return [await _tenant(connection, entry.slug) for entry in entries]
+            return await repository.tenants(connection)
 
     async def gone(self) -> list[Tenant]:
         """What the store has a place for and is no tenant's: a tenant that was deleted, or
@@ -54,7 +51,8 @@ class GarbageCollector:
     async def tenant(self, slug: str) -> Tenant:
         """The tenant of that slug; one that owns no row where it is no tenant's any more."""
         async with self._database.directory() as connection:
-            return await _tenant(connection, slug)
+            found = await repository.find(connection, slug)
+        return Tenant(found[0] if found else NOBODY.id, slug)
 
     async def collect(self, tenant: Tenant, policy: Policy, progress: Progress = unseen) -> Report:
         """Remove a tenant's garbage, or only count it.
@@ -79,8 +77,3 @@ class GarbageCollector:
         await orphans.sweep_uploads(now - policy.grace, delete=policy.delete)
         await orphans.sweep_objects(now - policy.grace, delete=policy.delete)
         return report
-
-
-async def _tenant(connection: AsyncConnection, slug: str) -> Tenant:
-    found = await repository.find(connection, slug)
-    return Tenant(found[0], slug) if found else Tenant(NOBODY.id, slug)

@@ -50,6 +50,12 @@ async def directory(
     ]
 
 
+async def tenants(connection: AsyncConnection) -> list[Tenant]:
+    """Every tenant, by slug."""
+    rows = await connection.execute(select(TenantRow.id, TenantRow.slug).order_by(TenantRow.slug))
+    return [Tenant(*row) for row in rows]
+
+
 async def count(connection: AsyncConnection) -> int:
     """How many tenants there are."""
     return (await connection.execute(select(func.count()).select_from(TenantRow))).scalar_one()

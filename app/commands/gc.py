@@ -2,8 +2,8 @@
 
 import asyncio
 import re
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Annotated
 
@@ -11,6 +11,7 @@ import typer
 
 from app.artifacts.store import artifact_store
 from app.config import Settings
+from app.console import application, load_settings
 from app.db.database import Database
 from app.errors import InvalidValueError
 from app.gc.report import Progress, Report
@@ -19,52 +20,45 @@ from app.tenancy.slug import is_slug
 
 _UNITS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
-# Opens the database for as long as the command runs; the settings name it.
-Application = Callable[[], AbstractContextManager[Settings]]
 
-
-def register(cli: typer.Typer, application: Application) -> None:
-    """Add the command to the command line."""
-
-    @cli.command()
-    def gc(
-        delete: Annotated[
-            bool, typer.Option("--delete", help="Remove it. Without this, it is only counted.")
-        ] = False,
-        tenant: Annotated[
-            list[str] | None,
-            typer.Option(help="Only this tenant; may be repeated. One that is gone may be named."),
-        ] = None,
-        archived_for: Annotated[
-            str | None,
-            typer.Option(
-                metavar="TIME",
-                help="Also remove what has been archived for so long, as 30d or 12h."
-                " [default: TRACKING_RETENTION_DAYS]",
-            ),
-        ] = None,
-        gone_tenants: Annotated[
-            bool,
-            typer.Option(
-                "--gone-tenants",
-                help="Also sweep the store after tenants that were deleted. Not where another"
-                " deployment's buckets have names that start with this one's prefix.",
-            ),
-        ] = False,
-        grace: Annotated[
-            str,
-            typer.Option(
-                metavar="TIME",
-                help="Leave alone what was uploaded within this time: it may not be done.",
-            ),
-        ] = "24h",
-    ) -> None:
-        """Remove what was archived long ago, and what crashes have left in the artifact store."""
-        slugs = [_slug(one) for one in tenant or []]
-        with application() as settings:
-            retention = _retention(settings, archived_for)
-            policy = Policy(delete=delete, retention=retention, grace=_time(grace, "grace"))
-            asyncio.run(_run(settings, policy, slugs, gone_tenants=gone_tenants))
+def gc(
+    delete: Annotated[
+        bool, typer.Option("--delete", help="Remove it. Without this, it is only counted.")
+    ] = False,
+    tenant: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this tenant; may be repeated. One that is gone may be named."),
+    ] = None,
+    archived_for: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="Also remove what has been archived for so long, as 30d or 12h."
+            " [default: TRACKING_RETENTION_DAYS]",
+        ),
+    ] = None,
+    gone_tenants: Annotated[
+        bool,
+        typer.Option(
+            "--gone-tenants",
+            help="Also sweep the store after tenants that were deleted. Not where another"
+            " deployment's buckets have names that start with this one's prefix.",
+        ),
+    ] = False,
+    grace: Annotated[
+        str,
+        typer.Option(
+            metavar="TIME",
+            help="Leave alone what was uploaded within this time: it may not be done.",
+        ),
+    ] = "24h",
+) -> None:
+    """Remove what was archived long ago, and what crashes have left in the artifact store."""
+    slugs = [_slug(one) for one in tenant or []]
+    with application(load_settings()) as settings:
+        retention = _retention(settings, archived_for)
+        policy = Policy(delete=delete, retention=retention, grace=_time(grace, "grace"))
+        asyncio.run(_run(settings, policy, slugs, gone_tenants=gone_tenants))
 
 
 async def _run(settings: Settings, policy: Policy, slugs: list[str], *, gone_tenants: bool) -> None:
