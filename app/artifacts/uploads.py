@@ -91,26 +91,23 @@ class Uploads:
 
     async def put_part(
         self,
-        tenant: str,
-        path: str,
-        upload_id: str,
-        number: int,
+        grant: Grant,
         body: AsyncIterator[bytes],
         *,
         content_length: int | None,
         digests: Sequence[Digest] = (),
     ) -> str:
-        """Store a part that a grant permits, by the tenant's slug, and give its etag.
+        """Store the part that a grant permits, and give its etag.
 
         Raises NotFoundError where the upload is no more.
         """
-        key, within = _key_and_id(path, upload_id)
-        async with self._slots.taken(tenant):
+        key, within = _key_and_id(grant.path, grant.upload_id)
+        async with self._slots.taken(grant.tenant):
             return await self._store.put_part(
-                tenant,
+                grant.tenant,
                 key,
                 within,
-                number,
+                int(grant.part),
                 unless_stalled(body),
                 content_length=content_length,
                 digests=digests,

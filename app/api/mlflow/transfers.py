@@ -23,11 +23,11 @@ from app.api.mlflow.decoding import from_body
 from app.api.mlflow.router import Call, Routes, read_body, require_json
 from app.artifacts.paths import artifact_path
 from app.artifacts.service import Artifact, run_folder
+from app.artifacts.signing import Grant
 from app.artifacts.store import Part
 from app.artifacts.uploads import Address
-from app.errors import ConflictError, InvalidValueError
-from app.experiments.entities import ARTIFACT_SCHEME
-from app.models.entities import LoggedModel
+from app.errors import InvalidValueError
+from app.models.entities import model_folder
 from app.services import Services
 from app.tenancy.caller import Caller, Role
 
@@ -123,8 +123,10 @@ async def download_url(call: Call, request: Request) -> Response:
 async def holder(services: Services, request: Request) -> Caller:
     """Who holds a signed URL may do what it grants, as the tenant that it is of."""
     slug = request.scope.get("tenant_in_path") or ""
-    method = _granted_method(request)
-    services.uploads.signer.check(method, slug, path_of(request), request.query_params)
+    method: Literal["GET", "PUT"] = "PUT" if request.method == "PUT" else "GET"
+    request.state.grant = services.uploads.signer.check(
+        method, slug, path_of(request), request.query_params
+    )
     role = Role.WRITE if method == "PUT" else Role.READ
     caller = Caller(await services.tenants.resolve(slug), role, "signed-url")
     request.scope["caller"] = caller
@@ -133,28 +135,19 @@ async def holder(services: Services, request: Request) -> Caller:
 
 async def signed(call: Call, request: Request) -> Response:
     """What a signed URL grants to its holder."""
-    path = path_of(request)
-    method = _granted_method(request)
-    grant = call.services.uploads.signer.check(method, call.tenant.slug, path, request.query_params)
+    grant: Grant = request.state.grant
     if grant.upload_id:
         etag = await call.services.uploads.put_part(
-            call.tenant.slug,
-            path,
-            grant.upload_id,
-            int(grant.part),
+            grant,
             request.stream(),
             content_length=content_length(request.headers),
             digests=declared_digests(request.headers),
         )
         return Response(headers={"ETag": f'"{etag}"'})
-    if method == "PUT":
+    if grant.method == "PUT":
         return await upload(call, request)
     artifact = await call.services.uploads.granted_file(call.tenant, grant)
     return await file_answer(call.services.artifacts, call.tenant, artifact, request)
-
-
-def _granted_method(request: Request) -> Literal["GET", "PUT"]:
-    return "PUT" if request.method == "PUT" else "GET"
 
 
 class CreateDownloadUrl(msgspec.Struct):
@@ -201,7 +194,7 @@ async def presigned_upload_url(call: Call, message: CreateUploadUrl) -> Presigne
     if message.run_id:
         folder = run_folder(await call.services.runs.get(call.tenant, message.run_id))
     else:
-        folder = _model_folder(await call.services.models.get(call.tenant, message.model_id))
+        folder = model_folder(await call.services.models.get(call.tenant, message.model_id))
     address = await call.services.uploads.upload_address(
         call.tenant, posixpath.join(folder, path), seconds=message.expiration
     )
@@ -254,16 +247,6 @@ def _file_path(request: Request, local_file: str) -> str:
 
 def _content_type(path: str) -> str:
     return media_type(mimetypes.guess_type(path)[0])
-
-
-def _model_folder(model: LoggedModel) -> str:
-    if not model.artifact_uri.startswith(ARTIFACT_SCHEME):
-        raise ConflictError(
-            f"The artifacts of model {model.model_id} lie at {model.artifact_uri}, which only"
-            " clients with credentials of their own can reach",
-            field="model_id",
-        )
-    return model.artifact_uri.removeprefix(ARTIFACT_SCHEME)
 
 
 def _json(message: msgspec.Struct) -> Response:
