@@ -33,47 +33,6 @@ END
 $$
 """
 
-# As before, but that keys and counts, which are about the tenant and not its own, do not keep an
-# empty one from being deleted.
-DELETE_TENANT = """
-CREATE OR REPLACE FUNCTION delete_tenant(its_slug text, with_contents boolean) RETURNS text
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
-DECLARE
-    its_id integer;
-    its_table text;
-    its_tables text[] := array(
-        SELECT c.relname FROM pg_class c
-        JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'tenant_id'
-        WHERE c.relkind = 'r' AND c.relnamespace = 'public'::regnamespace
-        ORDER BY c.relname <> 'experiments', c.relname
-    );
-    held bigint;
-BEGIN
-    SELECT id INTO its_id FROM tenants WHERE slug = its_slug FOR UPDATE;
-    IF its_id IS NULL THEN
-        RETURN 'absent';
-    END IF;
-    PERFORM set_config('app.tenant_id', its_id::text, true);
-    IF NOT with_contents THEN
-        FOREACH its_table IN ARRAY its_tables LOOP
-            CONTINUE WHEN its_table = ANY ('{not_contents}');
-            EXECUTE 'SELECT count(*) FROM ' || quote_ident(its_table) || ' WHERE tenant_id = $1'
-            INTO held USING its_id;
-            -- Every tenant has one experiment, which came with it.
-            IF held > (its_table = 'experiments')::integer THEN
-                RETURN its_table || ': ' || held;
-            END IF;
-        END LOOP;
-    END IF;
-    FOREACH its_table IN ARRAY its_tables LOOP
-        EXECUTE 'DELETE FROM ' || quote_ident(its_table) || ' WHERE tenant_id = $1' USING its_id;
-    END LOOP;
-    DELETE FROM tenants WHERE id = its_id;
-    RETURN NULL;
-END
-$$
-"""
-
 
 def upgrade() -> None:
     op.create_table(
@@ -108,11 +67,9 @@ def upgrade() -> None:
     op.add_column("tenants", sa.Column("max_artifact_bytes", sa.BigInteger(), nullable=True))
     op.execute(LIMIT_TENANT)
     op.execute("REVOKE EXECUTE ON FUNCTION limit_tenant(text, jsonb) FROM PUBLIC")
-    op.execute(DELETE_TENANT.format(not_contents="{metric_series_counters,api_keys,tenant_usage}"))
 
 
 def downgrade() -> None:
-    op.execute(DELETE_TENANT.format(not_contents="{metric_series_counters}"))
     op.execute("DROP FUNCTION limit_tenant(text, jsonb)")
     for quota in reversed(QUOTAS):
         op.drop_column("tenants", quota)

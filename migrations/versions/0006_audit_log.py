@@ -17,50 +17,6 @@ CREATE POLICY shown_to_operators ON audit_log FOR SELECT
 USING ((SELECT current_setting('app.audit', true)) = 'all')
 """
 
-# What is deleted with a tenant, and counts as its contents: every table of tenants but the log.
-TABLES = "WHERE c.relkind = 'r' AND c.relnamespace = 'public'::regnamespace"
-TABLES_BUT_THE_LOG = f"{TABLES} AND c.relname <> 'audit_log'"
-
-# As in migration 0005 but for the tables.
-DELETE_TENANT = """
-CREATE OR REPLACE FUNCTION delete_tenant(its_slug text, with_contents boolean) RETURNS text
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
-DECLARE
-    its_id integer;
-    its_table text;
-    its_tables text[] := array(
-        SELECT c.relname FROM pg_class c
-        JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'tenant_id'
-        {tables}
-        ORDER BY c.relname <> 'experiments', c.relname
-    );
-    held bigint;
-BEGIN
-    SELECT id INTO its_id FROM tenants WHERE slug = its_slug FOR UPDATE;
-    IF its_id IS NULL THEN
-        RETURN 'absent';
-    END IF;
-    PERFORM set_config('app.tenant_id', its_id::text, true);
-    IF NOT with_contents THEN
-        FOREACH its_table IN ARRAY its_tables LOOP
-            CONTINUE WHEN its_table = ANY ('{{metric_series_counters,api_keys,tenant_usage}}');
-            EXECUTE 'SELECT count(*) FROM ' || quote_ident(its_table) || ' WHERE tenant_id = $1'
-            INTO held USING its_id;
-            -- Every tenant has one experiment, which came with it.
-            IF held > (its_table = 'experiments')::integer THEN
-                RETURN its_table || ': ' || held;
-            END IF;
-        END LOOP;
-    END IF;
-    FOREACH its_table IN ARRAY its_tables LOOP
-        EXECUTE 'DELETE FROM ' || quote_ident(its_table) || ' WHERE tenant_id = $1' USING its_id;
-    END LOOP;
-    DELETE FROM tenants WHERE id = its_id;
-    RETURN NULL;
-END
-$$
-"""
-
 
 def upgrade() -> None:
     op.create_table(
@@ -78,9 +34,7 @@ def upgrade() -> None:
     )
     rls.protect("audit_log")
     op.execute(OPERATORS_POLICY)
-    op.execute(DELETE_TENANT.format(tables=TABLES_BUT_THE_LOG))
 
 
 def downgrade() -> None:
-    op.execute(DELETE_TENANT.format(tables=TABLES))
     op.drop_table("audit_log")

@@ -48,21 +48,23 @@ INSERT INTO artifact_usage (tenant_id, slot, bytes)
 SELECT tenant_id, 0, sum(size) FROM artifacts GROUP BY tenant_id
 """
 
-# As in 0006, but that counters go last: deleting artifacts writes one.
-COUNTERS = "metric_series_counters, api_keys, tenant_usage"
+# As in 0003, but that the audit log stays, and that what is about a tenant, and not its own, does
+# not keep an empty one from being deleted. It goes last: deleting artifacts writes to a counter.
 DELETE_TENANT = """
 CREATE OR REPLACE FUNCTION delete_tenant(its_slug text, with_contents boolean) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
     its_id integer;
     its_table text;
-    counters text[] := {counters};
+    about text[] := ARRAY[
+        'metric_series_counters', 'api_keys', 'tenant_usage', 'artifact_usage', 'purged_series'
+    ];
     its_tables text[] := array(
         SELECT c.relname FROM pg_class c
         JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'tenant_id'
         WHERE c.relkind = 'r' AND c.relnamespace = 'public'::regnamespace
             AND c.relname <> 'audit_log'
-        ORDER BY c.relname <> 'experiments', c.relname = ANY(counters), c.relname
+        ORDER BY c.relname <> 'experiments', c.relname = ANY(about), c.relname
     );
     held bigint;
 BEGIN
@@ -73,7 +75,7 @@ BEGIN
     PERFORM set_config('app.tenant_id', its_id::text, true);
     IF NOT with_contents THEN
         FOREACH its_table IN ARRAY its_tables LOOP
-            CONTINUE WHEN its_table = ANY(counters);
+            CONTINUE WHEN its_table = ANY(about);
             EXECUTE 'SELECT count(*) FROM ' || quote_ident(its_table) || ' WHERE tenant_id = $1'
             INTO held USING its_id;
             -- Every tenant has one experiment, which came with it.
@@ -126,13 +128,12 @@ def upgrade() -> None:
             f"CREATE TRIGGER count_bytes_on_{event} AFTER {event} ON artifacts {tables}"
             " FOR EACH STATEMENT EXECUTE FUNCTION count_artifact_bytes()"
         )
-    op.execute(DELETE_TENANT.format(counters=f"'{{{COUNTERS}, artifact_usage, purged_series}}'"))
+    op.execute(DELETE_TENANT)
 
 
 def downgrade() -> None:
     """Files that were logged since have no place in the older index: their rows go, their objects
-    stay in the store."""
-    op.execute(DELETE_TENANT.format(counters=f"'{{{COUNTERS}}}'"))
+    stay in the store. `delete_tenant` can stay: it takes the tables that there are."""
     for event in TRIGGERS:
         op.execute(f"DROP TRIGGER count_bytes_on_{event} ON artifacts")
     op.execute("DROP FUNCTION count_artifact_bytes()")
