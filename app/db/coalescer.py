@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Generic, TypeVar
@@ -96,7 +97,8 @@ class Coalescer(Generic[Item, Answer]):
         if queue is None:
             queue = self._queues[tenant] = _TenantQueue()
             queue.put(pending)
-            task = asyncio.create_task(self._drain(tenant, queue))
+            # Not in this request's context: what it does is for those that come after, too.
+            task = asyncio.create_task(self._drain(tenant, queue), context=Context())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         else:

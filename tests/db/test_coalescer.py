@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextvars import ContextVar
 
 import pytest
 
@@ -101,3 +102,18 @@ async def test_a_client_that_goes_leaves_the_others_alone(work: Work) -> None:
     work.may_go_on.set()
     assert await rest[1] == 6
     assert queue.statistics().waiting_items == 0
+
+
+async def test_a_batch_is_not_in_the_context_of_a_request() -> None:
+    """It outlives the first one: what it logged would name that request for the others' errors."""
+    request: ContextVar[str] = ContextVar("request", default="none")
+    seen = []
+
+    async def look(_tenant: Tenant, items: Sequence[int]) -> list[int | TrackingError]:
+        seen.append(request.get())
+        return list(items)
+
+    queue = Coalescer(look, max_batch=10, max_waiting=1_000)
+    request.set("first")
+    await queue.submit(A, 1)
+    assert seen == ["none"]
