@@ -9,6 +9,7 @@ later one. No transfer holds a connection to the database.
 import base64
 import binascii
 import logging
+import posixpath
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -344,8 +345,9 @@ class Artifacts:
                 )
                 gone = [Artifact(*row) for row in await cursor.fetchall()]
                 if gone:
+                    target = posixpath.commonpath(paths)
                     await trail.record(
-                        connection, tenant, "artifacts.delete", paths[0], files=len(gone)
+                        connection, tenant, "artifacts.delete", target, files=len(gone)
                     )
             await self._store.delete(tenant.slug, [artifact.key for artifact in gone])
             for artifact in gone:
