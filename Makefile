@@ -15,7 +15,7 @@ run: .venv/run.stamp ## Serve on http://127.0.0.1:8000 with an embedded Postgres
 	@exec $(PY) -m app.cli serve
 
 test: .venv/dev.stamp ## Run every test; args="-k word" chooses among them
-	@$(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile $(args)
+	@$(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(args)
 
 bench: .venv/dev.stamp ## Measure beside the peers; only= peers= seconds= rounds= choose (benchmarks/README.md)
 	@$(PY) -m benchmarks $(foreach name,only peers seconds rounds,$(if $($(name)),--$(name) $($(name)))) $(args)
