@@ -6,8 +6,3 @@ from sqlalchemy import URL, make_url
 def sqlalchemy_url(url: str) -> URL:
     """The URL for SQLAlchemy: any `postgresql://` or `postgres://` one, driven by psycopg 3."""
     return make_url(url).set(drivername="postgresql+psycopg")
-
-
-def without_password(url: str) -> str:
-    """The URL as it may be shown."""
-    return make_url(url).set(drivername="postgresql").render_as_string(hide_password=True)

@@ -57,7 +57,8 @@ class LoggedLines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         level = record.levelname.lower()
-        self.counts[level] = self.counts.get(level, 0) + 1
+        if level in self.counts:  # a library may have made up another
+            self.counts[level] += 1
 
 
 class Distribution(msgspec.Struct):

@@ -102,7 +102,7 @@ class RequestMiddleware:
             method = scope["method"] if scope["method"] in _METHODS else "OTHER"
             route = self._route(scope, prefix)
             caller = request.caller
-            tenant = caller.tenant.slug or None if caller else None
+            tenant = request.tenant
             status = status or CLIENT_CLOSED
             self._counts.add(method, route, status, tenant, seconds)
             if self._access.wants(status, seconds):

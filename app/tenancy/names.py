@@ -5,7 +5,7 @@ from starlette.types import Scope
 from app.errors import InvalidValueError
 from app.tenancy.slug import is_slug
 
-_HEADERS = {b"x-tenant-id": "x-tenant-id", b"x-mlflow-workspace": "x-mlflow-workspace"}
+_HEADERS = frozenset({b"x-tenant-id", b"x-mlflow-workspace"})
 
 
 def tenant_named(scope: Scope) -> str | None:
@@ -22,7 +22,7 @@ def tenant_named(scope: Scope) -> str | None:
             name = value.decode("latin-1")
             if name == found:
                 continue
-            _checked(name, _HEADERS[header])
+            _checked(name, header.decode())
             if found is not None:
                 names = ", ".join(sorted((found, name)))
                 raise InvalidValueError(
