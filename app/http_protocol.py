@@ -1,4 +1,5 @@
-"""uvicorn's HTTP/1.1, with bounds on what a client can make it hold and wait for.
+"""uvicorn's HTTP/1.1, with bounds on what a client can make it hold and wait for, and with files
+that the kernel sends.
 
 By itself it gathers a request line and headers that never end until memory is full, and waits for
 ever for a client that stops sending in the middle of a request.
@@ -8,7 +9,10 @@ import asyncio
 from http import HTTPStatus
 from typing import Any, Literal
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from app import http_sendfile
 
 
 class BoundedHttp(HttpToolsProtocol):
@@ -19,6 +23,8 @@ class BoundedHttp(HttpToolsProtocol):
     # slow upload goes on for as long as it makes progress.
     window_seconds = 30.0
     window_bytes = 1024
+    # So long may a client take nothing of a file that it is sent.
+    idle_seconds = 60.0
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -59,6 +65,11 @@ class BoundedHttp(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._part = None
         super().on_message_complete()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        if cycle.scope["method"] == "GET":  # what answers with a file
+            app = http_sendfile.offered(app, cycle, self.idle_seconds)
+        super()._start_asgi_task(cycle, app)
 
     def _end_of_window(self) -> None:
         if self.transport.is_closing():

@@ -19,8 +19,8 @@ from app.artifacts.store import (
     StoredObject,
     UnfinishedUpload,
 )
-from app.artifacts.threads import Threads, batched
 from app.errors import UnavailableError
+from app.threads import Threads, batched
 
 _PART_BYTES = 4 << 20  # few hops to a thread; two of these are in memory during an upload
 _THREADS = 16  # most of what they wait for is the disk's sync

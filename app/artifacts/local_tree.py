@@ -174,24 +174,24 @@ class FileSource:
     """A file's bytes from its position on, as `app.artifacts.reader` reads them."""
 
     def __init__(self, file: BinaryIO) -> None:
-        self._file = file
+        self.file = file
 
     def read(self, size: int, /) -> bytes:
-        return self._file.read(size)
+        return self.file.read(size)
 
     def read_cached(self, size: int, /) -> memoryview | None:
         if not hasattr(os, "RWF_NOWAIT"):  # not everywhere
             return None
         buffer = bytearray(size)
         try:
-            count = os.preadv(self._file.fileno(), [buffer], self._file.tell(), os.RWF_NOWAIT)
+            count = os.preadv(self.file.fileno(), [buffer], self.file.tell(), os.RWF_NOWAIT)
         except OSError:  # what is wrong with the disk itself is met again by `read`
             return None
-        self._file.seek(count, os.SEEK_CUR)
+        self.file.seek(count, os.SEEK_CUR)
         return memoryview(buffer)[:count] if count else None
 
     def close(self) -> None:
-        self._file.close()
+        self.file.close()
 
 
 def _subfolder(parent: int, name: str, *, create: bool) -> int:

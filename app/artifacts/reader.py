@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
-from typing import Protocol, Self
+from typing import BinaryIO, Protocol, Self
 
 from app.artifacts.store import StoredObject
-from app.artifacts.threads import Threads, finished
 from app.errors import UnavailableError
+from app.threads import Threads, finished
 
 READ_BYTES = 1 << 20  # the longest chunk a reader gives
 
@@ -20,6 +20,10 @@ class Source(Protocol):
 
     def read_cached(self, size: int, /) -> memoryview | None:
         """As `read`, without blocking: what is in memory already. None where nothing is."""
+
+    @property
+    def file(self) -> BinaryIO | None:
+        """The file that the bytes are read from, if they are."""
 
     def close(self) -> None: ...
 
@@ -48,6 +52,11 @@ class ObjectReader:
         self._reading: asyncio.Future[bytes] | None = None
         self._when_closed: Callable[[], None] | None = None
 
+    @property
+    def file(self) -> BinaryIO | None:
+        """The open file that has the bytes at [start, end), if it is one."""
+        return None if self._source is None else self._source.file
+
     def when_closed(self, call: Callable[[], None]) -> None:
         """Have something done when the reader is closed; it may be called more than once."""
         self._when_closed = call
@@ -60,6 +69,8 @@ class ObjectReader:
             await self.aclose()
             raise StopAsyncIteration
         chunk: bytes | memoryview | None = self._ahead
+        if chunk is None and self._reading is None:
+            chunk = self._source.read_cached(min(READ_BYTES, self._left))
         if chunk is None:
             chunk = await finished(self._reading or self._read(self._source))
         if not chunk:

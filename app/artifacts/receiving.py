@@ -9,8 +9,8 @@ from typing import Protocol
 
 from app.artifacts.checksums import Checksums, Digest
 from app.artifacts.store import StoredObject
-from app.artifacts.threads import Threads, finished
 from app.errors import InvalidValueError
+from app.threads import Threads, finished
 
 # To hash so much takes no longer than to ask a thread for it, and a body of no more is stored by
 # one call to a thread.

@@ -31,8 +31,8 @@ from app.artifacts.store import (
     StoredObject,
     UnfinishedUpload,
 )
-from app.artifacts.threads import Threads, batched
 from app.errors import InvalidValueError, NotFoundError
+from app.threads import Threads, batched
 
 # S3 wants parts of at least 5 MiB, and at most 10,000 of them. While so many are on their way to it
 # the next one is gathered; all of them are in memory.

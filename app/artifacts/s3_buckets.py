@@ -184,6 +184,8 @@ class Buckets:
 class _Body:
     """The body of an answer, and the connection under it."""
 
+    file = None
+
     def __init__(self, response: urllib3.BaseHTTPResponse) -> None:
         self._response = response
 

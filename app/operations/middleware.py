@@ -14,6 +14,7 @@ from time import perf_counter
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app import http_sendfile
 from app.operations import context
 from app.operations.access import AccessLog
 from app.operations.context import RequestContext
@@ -87,6 +88,8 @@ class RequestMiddleware:
                 message["headers"] = [*headers, id_header, *own]
             elif message["type"] == "http.response.body":
                 size += len(message.get("body", b""))
+            elif message["type"] == http_sendfile.EXTENSION:
+                size += message["count"]
             return send(message)
 
         self._counts.open += 1

@@ -27,5 +27,8 @@ GROUPS: dict[str, Callable[[Bench], list[Result]]] = {
     "wide-run": wide_run.measure,
     "workbench": workbench.measure,
     "start": start.measure,
-    "artifacts": artifacts.measure,
+    "artifacts-large": artifacts.large,
+    "artifacts-s3": artifacts.on_s3,
+    "artifacts-small": artifacts.small,
+    "artifacts-listing": artifacts.listing,
 }

@@ -35,10 +35,6 @@ PLAIN_S3 = Goal("minio-py", 0.6)
 MEMORY = Goal(None, 50)
 
 
-def measure(bench: Bench) -> list[Result]:
-    return [*_large(bench), *_on_s3(bench), *_small(bench), *_listing(bench)]
-
-
 def _run(server: Server, experiment: str) -> str:
     """The artifact URI of a new run."""
     run = server.post("runs/create", {"experiment_id": experiment})
@@ -59,7 +55,7 @@ class _Rows:
         self.down.figures.append(size / 1e6 / download())
 
 
-def _large(bench: Bench) -> list[Result]:
+def large(bench: Bench) -> list[Result]:
     """The servers and a plain copy in turn, so that all meet the same disk and the same caches."""
     source, target = bench.folder / "large", bench.folder / "received"
     _fill(source, LARGE)
@@ -127,7 +123,7 @@ def _differ(one: Path, other: Path) -> bool:
     return False
 
 
-def _on_s3(bench: Bench) -> list[Result]:
+def on_s3(bench: Bench) -> list[Result]:
     source, target = bench.folder / "large", bench.folder / "received"
     _fill(source, ON_S3)
     ours = _Rows("256 MiB on S3", OURS, PLAIN_S3)
@@ -172,7 +168,7 @@ def _ours_on(bench: Bench, s3: S3Server) -> Iterator[Server]:
         yield server
 
 
-def _small(bench: Bench) -> list[Result]:
+def small(bench: Bench) -> list[Result]:
     return [_small_files(seeds) for seeds in bench.servers]
 
 
@@ -206,7 +202,7 @@ def _small_files(seeds: Seeds) -> Result:
     return result
 
 
-def _listing(bench: Bench) -> list[Result]:
+def listing(bench: Bench) -> list[Result]:
     """A page of ours beside the only way that MLflow has, which is all of the folder."""
     results = []
     for seeds in bench.servers:

@@ -25,9 +25,9 @@ from app.artifacts.local import LocalStore
 from app.artifacts.receiving import receive
 from app.artifacts.s3 import S3Store
 from app.artifacts.store import ArtifactStore, Part, StoredObject, UnfinishedUpload, artifact_store
-from app.artifacts.threads import Threads
 from app.config import Settings
 from app.errors import ConflictError, InvalidValueError, NotFoundError, UnavailableError
+from app.threads import Threads
 
 T = TypeVar("T")
 

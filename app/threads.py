@@ -1,4 +1,4 @@
-"""The threads in which stores block, and how the event loop waits for them."""
+"""Threads for what blocks, and how the event loop waits for them."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -17,12 +17,11 @@ T = TypeVar("T")
 
 
 class Threads:
-    """The threads in which a store blocks: few, and its own, so that a slow disk or network doesn't
-    starve the rest of the process. A thread is held for one piece of work, never while a client
-    sends or receives."""
+    """A few threads of their owner's own, so that a slow disk or network doesn't starve the rest of
+    the process. One is held for a piece of work, never while a client sends or receives."""
 
     def __init__(self, count: int) -> None:
-        self._pool = ThreadPoolExecutor(count, thread_name_prefix="artifacts")
+        self._pool = ThreadPoolExecutor(count, thread_name_prefix="blocking")
 
     def start(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> "asyncio.Future[T]":
         loop = asyncio.get_running_loop()
