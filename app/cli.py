@@ -32,7 +32,7 @@ from app.db import migrate as migrations
 from app.db import roles
 from app.db.embedded import EmbeddedPostgresError, embedded_postgres
 from app.errors import TrackingError, UnavailableError
-from app.http_protocol import BoundedHttp
+from app.http.protocol import BoundedHttp
 from app.operations import logs
 from app.operations.workers import common_folder
 

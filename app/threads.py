@@ -3,12 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from itertools import islice
 from typing import ParamSpec, TypeVar
 
 import anyio
-import anyio.lowlevel
 
 _ITEMS_AT_ONCE = 1000
 
@@ -37,22 +37,17 @@ class Threads:
 async def finished(work: "asyncio.Future[T]") -> T:
     """The result of a thread's work. A cancellation is raised only once the thread is done with the
     file or the connection that the caller will now clean up."""
-    cancelled: asyncio.CancelledError | None = None
-    # The shield keeps anyio, which repeats a cancellation until it is obeyed, from spinning here.
-    with anyio.CancelScope(shield=True):
-        while not work.done():
-            try:
-                await asyncio.wait([work])
-            except asyncio.CancelledError as error:
-                cancelled = error
     try:
-        if cancelled:
-            raise cancelled
-        await anyio.lowlevel.checkpoint_if_cancelled()  # what the shield kept away, if anything
+        return await asyncio.shield(work)
     except asyncio.CancelledError:
-        work.exception()  # seen, though not raised
+        # The scope keeps anyio, which repeats a cancellation until it is obeyed, from spinning.
+        with anyio.CancelScope(shield=True):
+            while not work.done():
+                with suppress(asyncio.CancelledError):
+                    await asyncio.wait([work])
+        if not work.cancelled():
+            work.exception()  # seen, though not raised
         raise
-    return work.result()
 
 
 async def batched(threads: Threads, items: Iterator[T]) -> AsyncIterator[T]:

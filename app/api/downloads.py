@@ -18,7 +18,7 @@ from app.artifacts.limits import unless_stalled_sending
 from app.artifacts.reader import ObjectReader
 from app.artifacts.service import Artifact
 from app.errors import StalledError
-from app.http_sendfile import EXTENSION
+from app.http.sendfile import EXTENSION
 
 log = logging.getLogger(__name__)
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from app.artifacts.checksums import Digest
 from app.artifacts.local_tree import FileSource, Tree
-from app.artifacts.local_upload import FileUpload, LocalUploads, PartUpload
+from app.artifacts.local_upload import FileUpload, LocalUploads, PartUpload, WholeFile
 from app.artifacts.paths import key_segments
 from app.artifacts.reader import ObjectReader, clamped
-from app.artifacts.receiving import receive
+from app.artifacts.receiving import SMALL_BYTES, receive
 from app.artifacts.store import (
     ArtifactStore,
     Part,
@@ -47,9 +47,11 @@ class LocalStore(ArtifactStore):
         content_type: str,
         digests: Sequence[Digest] = (),
     ) -> StoredObject:
+        small = content_length is not None and content_length <= SMALL_BYTES
+        upload = (WholeFile if small else FileUpload)(self._tree, _path(tenant, key))
         return await receive(
             self._threads,
-            FileUpload(self._tree, _path(tenant, key)),
+            upload,
             body,
             part_bytes=_PART_BYTES,
             content_length=content_length,

@@ -11,13 +11,12 @@ import mmap
 import os
 import re
 import shutil
-import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import BinaryIO
 
-from app.artifacts.local_tree import UPLOADS, Tree, disk_errors, milliseconds, stored
+from app.artifacts.local_tree import UPLOADS, Tree, disk_errors, milliseconds, stamped, stored
 from app.artifacts.store import Part, StoredObject, UnfinishedUpload
 from app.errors import InvalidValueError, NotFoundError
 
@@ -30,42 +29,76 @@ _O_DIRECT: int = getattr(os, "O_DIRECT", 0)  # not everywhere
 _NO_COPYING = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
+class StagedFile:
+    """A new file below UPLOADS, in the folder `parents`, while its bytes come."""
+
+    def __init__(self, tree: Tree, parents: list[str], *, create: bool = True) -> None:
+        self.name, self.file = tree.begin(parents, create=create)
+        self._tree = tree
+        self._parents = parents
+        self._direct = False
+
+    @property
+    def path(self) -> list[str]:
+        return [*self._parents, self.name]
+
+    def write(self, part: memoryview) -> None:
+        """Large parts go past the page cache where the file system can: that takes no time of the
+        CPU, leaves nothing for the sync at the end, and pushes nobody else's pages out of memory.
+        """
+        if len(part) >= _DIRECT_BYTES and len(part) % mmap.PAGESIZE == 0:
+            with suppress(OSError):  # what is wrong with the disk itself is met again below
+                self._set_direct(True)
+                part = part[self.file.write(part) :]
+        if part:
+            with suppress(OSError):
+                self._set_direct(False)
+            # An unbuffered file may take less than it is given.
+            while part:
+                part = part[self.file.write(part) :]
+
+    def _set_direct(self, on: bool) -> None:
+        if on != self._direct:
+            flags = fcntl.fcntl(self.file, fcntl.F_GETFL)
+            fcntl.fcntl(self.file, fcntl.F_SETFL, flags | _O_DIRECT if on else flags & ~_O_DIRECT)
+            self._direct = on
+
+    def remove(self) -> None:
+        """Does not raise."""
+        self.file.close()
+        with suppress(OSError), self._tree.folder([UPLOADS, *self._parents]) as folder:
+            os.unlink(self.name, dir_fd=folder)
+
+
 class FileUpload:
     """A file below UPLOADS that gets its place at `path`."""
 
     def __init__(self, tree: Tree, path: list[str]) -> None:
         self._tree = tree
         self._path = path
-        self._staged: list[str] = []
-        self._file: BinaryIO | None = None
+        self._staged: StagedFile | None = None
 
     def write(self, part: memoryview, number: int = 1) -> None:
         with disk_errors(self._path, writing=True):
-            write_part(self._opened(), part)
+            self._begun().write(part)
 
     def finish(self, sha256: str | None = None) -> StoredObject:
-        with disk_errors(self._path, writing=True), self._opened() as file:
-            # The kernel's own stamp is as coarse as its clock tick; the etag needs a finer one.
-            now = time.time_ns()
-            os.utime(file.fileno(), ns=(now, now))
-            found = stored(os.fstat(file.fileno()), sha256)
-            self._tree.publish(self._staged, self._path)
-            # Takes what came before in the file system's journal along: the file's name, and the
-            # folders that were made for it.
-            os.fsync(file.fileno())
+        staged = self._begun()
+        with disk_errors(self._path, writing=True), staged.file as file:
+            found = stored(stamped(file.fileno()), sha256)
+            self._tree.publish(staged.path, self._path)
+            os.fsync(file.fileno())  # and its name and folders, as in Tree.create
             return found
 
     def abort(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            with suppress(OSError), self._tree.folder([UPLOADS, *self._staged[:-1]]) as folder:
-                os.unlink(self._staged[-1], dir_fd=folder)
+        if self._staged is not None:
+            self._staged.remove()
 
     def append(self, source: BinaryIO) -> None:
         """Take over another file's bytes, without copying them where the file system can share
         them (XFS, Btrfs), and else within the kernel."""
         with disk_errors(self._path, writing=True):
-            target = self._opened()
+            target = self._begun().file
             try:
                 while os.copy_file_range(source.fileno(), target.fileno(), _COPY_BYTES):
                     pass
@@ -74,12 +107,25 @@ class FileUpload:
                     raise
                 shutil.copyfileobj(source, target, 1 << 20)
 
-    def _opened(self) -> BinaryIO:
-        if self._file is None:
-            tenant = self._path[0]
-            name, self._file = self._tree.begin([tenant])
-            self._staged = [tenant, name]
-        return self._file
+    def _begun(self) -> StagedFile:
+        if self._staged is None:
+            self._staged = StagedFile(self._tree, self._path[:1])
+        return self._staged
+
+
+class WholeFile(FileUpload):
+    """A file all of whose bytes come at once, and are few."""
+
+    _content: bytes | memoryview = b""
+
+    def write(self, part: memoryview, number: int = 1) -> None:
+        self._content = part
+
+    def finish(self, sha256: str | None = None) -> StoredObject:
+        with suppress(OSError):  # what is wrong with the disk itself is met again below
+            return stored(self._tree.create(self._path, self._content), sha256)
+        super().write(memoryview(self._content))
+        return super().finish(sha256)
 
 
 class PartUpload:
@@ -89,34 +135,31 @@ class PartUpload:
         self._uploads = uploads
         self._folder = [tenant, upload_id]
         self._number = number
-        self._name = ""
-        self._file: BinaryIO | None = None
+        self._staged: StagedFile | None = None
         self._size = 0
 
     def write(self, part: memoryview, number: int = 1) -> None:
         with disk_errors(self._folder):
-            write_part(self._opened(), part)
+            self._begun().write(part)
         self._size += len(part)
 
     def finish(self, sha256: str) -> StoredObject:
         with disk_errors(self._folder):
-            self._opened().close()
+            staged = self._begun()
+            staged.file.close()
             with self._uploads.tree.folder([UPLOADS, *self._folder]) as folder:
                 name = _part_name(Part(self._number, sha256))
-                os.replace(self._name, name, src_dir_fd=folder, dst_dir_fd=folder)
+                os.replace(staged.name, name, src_dir_fd=folder, dst_dir_fd=folder)
         return StoredObject(self._size, sha256, sha256)
 
     def abort(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            tree = self._uploads.tree
-            with suppress(OSError), tree.folder([UPLOADS, *self._folder]) as folder:
-                os.unlink(self._name, dir_fd=folder)
+        if self._staged is not None:
+            self._staged.remove()
 
-    def _opened(self) -> BinaryIO:
-        if self._file is None:
-            self._name, self._file = self._uploads.tree.begin(self._folder, create=False)
-        return self._file
+    def _begun(self) -> StagedFile:
+        if self._staged is None:
+            self._staged = StagedFile(self._uploads.tree, self._folder, create=False)
+        return self._staged
 
 
 class LocalUploads:
@@ -201,25 +244,3 @@ class LocalUploads:
 
 def _part_name(part: Part) -> str:
     return f"{part.number:05}-{part.etag}"
-
-
-def write_part(file: BinaryIO, part: memoryview) -> None:
-    """Large parts go past the page cache where the file system can: that takes no time of the CPU,
-    leaves nothing for the sync at the end, and pushes nobody else's pages out of memory."""
-    if len(part) >= _DIRECT_BYTES and len(part) % mmap.PAGESIZE == 0:
-        with suppress(OSError):  # what is wrong with the disk itself is met again below
-            _set_direct(file, True)
-            part = part[file.write(part) :]
-    if part:
-        with suppress(OSError):
-            _set_direct(file, False)
-        # An unbuffered file may take less than it is given.
-        while part:
-            part = part[file.write(part) :]
-
-
-def _set_direct(file: BinaryIO, on: bool) -> None:
-    flags = fcntl.fcntl(file, fcntl.F_GETFL)
-    wanted = flags | _O_DIRECT if on else flags & ~_O_DIRECT
-    if wanted != flags:
-        fcntl.fcntl(file, fcntl.F_SETFL, wanted)

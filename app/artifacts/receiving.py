@@ -91,17 +91,19 @@ async def _receive_small(
     content_length: int,
     digests: Sequence[Digest],
 ) -> StoredObject:
+    whole = b""
+    async for chunk in body:
+        whole = whole + chunk if whole else chunk
+        _check_length(len(whole), content_length, complete=False)
+    _check_length(len(whole), content_length, complete=True)
     checksums = Checksums(digests)
-    async with aclosing(in_parts(body, SMALL_BYTES, content_length, 1)) as parts:
-        whole = [part async for part in parts]  # one, or none of an empty body
-    for part in whole:
-        checksums.update(part)
+    checksums.update(memoryview(whole))
     checksums.check()
 
     def store() -> StoredObject:
         try:
-            for part in whole:
-                upload.write(part, 1)
+            if whole:
+                upload.write(memoryview(whole), 1)
             return upload.finish(checksums.sha256)
         except BaseException:
             upload.abort()
@@ -124,8 +126,7 @@ async def in_parts(
     filled = received = 0
     async for chunk in body:
         received += len(chunk)
-        if content_length is not None and received > content_length:
-            raise _wrong_length(f"more than the {content_length}")
+        _check_length(received, content_length, complete=False)
         taken = 0
         while taken < len(chunk):
             some = min(len(chunk) - taken, room - filled)
@@ -138,8 +139,7 @@ async def in_parts(
                 given.append(buffer)
                 buffer = given.popleft() if len(given) == buffers else _buffer(room)
                 filled = 0
-    if content_length is not None and received != content_length:
-        raise _wrong_length(f"{received} of the {content_length}")
+    _check_length(received, content_length, complete=True)
     if filled:
         yield memoryview(buffer)[:filled]
 
@@ -149,8 +149,16 @@ def _buffer(size: int) -> bytearray | mmap.mmap:
     return bytearray(size) if size < mmap.PAGESIZE else mmap.mmap(-1, size)
 
 
-def _wrong_length(counted: str) -> InvalidValueError:
-    return InvalidValueError(
+def _check_length(received: int, content_length: int | None, *, complete: bool) -> None:
+    if content_length is None or received == content_length:
+        return
+    if received > content_length:
+        counted = f"more than the {content_length}"
+    elif complete:
+        counted = f"{received} of the {content_length}"
+    else:
+        return
+    raise InvalidValueError(
         f"The request body has {counted} bytes that its Content-Length declares",
         field="Content-Length",
     )

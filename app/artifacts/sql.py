@@ -6,9 +6,6 @@ Paths sort by bytes, and hold no control characters: so everything below `folder
 
 _COLUMNS = "path, size, etag, content_type, updated_time, object_id, encode(sha256, 'hex')"
 
-# Between the paths in one value; none of them holds it.
-SEPARATOR = "\n"
-
 # What stands in the way of a file: another where it needs a folder, or a folder in its own place.
 _IN_THE_WAY = """
     EXISTS (
@@ -34,7 +31,7 @@ SELECT CASE
     WHEN alone THEN pg_advisory_xact_lock(hashtextextended(path, %(tenant)s))
     ELSE pg_advisory_xact_lock_shared(hashtextextended(path, %(tenant)s))
 END
-FROM unnest(%(paths)s::text[], %(alone)s::boolean[]) AS place (path, alone)
+FROM json_to_recordset(%(places)s) AS place (path text, alone boolean)
 """
 
 # Enter each file unless something stands in its way: none of them is in another's. Rows, in the
@@ -45,10 +42,11 @@ WITH file AS MATERIALIZED (
     SELECT
         given.*, owner.{key} IS NOT NULL AS owned, owner.deleted_time, {in_the_way},
         replaced.path IS NOT NULL AS replaces, replaced.object_id AS replaced_id
-    FROM unnest(
-        %(owners)s::{type}[], %(experiments)s::bigint[], %(paths)s::text[], %(parents)s::text[],
-        %(sizes)s::bigint[], %(etags)s::text[], %(content_types)s::text[],
-        %(updated_times)s::bigint[], %(objects)s::uuid[], %(sha256s)s::text[]
+    FROM ROWS FROM (
+        json_to_recordset(%(files)s) AS (
+            owner {type}, experiment bigint, path text, parents text[], size bigint, etag text,
+            content_type text, updated_time bigint, object_id uuid, sha256 text
+        )
     ) WITH ORDINALITY AS given (
         owner, experiment, path, parents, size, etag, content_type, updated_time, object_id,
         sha256, position
@@ -77,9 +75,7 @@ FROM file ORDER BY position
 """
 
 _ONE = _IN_THE_WAY.format(path="%(path)s", parents="%(parents)s")
-_EACH = _IN_THE_WAY.format(
-    path="given.path", parents=f"string_to_array(given.parents, '{SEPARATOR}')"
-)
+_EACH = _IN_THE_WAY.format(path="given.path", parents="given.parents")
 _OF_RUNS = {"owners": "runs", "key": "run_id", "type": "uuid"}
 _OF_MODELS = {"owners": "logged_models", "key": "model_id", "type": "text"}
 CHECK_RUN = _CHECK.format(in_the_way=_ONE, **_OF_RUNS)

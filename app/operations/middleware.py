@@ -14,7 +14,7 @@ from time import perf_counter
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app import http_sendfile
+from app.http import sendfile
 from app.operations import context
 from app.operations.access import AccessLog
 from app.operations.context import RequestContext
@@ -88,7 +88,7 @@ class RequestMiddleware:
                 message["headers"] = [*headers, id_header, *own]
             elif message["type"] == "http.response.body":
                 size += len(message.get("body", b""))
-            elif message["type"] == http_sendfile.EXTENSION:
+            elif message["type"] == sendfile.EXTENSION:
                 size += message["count"]
             return send(message)
 

@@ -15,7 +15,6 @@ from minio import Minio
 from benchmarks import servers, transfers
 from benchmarks.further.bench import Bench, timed
 from benchmarks.measure import Goal, Result
-from benchmarks.seeds import Seeds
 from benchmarks.servers import OURS, Server
 from benchmarks.transfers import NotServedError
 from tests.artifacts.s3_server import S3Server, s3_server
@@ -169,17 +168,22 @@ def _ours_on(bench: Bench, s3: S3Server) -> Iterator[Server]:
 
 
 def small(bench: Bench) -> list[Result]:
-    return [_small_files(seeds) for seeds in bench.servers]
+    """Ours with two workers, too, as MLflow has them."""
+    results = [_small_files(seeds.server, seeds.logged) for seeds in bench.servers]
+    name = f"{OURS}, 2 workers"
+    with servers.ours(bench.ours.server.postgres, bench.folder, workers=2, name=name) as server:
+        results.insert(1, _small_files(server, bench.ours.logged))
+    return results
 
 
-def _small_files(seeds: Seeds) -> Result:
+def _small_files(server: Server, experiment: str) -> Result:
     """Each client has a connection of its own, and sends its share of the files."""
-    result = Result("10,000 files of 1 KiB by 16 clients", seeds.server.name, "files/s")
+    result = Result("10,000 files of 1 KiB by 16 clients", server.name, "files/s")
     body, local, refused = os.urandom(SMALL_BYTES), threading.local(), []
 
     def send(path: str) -> None:
         if not hasattr(local, "connection"):
-            local.connection = HTTPConnection(urlsplit(seeds.server.url).netloc, timeout=120)
+            local.connection = HTTPConnection(urlsplit(server.url).netloc, timeout=120)
         local.connection.request("PUT", path, body=body)
         answer = local.connection.getresponse()
         answer.read()
@@ -187,7 +191,7 @@ def _small_files(seeds: Seeds) -> Result:
             refused.append(answer.status)
 
     try:
-        root = transfers.proxy_path(seeds.server, _run(seeds.server, seeds.logged))
+        root = transfers.proxy_path(server, _run(server, experiment))
     except NotServedError as error:
         result.problems.append(str(error))
         return result

@@ -20,6 +20,7 @@ from pydantic import SecretStr
 from s3_server import S3Server, failing_server
 from urllib3 import BaseHTTPResponse
 
+from app.artifacts import local_tree
 from app.artifacts.checksums import Digest
 from app.artifacts.local import LocalStore
 from app.artifacts.receiving import receive
@@ -47,20 +48,34 @@ class Bed:
     unfinished: Callable[[str], list[str]]
 
 
-@pytest.fixture
-def local_store(tmp_path: Path) -> LocalStore:
-    return LocalStore(tmp_path / "artifacts")
+class DeclaredStore(LocalStore):
+    """Is told the length of each body, as by most clients: small files are then stored at once."""
+
+    async def put(self, tenant: str, key: str, body: AsyncIterator[bytes], **more: Any) -> Any:
+        if more["content_length"] is None:
+            gathered = b"".join([chunk async for chunk in body])
+            body, more["content_length"] = chunks(gathered), len(gathered)
+        return await super().put(tenant, key, body, **more)
+
+
+LOCAL_STORES = {"local": LocalStore, "local-declared": DeclaredStore}
+
+
+@pytest.fixture(params=LOCAL_STORES)
+def local_store(tmp_path: Path, request: pytest.FixtureRequest) -> LocalStore:
+    return LOCAL_STORES[request.param](tmp_path / "artifacts")
 
 
 def s3_store(s3: S3Server, prefix: str) -> S3Store:
     return S3Store(s3.endpoint, s3.access_key, s3.secret_key, bucket_prefix=prefix)
 
 
-@pytest.fixture(params=["local", "s3"])
+@pytest.fixture(params=[*LOCAL_STORES, "s3"])
 async def bed(request: pytest.FixtureRequest) -> AsyncIterator[Bed]:
-    if request.param == "local":
-        store: ArtifactStore = request.getfixturevalue("local_store")
-        uploads = request.getfixturevalue("tmp_path") / "artifacts" / ".uploads"
+    if request.param in LOCAL_STORES:
+        root = request.getfixturevalue("tmp_path") / "artifacts"
+        store: ArtifactStore = LOCAL_STORES[request.param](root)
+        uploads = root / ".uploads"
 
         def unfinished(tenant: str) -> list[str]:
             return os.listdir(uploads / tenant) if (uploads / tenant).exists() else []
@@ -716,7 +731,7 @@ class TestUnfinished:
             await go_on.wait()
 
         sending = asyncio.create_task(
-            store.put(TENANT, KEY, body(), content_length=None, content_type="")  # type: ignore[arg-type]
+            store.put(TENANT, KEY, body(), content_length=15 * MIB, content_type="")  # type: ignore[arg-type]
         )
         await halfway.wait()
         async with asyncio.timeout(30):
@@ -868,6 +883,15 @@ class TestLocal:
         await put(local_store, b"new", "a")  # replaces the link, not what it points to
         assert secret.read_text() == "secret"
         assert await get(local_store, "a") == b"new"
+
+    async def test_a_file_system_that_knows_no_unnamed_files(
+        self, local_store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(local_tree, "_UNNAMED", os.O_WRONLY)
+        await put(local_store, b"x")
+        await put(local_store, b"y")
+        assert await get(local_store) == b"y"
+        assert os.listdir(tmp_path / "artifacts" / ".uploads" / TENANT) == []
 
     async def test_a_fifo_does_not_hang(self, local_store: LocalStore, tmp_path: Path) -> None:
         fifo = tmp_path / "artifacts" / TENANT / "a"

@@ -9,7 +9,7 @@ import httpx
 import uvicorn
 
 from app.config import Settings
-from app.http_protocol import BoundedHttp
+from app.http.protocol import BoundedHttp
 from app.main import create_app
 from tests.conftest import Postgres, free_port, new_slug
 

@@ -6,7 +6,6 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.mlflow import (
-    artifact_routes,
     artifacts,
     experiments,
     inputs,
@@ -19,6 +18,7 @@ from app.api.mlflow import (
     transfers,
     workspaces,
 )
+from app.api.mlflow.artifact_routes import ArtifactRoutes
 from app.api.mlflow.router import METHODS, MlflowApi, not_served
 from app.services import Services
 
@@ -50,7 +50,7 @@ def mounts(services: Callable[[], Services]) -> list[BaseRoute]:
         server_info.routes,
         workspaces.routes,
     )
-    proxy = artifact_routes.ArtifactRoutes(services)
+    proxy = ArtifactRoutes(services)
     # MLflow 3 asks for the datasets of experiments at a path that lacks a slash.
     mounted: list[BaseRoute] = [
         Mount(f"{prefix}{name}", app)
@@ -63,7 +63,7 @@ def mounts(services: Callable[[], Services]) -> list[BaseRoute]:
 class Shortcut:
     """Leads requests for MLflow's API straight to it, past what FastAPI and Starlette put around
     every route: their middlewares and the search for a route took a fifth of the time of logging a
-    metric. MLflow's API answers its own errors, so that it needs none of them.
+    metric. MLflow's routes answer their own errors, so that they need none of them.
 
     `app` is the whole application, and serves the rest. The shortcut changes no answer.
     """
@@ -74,7 +74,7 @@ class Shortcut:
         self._mounted = {
             mount.path: mount.app
             for mount in mounts
-            if isinstance(mount, Mount) and isinstance(mount.app, MlflowApi)
+            if isinstance(mount, Mount) and isinstance(mount.app, MlflowApi | ArtifactRoutes)
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

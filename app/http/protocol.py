@@ -12,7 +12,7 @@ from typing import Any, Literal
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from app import http_sendfile
+from app.http import sendfile
 
 
 class BoundedHttp(HttpToolsProtocol):
@@ -68,7 +68,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         if cycle.scope["method"] == "GET":  # what answers with a file
-            app = http_sendfile.offered(app, cycle, self.idle_seconds)
+            app = sendfile.offered(app, cycle, self.idle_seconds)
         super()._start_asgi_task(cycle, app)
 
     def _end_of_window(self) -> None:
