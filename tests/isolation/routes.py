@@ -9,7 +9,6 @@ from fastapi.routing import iter_route_contexts
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from app.api.mlflow import artifact_routes
 from app.api.mlflow.artifact_routes import ArtifactRoutes
 from app.api.mlflow.router import Endpoint, MlflowApi, not_served
 
@@ -63,9 +62,8 @@ def _served(context: Any) -> Iterator[Served]:
             case MlflowApi():
                 yield from _of_table(route.app)
             case ArtifactRoutes():
-                for one in route.app._router.routes:
-                    assert isinstance(one, Route)
-                    yield from _of_route(one, PROXY + one.path)
+                for (method, _), artifacts in route.app.table.items():
+                    yield Served(method, PROXY + artifacts.path)
             case StaticFiles():
                 yield Served("GET", f"{route.path}/{{path}}")
             case _:
@@ -77,7 +75,7 @@ def _served(context: Any) -> Iterator[Served]:
 
 
 def _of_route(route: Route, path: str) -> Iterator[Served]:
-    refuses = route.endpoint in (not_served, artifact_routes._not_served)
+    refuses = route.endpoint is not_served
     for method in sorted(route.methods or ()):
         yield Served(method, path.replace(":path}", "}"), refuses=refuses)
 

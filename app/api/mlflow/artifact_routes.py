@@ -3,17 +3,16 @@ hold artifacts' paths and its bodies are streamed.
 """
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Route, Router
 from starlette.types import Receive, Scope, Send
 
 from app.api.headers import error_headers
 from app.api.mlflow import artifacts, transfers
 from app.api.mlflow.router import (
-    METHODS,
     Call,
     encode_error,
     error_answer,
@@ -26,8 +25,15 @@ from app.tenancy.caller import Role
 
 Handler = Callable[[Call, Request], Awaitable[Response]]
 
-# Paths that are served, for some methods.
-SERVED = ("artifacts", "mpu/create", "mpu/complete", "mpu/abort", "presigned", "signed")
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """`path` starts with a slash, and is what the request is counted under, as that of any route in
+    a scope is. Without a role the URL itself carries the permission, which the handler looks at."""
+
+    path: str
+    handler: Handler
+    role: Role | None
 
 
 class ArtifactRoutes:
@@ -35,64 +41,73 @@ class ArtifactRoutes:
 
     def __init__(self, services: Callable[[], Services]) -> None:
         self._services = services
-        files = "/artifacts/{path:path}"
         read, write = Role.READ, Role.WRITE
-        self._router = Router(
-            [
-                self._route("/artifacts", "GET", artifacts.list_folder, read),
-                self._route(files, "GET", artifacts.download, read),
-                self._route(files, "PUT", artifacts.upload, write),
-                self._route(files, "DELETE", artifacts.delete, write),
-                self._route("/mpu/create/{path:path}", "POST", transfers.create_upload, write),
-                self._route("/mpu/complete/{path:path}", "POST", transfers.complete_upload, write),
-                self._route("/mpu/abort/{path:path}", "POST", transfers.abort_upload, write),
-                self._route("/presigned/{path:path}", "GET", transfers.download_url, read),
-                self._route("/signed/{path:path}", "GET", transfers.signed, None),
-                self._route("/signed/{path:path}", "PUT", transfers.signed, None),
-                Route("/{path:path}", _not_served, methods=[*METHODS, "HEAD", "OPTIONS"]),
-            ]
-        )
+        # By method, and by what comes before the artifact's path. With GET comes HEAD.
+        self.table: dict[tuple[str, str], Endpoint] = {}
+        self._add("GET", "/artifacts", artifacts.list_folder, read)
+        self._add("GET", "/artifacts/", artifacts.download, read)
+        self._add("PUT", "/artifacts/", artifacts.upload, write)
+        self._add("DELETE", "/artifacts/", artifacts.delete, write)
+        self._add("POST", "/mpu/create/", transfers.create_upload, write)
+        self._add("POST", "/mpu/complete/", transfers.complete_upload, write)
+        self._add("POST", "/mpu/abort/", transfers.abort_upload, write)
+        self._add("GET", "/presigned/", transfers.download_url, read)
+        self._add("GET", "/signed/", transfers.signed, None)
+        self._add("PUT", "/signed/", transfers.signed, None)
+        self._served = {prefix.rstrip("/") for _, prefix in self.table}
+
+    def _add(self, method: str, prefix: str, handler: Handler, role: Role | None) -> None:
+        path = f"{prefix}{{path}}" if prefix.endswith("/") else prefix
+        self.table[method, prefix] = Endpoint(path, handler, role)
+        if method == "GET":
+            self.table["HEAD", prefix] = self.table[method, prefix]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._router(scope, receive, send)
+        # No regular expression has a say in what an artifact's path is: to those of Starlette's
+        # routes a line break at its end is nothing.
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        prefix, rest = _split(path)
+        endpoint = self.table.get((scope["method"], prefix))
+        if endpoint is None:
+            status = 405 if prefix.rstrip("/") in self._served else 404
+            body = unknown_route(scope["method"], path[1:])
+            answer = Response(body, status, media_type="application/json")
+        else:
+            scope["route"] = endpoint
+            scope["path_params"] = {"path": rest}
+            answer = await self._answer(endpoint, Request(scope, receive, send))
+        await answer(scope, receive, send)
 
-    def _route(self, path: str, method: str, handler: Handler, role: Role | None) -> Route:
-        """The handler with every error in MLflow's shape. With GET comes HEAD.
-
-        Without a role the URL itself carries the permission, which the handler looks at.
-        """
-
-        async def endpoint(request: Request) -> Response:
-            headers = {}
-            try:
-                services = self._services()
-                if role is None:
-                    caller = await transfers.holder(services, request)
-                else:
-                    caller = await services.access.admit(request.scope, role)
-                return await handler(Call(services, caller.tenant, caller, request.scope), request)
-            except TrackingError as error:
-                status, body = error_answer(error)
-                headers = error_headers(error)
-            except HTTPException as error:
-                status, body = error.status_code, encode_error("BAD_REQUEST", error.detail)
-                headers = dict(error.headers or {})
-            except ClientDisconnect:
-                status, body = 499, b""
-            except Exception:
-                status, body = log_unexpected(request.method, request.url.path)
-            if status == 408:  # what is left of the body would be taken for the next request
-                headers["Connection"] = "close"
-            return Response(body, status, headers, media_type="application/json")
-
-        return Route(path, endpoint, methods=[method])
+    async def _answer(self, endpoint: Endpoint, request: Request) -> Response:
+        """The handler's answer, and every error in MLflow's shape."""
+        headers = {}
+        try:
+            services = self._services()
+            if endpoint.role is None:
+                caller = await transfers.holder(services, request)
+            else:
+                caller = await services.access.admit(request.scope, endpoint.role)
+            call = Call(services, caller.tenant, caller, request.scope)
+            return await endpoint.handler(call, request)
+        except TrackingError as error:
+            status, body = error_answer(error)
+            headers = error_headers(error)
+        except HTTPException as error:
+            status, body = error.status_code, encode_error("BAD_REQUEST", error.detail)
+            headers = dict(error.headers or {})
+        except ClientDisconnect:
+            status, body = 499, b""
+        except Exception:
+            status, body = log_unexpected(request.method, request.url.path)
+        if status == 408:  # what is left of the body would be taken for the next request
+            headers["Connection"] = "close"
+        return Response(body, status, headers, media_type="application/json")
 
 
-async def _not_served(request: Request) -> Response:
-    path: str = request.path_params["path"]
-    served = any(path == one or path.startswith(f"{one}/") for one in SERVED)
-    return Response(
-        unknown_route(request.method, path),
-        405 if served else 404,
-        media_type="application/json",
-    )
+def _split(path: str) -> tuple[str, str]:
+    """What comes before the artifact's path, as in the table, and that path."""
+    segments = 3 if path.startswith("/mpu/") else 2
+    *before, rest = path.split("/", segments)
+    if len(before) < segments:
+        return path, ""
+    return "/".join([*before, ""]), rest
