@@ -103,6 +103,16 @@ def test_file_names_in_a_form(run: Run, attack: str) -> None:
     assert run.stored() == before
 
 
+def test_a_line_break_at_the_end_names_no_other_file(run: Run) -> None:
+    assert run.client.put(f"{PROXY}/{run.root}/a.txt", content=b"x").status_code == 200
+    before = run.stored()
+    for method in ("GET", "HEAD", "DELETE"):
+        run.refused(method, f"{PROXY}/{run.root}/a.txt%0a")
+        run.refused(method, f"{V1}/{run.run_id}/artifacts/a.txt%0a")
+    run.refused("PUT", f"{PROXY}/{run.root}/a.txt%0a", body=b"y")
+    assert run.stored() == before
+
+
 def test_a_name_with_a_question_mark_stays_below_its_folder(run: Run) -> None:
     """It is no flaw in a name; read as a URL's query it would cut the path short."""
     before = run.stored()

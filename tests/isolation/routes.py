@@ -1,5 +1,6 @@
 """Every route of the application, read off its router."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -77,7 +78,7 @@ def _served(context: Any) -> Iterator[Served]:
 def _of_route(route: Route, path: str) -> Iterator[Served]:
     refuses = route.endpoint is not_served
     for method in sorted(route.methods or ()):
-        yield Served(method, path.replace(":path}", "}"), refuses=refuses)
+        yield Served(method, re.sub(r":\w+}", "}", path), refuses=refuses)
 
 
 def _of_table(api: MlflowApi) -> Iterator[Served]:

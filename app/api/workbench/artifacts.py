@@ -137,7 +137,7 @@ async def download_artifact(
 
 
 router.add_api_route(
-    "/artifacts/{path:path}",
+    "/artifacts/{path:rest}",
     download_artifact,
     methods=["GET"],
     summary="Download or preview a file, or download a folder",
@@ -145,7 +145,7 @@ router.add_api_route(
     responses=answers(404, 409, 416) | _DOWNLOAD_ANSWERS,
 )
 router.add_api_route(
-    "/artifacts/{path:path}", download_artifact, methods=["HEAD"], include_in_schema=False
+    "/artifacts/{path:rest}", download_artifact, methods=["HEAD"], include_in_schema=False
 )
 
 
@@ -225,7 +225,7 @@ async def _with_first(first: Artifact, rest: AsyncIterator[Artifact]) -> AsyncIt
 
 
 @router.delete(
-    "/artifacts/{path:path}",
+    "/artifacts/{path:rest}",
     status_code=204,
     summary="Delete a file or a folder",
     responses=answers(404, 409),

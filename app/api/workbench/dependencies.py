@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Header, Path, Request, Response
 from fastapi.routing import APIRoute
+from starlette.convertors import Convertor, register_url_convertor
 
 from app.api.workbench.openapi import SECURITY
 from app.errors import PermissionDeniedError
@@ -16,6 +17,22 @@ from app.tenancy.tenant import Tenant
 TenantSlug = Annotated[
     str, Path(description="The tenant's slug.", examples=["acme-corp"], max_length=48)
 ]
+
+
+class RestOfPath(Convertor[str]):
+    """`{name:rest}`: all that is left of a URL's path. A line break at its end belongs to it, which
+    Starlette's `{name:path}` drops: one could then name a file by what is not its path."""
+
+    regex = "(?s:.*)"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("rest", RestOfPath())
 
 
 def services_of(request: Request) -> Services:

@@ -57,7 +57,7 @@ class MetricHistory(Shown):
     points: list[HistoryPoint]
 
 
-@router.get("/{key:path}", summary="Get a metric's history", responses=answers(404))
+@router.get("/{key:rest}", summary="Get a metric's history", responses=answers(404))
 async def get_metric_history(
     run_id: RunId,
     key: Annotated[str, Path(description="It may hold slashes.", examples=["val_loss"])],
