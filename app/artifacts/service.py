@@ -80,6 +80,20 @@ class Entry:
     sha256: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Received:
+    """The bytes of a file that is not at a path yet; `path` is what they were received for."""
+
+    path: str
+    object_id: UUID
+    stored: StoredObject
+    content_type: str
+
+    @property
+    def key(self) -> str:
+        return object_key(self.path, self.object_id)
+
+
 class Artifacts:
     """Paths have been through `app.artifacts.paths`. Those of another tenant do not exist here."""
 
@@ -113,6 +127,28 @@ class Artifacts:
         file, InvalidValueError where the body is not what was declared, StalledError where the
         client stops sending, QuotaExceededError where the tenant has no room for it.
         """
+        received = await self.receive(
+            tenant,
+            path,
+            body,
+            content_length=content_length,
+            content_type=content_type,
+            digests=digests,
+        )
+        return await self.keep(tenant, received, path)
+
+    async def receive(
+        self,
+        tenant: Tenant,
+        path: str,
+        body: AsyncIterator[bytes],
+        *,
+        content_length: int | None,
+        content_type: str,
+        digests: Sequence[Digest] = (),
+    ) -> Received:
+        """Store the bytes of a file that is to be at the path, or near it, and that nobody sees
+        before `keep`. To be kept or discarded by the caller. Raises what `put` does."""
         if content_length is not None and content_length <= SMALL_BYTES:
             # It is all there sooner than the database could tell that it is not wanted.
             owner_of(path)
@@ -131,11 +167,35 @@ class Artifacts:
                 content_type=content_type,
                 digests=digests,
             )
+        return Received(path, object_id, stored, content_type)
+
+    async def keep(self, tenant: Tenant, received: Received, path: str) -> Artifact:
+        """Make what was received the file at the path, which may be another one than it was
+        received for. Raises what `put` does; then nothing of it is left."""
         try:
-            return await self.record(tenant, path, object_id, stored, content_type)
-        except (ConflictError, InvalidStateError, NotFoundError):
-            await self._discard(tenant, path, object_id)
+            if path != received.path:
+                received = await self._moved(tenant, received, path)
+            return await self.record(
+                tenant, path, received.object_id, received.stored, received.content_type
+            )
+        except (ConflictError, InvalidStateError, InvalidValueError, NotFoundError):
+            await self.discard(tenant, received)
             raise
+
+    async def _moved(self, tenant: Tenant, received: Received, path: str) -> Received:
+        owner_of(path)
+        async with self._slots.taken(tenant.slug):
+            copied = await self._store.copy(
+                tenant.slug, received.key, object_key(path, received.object_id)
+            )
+        await self.discard(tenant, received)
+        return replace(
+            received, path=path, stored=replace(copied, checksum=received.stored.checksum)
+        )
+
+    async def discard(self, tenant: Tenant, received: Received) -> None:
+        """Remove what was received."""
+        await self._discard(tenant, received.path, received.object_id)
 
     async def check_room(self, tenant: Tenant, size: int | None = None) -> int | None:
         """How many bytes the tenant may still store; None for any number. Raises

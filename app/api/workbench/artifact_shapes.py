@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Literal
 
-from fastapi import Path, UploadFile
+from fastapi import Path
 from pydantic import ConfigDict, Field
 
 from app.api.workbench.dependencies import RUN_EXAMPLE
@@ -52,15 +52,6 @@ class ArtifactEntry(Shown):
         description="The checksum of the content, in hexadecimal digits. Null where the server did"
         " not see the content pass in order, as in an upload by parts."
     )
-
-
-class LogArtifact(Body):
-    """A form with the file."""
-
-    model_config = ConfigDict(json_schema_extra=example({"artifact_path": "model"}))
-
-    file: UploadFile = Field(description="Stored under its own name.")
-    artifact_path: str = Field(default="", description="The folder to put it in.")
 
 
 class LoggedArtifact(Shown):

@@ -1,19 +1,17 @@
-"""Files into a run: one by form, as the contract has it, many by a form that is streamed, and
-copies of what is there."""
+"""Files into a run: one by form, as the contract has it, many by form, and copies of what is
+there."""
 
 import mimetypes
 import posixpath
-from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Form, Query, Request, UploadFile
+from fastapi import APIRouter, Query, Request
 
 from app.api.downloads import media_type
 from app.api.workbench.artifact_shapes import (
     ArtifactEntry,
     CopiedArtifacts,
     CopyArtifacts,
-    LogArtifact,
     LoggedArtifact,
     LoggedArtifacts,
     relative_to,
@@ -24,45 +22,104 @@ from app.api.workbench.dependencies import GuardedRoute, RunId, ServicesDep, Wri
 from app.api.workbench.forms import FormPart, form_parts
 from app.api.workbench.openapi import answers
 from app.artifacts.copying import copy_all
-from app.artifacts.paths import artifact_path
-from app.artifacts.service import run_folder
+from app.artifacts.paths import MAX_PATH_BYTES, artifact_path
+from app.artifacts.service import Received, run_folder
 from app.errors import InvalidValueError
+from app.services import Services
+from app.tenancy.tenant import Tenant
 
 router = APIRouter(
     prefix="/experiments/runs/{run_id}", tags=["artifacts"], route_class=GuardedRoute
 )
 _json = APIRouter(route_class=JsonRoute)
 
-_UPLOAD_CHUNK = 1 << 20
 _MAX_FILES = 1000  # of a form
 
 
-@router.post("/log-artifact", summary="Log a file", responses=answers(404, 409))
+_FILE_FORM: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {
+                        "artifact_path": {
+                            "type": "string",
+                            "default": "",
+                            "description": "The folder to put it in.",
+                        },
+                        "file": {
+                            "type": "string",
+                            "format": "binary",
+                            "description": "Stored under its own name.",
+                        },
+                    },
+                },
+                "example": {"artifact_path": "model", "file": "the bytes of the file"},
+            }
+        },
+    }
+}
+
+
+@router.post(
+    "/log-artifact",
+    summary="Log a file",
+    responses=answers(404, 409, 415),
+    openapi_extra=_FILE_FORM,
+)
 async def log_artifact(
-    run_id: RunId,
-    form: Annotated[LogArtifact, Form(media_type="multipart/form-data")],
-    services: ServicesDep,
-    tenant: WriteTenant,
+    run_id: RunId, request: Request, services: ServicesDep, tenant: WriteTenant
 ) -> LoggedArtifact:
-    """A file that is there already is replaced. A file of any size is taken; 409 where the path
-    leads through a file, or is a folder."""
-    folder = artifact_path(form.artifact_path, allow_root=True)
-    path = posixpath.join(folder, _file_name(form.file))
-    path = artifact_path(path)
+    """A file that is there already is replaced. A file of any size is taken, and passed on to the
+    store while it arrives, best with `artifact_path` before it; 409 where the path leads through a
+    file, or is a folder."""
     root = run_folder(await services.runs.get(tenant, run_id))
     with relative_to(root):
-        artifact = await services.artifacts.put(
-            tenant,
-            posixpath.join(root, path),
-            _chunks(form.file),
-            content_length=form.file.size,
-            content_type=_content_type(form.file.content_type, path),
-        )
+        path, received = await _received(services, tenant, root, request)
+        artifact = await services.artifacts.keep(tenant, received, posixpath.join(root, path))
     return LoggedArtifact(message=f"Logged {path}", run_id=run_id, artifact=stored(artifact, root))
 
 
-def _file_name(file: UploadFile) -> str:
-    name = file.filename or ""
+async def _received(
+    services: Services, tenant: Tenant, root: str, request: Request
+) -> tuple[str, Received]:
+    """The form's file, and the path below the root that it asks for."""
+    folder: str | None = None
+    received: Received | None = None
+    name = ""
+    try:
+        async for part in form_parts(request):
+            if part.name == "artifact_path" and folder is None:
+                folder = artifact_path(await part.text(MAX_PATH_BYTES), allow_root=True)
+            elif part.name == "file" and received is None:
+                name = _file_name(part)
+                path = artifact_path(posixpath.join(folder or "", name))
+                received = await services.artifacts.receive(
+                    tenant,
+                    posixpath.join(root, path),
+                    part.chunks,
+                    content_length=None,
+                    content_type=_content_type(part.content_type, path),
+                )
+            else:
+                raise InvalidValueError(
+                    "The form has one file, 'file', and may have one 'artifact_path'",
+                    field=part.name,
+                )
+        if received is None:
+            raise InvalidValueError("The form holds no file", field="file")
+        return artifact_path(posixpath.join(folder or "", name)), received
+    except BaseException:
+        if received is not None:
+            await services.artifacts.discard(tenant, received)
+        raise
+
+
+def _file_name(part: FormPart) -> str:
+    name = part.file_name or ""
     if not name or "/" in name:
         raise InvalidValueError(
             "The file must have a name without a folder; artifact_path is the folder it goes to",
@@ -77,11 +134,6 @@ def _content_type(declared: str | None, path: str) -> str:
     if told == media_type(None):
         return media_type(mimetypes.guess_type(path)[0])
     return told
-
-
-async def _chunks(file: UploadFile) -> AsyncIterator[bytes]:
-    while chunk := await file.read(_UPLOAD_CHUNK):
-        yield chunk
 
 
 _FILES_FORM: dict[str, Any] = {

@@ -25,6 +25,18 @@ class FormPart:
     content_type: str | None
     chunks: AsyncIterator[bytes]
 
+    async def text(self, most: int) -> str:
+        """The value of a field. Raises InvalidValueError for one of more bytes than that."""
+        value = b""
+        async for chunk in self.chunks:
+            value += chunk
+            if len(value) > most:
+                raise InvalidValueError(f"It may have at most {most} bytes", field=self.name)
+        try:
+            return value.decode()
+        except UnicodeDecodeError as error:
+            raise InvalidValueError("It is not UTF-8", field=self.name) from error
+
 
 async def form_parts(request: Request) -> AsyncIterator[FormPart]:
     """The parts of the request's form, in order.

@@ -3,6 +3,8 @@ import hashlib
 import io
 import tracemalloc
 import zipfile
+from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,6 +13,7 @@ from fastapi import FastAPI
 
 from app.artifacts.reader import ObjectReader
 from app.artifacts.service import Artifact
+from app.config import Settings
 from app.errors import UnavailableError
 from app.services import Services
 from app.tenancy.tenant import Tenant
@@ -46,6 +49,20 @@ async def stored(client: httpx.AsyncClient, run_id: str, *paths: str) -> None:
         folder, _, name = path.rpartition("/")
         response = await upload(client, run_id, name, path.encode(), folder)
         assert response.status_code == 200, response.text
+
+
+async def send(
+    client: httpx.AsyncClient, run: dict[str, Any], *parts: tuple[Any, ...]
+) -> httpx.Response:
+    """A form whose parts come in that order: (name, value), or (name, file name, content)."""
+    files = [(name, (None, *rest) if len(rest) == 1 else tuple(rest)) for name, *rest in parts]
+    return await client.post(f"{RUNS}/{run['id']}/log-artifact", files=files)
+
+
+def files_of(settings: Settings, run: dict[str, Any]) -> list[Path]:
+    """What the store holds of a run."""
+    root = settings.data_dir / "artifacts"
+    return [path for path in root.rglob(f"*{run['id']}*/**/*") if path.is_file()]
 
 
 def url(run: dict[str, Any], path: str) -> str:
@@ -161,14 +178,79 @@ class TestLogArtifact:
 
     async def test_no_file(self, client: httpx.AsyncClient, run: dict[str, Any]) -> None:
         target = f"{RUNS}/{run['id']}/log-artifact"
-        assert_problem(await client.post(target, data={"artifact_path": "x"}), 422, "file")
-        assert_problem(await client.post(target, json={}), 422, "file")
+        assert_problem(await client.post(target, files={"artifact_path": (None, "x")}), 422, "file")
+        assert_problem(await client.post(target, data={"artifact_path": "x"}), 415)
+        assert_problem(await client.post(target, json={}), 415)
 
     async def test_unknown_field(self, client: httpx.AsyncClient, run: dict[str, Any]) -> None:
         response = await client.post(
             f"{RUNS}/{run['id']}/log-artifact", files={"file": ("a", b"a")}, data={"path": "x"}
         )
         assert_problem(response, 422, "path")
+
+    @pytest.mark.parametrize("folder", ["", "models/best"])
+    async def test_the_folder_after_the_file(
+        self, client: httpx.AsyncClient, run: dict[str, Any], settings: Settings, folder: str
+    ) -> None:
+        """As a page's form or curl may send it."""
+        response = await send(client, run, ("file", "a.txt", b"text"), ("artifact_path", folder))
+        assert response.status_code == 200, response.text
+        answer = response.json()["artifact"]
+        assert answer["path"] == f"{folder}/a.txt".lstrip("/")
+        assert answer["sha256"] == hashlib.sha256(b"text").hexdigest()
+        got = await client.get(url(run, answer["path"]))
+        assert got.content == b"text"
+        current = {"If-None-Match": got.headers["etag"]}
+        assert (await client.get(url(run, answer["path"]), headers=current)).status_code == 304
+        assert len(files_of(settings, run)) == 1
+
+    @pytest.mark.parametrize(
+        ("parts", "field"),
+        [
+            ([("file", "a", b"x"), ("file", "b", b"x")], "file"),
+            ([("file", "a", b"x"), ("artifact_path", "../other")], "path"),
+            ([("file", "a", b"x"), ("artifact_path", "f/" * 600)], "artifact_path"),
+            ([("file", "a", b"x"), ("artifact_path", b"\xff")], "artifact_path"),
+            ([("file", "a", b"x"), ("artifact_path", "a"), ("artifact_path", "b")], None),
+            ([("file", "a", b"x"), ("folder", "a")], "folder"),
+            ([("file", None, b"x")], "file"),
+        ],
+    )
+    async def test_a_wrong_form_leaves_nothing(
+        self,
+        client: httpx.AsyncClient,
+        run: dict[str, Any],
+        settings: Settings,
+        parts: list[Any],
+        field: str | None,
+    ) -> None:
+        response = await send(client, run, *parts)
+        assert_problem(response, 422, field or "artifact_path")
+        assert files_of(settings, run) == []
+        assert (await client.get(f"{RUNS}/{run['id']}")).json()["artifacts"] == []
+
+    async def test_a_form_that_ends_after_the_file_leaves_nothing(
+        self, client: httpx.AsyncClient, run: dict[str, Any], settings: Settings
+    ) -> None:
+        async def form() -> AsyncIterator[bytes]:
+            yield b'--x\r\nContent-Disposition: form-data; name="file"; filename="big"\r\n\r\n'
+            yield b"bytes\r\n--x\r\n"
+
+        response = await client.post(
+            f"{RUNS}/{run['id']}/log-artifact",
+            content=form(),
+            headers={"Content-Type": "multipart/form-data; boundary=x"},
+        )
+        assert_problem(response, 422, "body")
+        assert files_of(settings, run) == []
+
+    async def test_a_folder_in_the_way_found_late(
+        self, client: httpx.AsyncClient, run: dict[str, Any], settings: Settings
+    ) -> None:
+        await stored(client, run["id"], "a")
+        response = await send(client, run, ("file", "b", b"x"), ("artifact_path", "a"))
+        assert_problem(response, 409, "path")
+        assert len(files_of(settings, run)) == 1
 
     async def test_malformed_form(self, client: httpx.AsyncClient, run: dict[str, Any]) -> None:
         response = await client.post(
