@@ -51,10 +51,12 @@ class Orphans:
 
     async def sweep_uploads(self, before: int, *, delete: bool) -> None:
         """Uploads that got no bytes since: their process, or their client, has died."""
-        async for upload in self._store.unfinished(self._tenant.slug):
-            if upload.modified_time < before:
-                self._report.uploads += 1
-                if delete:
+        async for page in _pages(self._store.unfinished(self._tenant.slug)):
+            left = [upload for upload in page if upload.modified_time < before]
+            self._report.uploads += len(left)
+            if delete and left:
+                await self._tell("gc.uploads", uploads=len(left))
+                for upload in left:
                     await self._store.discard(self._tenant.slug, upload)
 
     async def sweep_objects(self, before: int, *, delete: bool) -> None:
@@ -85,14 +87,14 @@ class Orphans:
             await self._sweep_rows(expected, delete=delete, found_any=seen > 0)
 
     async def _delete(self, orphans: Sequence[StoredKey]) -> None:
-        """Told before: a removal that nobody tells of would be worse than one told of twice."""
-        slug = self._tenant.slug
         size = sum(found.size for found in orphans)
+        await self._tell("gc.objects", objects=len(orphans), bytes=size)
+        await self._store.delete(self._tenant.slug, [found.key for found in orphans])
+
+    async def _tell(self, action: str, **counts: int) -> None:
+        """Beforehand: a removal that nobody tells of would be worse than one told of twice."""
         async with self._database.pipeline(self._tenant) as connection:
-            await trail.record(
-                connection, self._tenant, "gc.objects", slug, objects=len(orphans), bytes=size
-            )
-        await self._store.delete(slug, [found.key for found in orphans])
+            await trail.record(connection, self._tenant, action, self._tenant.slug, **counts)
 
     async def _sweep_rows(self, expected: int, *, delete: bool, found_any: bool) -> None:
         looked_at = 0

@@ -231,15 +231,20 @@ class TestAudit:
             )
         lost = await put(services.artifacts, tenant, run_path(run, "lost"))
         await store.delete(tenant.slug, [lost.key])
+        for name in ("c", "d", "e"):
+            await store.create_upload(
+                tenant.slug, object_key(run_path(run, name), new_uuid()), content_type=""
+            )
         await collector.collect(tenant, Policy(grace=-HOUR))
         assert await told(services, tenant) == []
         await collector.collect(tenant, Policy(delete=True, grace=-HOUR))
         events = await told(services, tenant)
         assert {event.action: (event.target, event.details) for event in events} == {
+            "gc.uploads": (tenant.slug, {"uploads": 3}),
             "gc.objects": (tenant.slug, {"objects": 2, "bytes": 5}),
             "gc.lost_file": (lost.path, {}),
         }
-        assert len(events) == 2
+        assert len(events) == 3
 
 
 class TestModels:
