@@ -14,6 +14,9 @@ import httpx
 
 START_TIMEOUT = 120.0  # seconds: MLflow makes its schema first
 STOP_TIMEOUT = 15.0
+REST_TIMEOUT = 20.0
+REST_SAMPLE = 0.3
+REST_SHARE = 0.1  # of all CPUs
 
 
 class NotStartedError(Exception):
@@ -33,6 +36,28 @@ class Memory:
     @property
     def total(self) -> float:
         return sum(self.processes)
+
+
+def wait_for_rest() -> None:
+    """Until the machine does next to nothing, or for REST_TIMEOUT at most: a server may go on with
+    what it was asked for long after nobody waits for it, and would be measured with the next one.
+    """
+    deadline = time.monotonic() + REST_TIMEOUT
+    busy, passed = _cpu_ticks()
+    while time.monotonic() < deadline:
+        time.sleep(REST_SAMPLE)
+        busy_now, passed_now = _cpu_ticks()
+        if busy_now - busy <= REST_SHARE * (passed_now - passed):
+            return
+        busy, passed = busy_now, passed_now
+
+
+def _cpu_ticks() -> tuple[int, int]:
+    """How long the CPUs have worked since they were started, and how long that is."""
+    with open("/proc/stat") as file:
+        user, nice, system, idle, waiting, *interrupts = map(int, file.readline().split()[1:8])
+    busy = user + nice + system + sum(interrupts)
+    return busy, busy + idle + waiting
 
 
 def free_port() -> int:

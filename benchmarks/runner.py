@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from benchmarks import wrk
+from benchmarks import processes, wrk
 from benchmarks.measure import Prepared, Result
 from benchmarks.seeds import Seeds
 from benchmarks.workloads import Workload, WrongAnswerError
@@ -113,8 +113,10 @@ class Race:
             one.drive(WARM_UP)
         for _ in range(rounds):
             for one in self.contenders:
+                processes.wait_for_rest()
                 one.round(seconds * self.workload.stretch)
             for extra in self.extras:
+                processes.wait_for_rest()
                 extra.result.figures.append(extra.measure())
         for one in self.contenders:
             one.check()

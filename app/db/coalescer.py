@@ -2,7 +2,8 @@
 
 While a batch of a tenant's is under way, what else comes for that tenant waits; the next batch
 takes all that waits. Nothing waits on a timer, so what comes alone goes at once, and under load
-batches grow by themselves. Each request is answered after the commit that holds it.
+batches grow by themselves. One that is full has nothing to gain by waiting: it may go beside the
+first. Each request is answered after the commit that holds it.
 """
 
 import asyncio
@@ -47,7 +48,7 @@ class QueueStatistics:
 
 class Coalescer(Generic[Item, Answer]):
     """One per worker and kind of request. Tenants' batches run side by side, each tenant's one by
-    one.
+    one, or `at_once` where they are full: while Postgres has one, Python gets on with the next.
 
     `size` is what an item counts for, `max_batch` what a batch takes, so that a transaction and
     the wait for it stay short, and `max_waiting` what may wait in all; half of it for one tenant,
@@ -60,12 +61,14 @@ class Coalescer(Generic[Item, Answer]):
         *,
         max_batch: int,
         max_waiting: int,
+        at_once: int = 1,
         size: Callable[[Item], int] = lambda _: 1,
     ) -> None:
         self._process = process
         self._size = size
         self._max_batch = max_batch
         self._max_waiting = max_waiting
+        self._at_once = at_once
         self._queues: dict[Tenant, _TenantQueue[Item, Answer]] = {}
         self._waiting = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -96,22 +99,28 @@ class Coalescer(Generic[Item, Answer]):
         self._waiting = waiting
         if queue is None:
             queue = self._queues[tenant] = _TenantQueue()
-            queue.put(pending)
+        queue.put(pending)
+        full = queue.size >= self._max_batch
+        if not queue.drains or (full and queue.drains < self._at_once):
+            queue.drains += 1
             # Not in this request's context: what it does is for those that come after, too.
             task = asyncio.create_task(self._drain(tenant, queue), context=Context())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        else:
-            queue.put(pending)
         answer: Answer = await pending.done
         return answer
 
     async def _drain(self, tenant: Tenant, queue: "_TenantQueue[Item, Answer]") -> None:
-        while queue.waiting:
+        # The last one that is left takes all that waits.
+        while queue.waiting and (not queue.batches or queue.size >= self._max_batch):
             batch = queue.take(self._max_batch)
             self._waiting -= sum(pending.size for pending in batch)
+            queue.batches += 1
             await self._answer(tenant, batch)
-        del self._queues[tenant]
+            queue.batches -= 1
+        queue.drains -= 1
+        if not queue.drains:
+            del self._queues[tenant]
 
     async def _answer(self, tenant: Tenant, batch: "list[_Pending[Item, Answer]]") -> None:
         """Process a batch and answer each of its items, whatever happens."""
@@ -139,6 +148,8 @@ class _TenantQueue(Generic[Item, Answer]):
     def __init__(self) -> None:
         self.waiting: deque[_Pending[Item, Answer]] = deque()
         self.size = 0
+        self.batches = 0  # under way
+        self.drains = 0  # the tasks that begin them
 
     def put(self, pending: _Pending[Item, Answer]) -> None:
         self.waiting.append(pending)

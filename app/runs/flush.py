@@ -33,6 +33,7 @@ RunKey = tuple[str, str]
 
 MAX_BATCH_ITEMS = 5_000
 MAX_WAITING_ITEMS = 200_000
+BATCHES_AT_ONCE = 3
 
 
 @dataclass(slots=True)
@@ -82,6 +83,7 @@ def write_queue(database: Database) -> Coalescer[RunWrite, None]:
         partial(flush, database),
         max_batch=MAX_BATCH_ITEMS,
         max_waiting=MAX_WAITING_ITEMS,
+        at_once=BATCHES_AT_ONCE,
         size=lambda write: write.items,
     )
 

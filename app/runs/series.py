@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from itertools import islice
 from math import isnan
-from operator import lt
+from operator import attrgetter, lt
 from typing import NamedTuple
 
 from app.runs.entities import Point
@@ -48,9 +48,9 @@ class SeriesPoints:
     __slots__ = ("steps", "summary", "timestamps", "values")
 
     def __init__(self, points: Sequence[Point]) -> None:
-        self.timestamps = [point.timestamp for point in points]
-        self.steps = [point.step for point in points]
-        self.values = [point.value for point in points]
+        self.timestamps = list(map(attrgetter("timestamp"), points))
+        self.steps = list(map(attrgetter("step"), points))
+        self.values = list(map(attrgetter("value"), points))
         numbers = self.values
         if with_nan := any(map(isnan, self.values)):
             # One NaN for all, so that twins are equal.

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from contextvars import ContextVar
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from app.db.coalescer import Coalescer
 from app.errors import NotFoundError, TrackingError, UnavailableError
@@ -57,6 +59,56 @@ async def test_a_batch_has_a_size(work: Work) -> None:
     work.may_go_on.set()
     await asyncio.gather(*tasks)
     assert [items for _, items in work.batches] == [[1, 4], [6, 1], [50], [2]]
+
+
+async def test_a_full_batch_goes_beside_the_first(work: Work) -> None:
+    queue = Coalescer(work, max_batch=3, max_waiting=1_000, at_once=2)
+    tasks = await started(queue, A, [0])
+    tasks += await started(queue, A, [1, 2])
+    assert [items for _, items in work.batches] == [[0]]  # they may yet be joined by others
+    tasks += await started(queue, A, [3, 4, 5, 6, 7])
+    assert [items for _, items in work.batches] == [[0], [1, 2, 3]]  # no more than two
+    work.may_go_on.set()
+    assert await asyncio.gather(*tasks) == [2 * item for item in range(8)]
+    assert [items for _, items in work.batches][2:] == [[4, 5, 6], [7]]
+    assert queue.statistics().waiting_items == 0
+    assert await queue.submit(A, 21) == 42
+
+
+@given(
+    items=st.lists(st.integers(1, 5), max_size=40),
+    pauses=st.lists(st.booleans(), min_size=40, max_size=40),
+    at_once=st.integers(1, 3),
+)
+@settings(deadline=None)
+async def test_whatever_comes_is_answered(
+    items: list[int], pauses: list[bool], at_once: int
+) -> None:
+    """In batches that are not too large, so many at once at most, and each once."""
+    seen: list[int] = []
+    under_way = 0
+
+    async def process(_tenant: Tenant, batch: Sequence[int]) -> list[int | TrackingError]:
+        nonlocal under_way
+        under_way += 1
+        assert under_way <= at_once
+        assert len(batch) == 1 or sum(batch) <= 8
+        for _ in range(sum(batch)):
+            await asyncio.sleep(0)
+        seen.extend(batch)
+        under_way -= 1
+        return [2 * item for item in batch]
+
+    queue = Coalescer(process, max_batch=8, max_waiting=10_000, at_once=at_once, size=abs)
+    tasks = []
+    for item, pause in zip(items, pauses, strict=False):
+        tasks.append(asyncio.create_task(queue.submit(A, item)))
+        if pause:
+            await asyncio.sleep(0)
+    assert await asyncio.gather(*tasks) == [2 * item for item in items]
+    assert sorted(seen) == sorted(items)
+    assert queue.statistics().waiting_items == 0
+    assert not queue._queues
 
 
 async def test_tenants_do_not_wait_for_one_another(work: Work) -> None:
