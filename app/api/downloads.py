@@ -51,8 +51,8 @@ class ReaderResponse(StreamingResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             async with self._reader as reader:
-                whole = reader.end - reader.start >= _FILE_BYTES
-                if whole and reader.file and EXTENSION in scope.get("extensions", ()):
+                large = reader.end - reader.start >= _FILE_BYTES
+                if large and reader.file and EXTENSION in scope.get("extensions", ()):
                     await self._send_file(reader.file, send)
                 else:
                     await super().__call__(scope, receive, unless_stalled_sending(send))

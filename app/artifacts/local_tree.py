@@ -175,6 +175,8 @@ class Tree:
                     os.close(file)
             except BaseException:
                 with suppress(OSError):
+                    os.unlink(f"{own}/{name}", dir_fd=folder)
+                with suppress(OSError):
                     os.rmdir(own, dir_fd=folder)
                 raise
 

@@ -83,12 +83,13 @@ class FileUpload:
             self._begun().write(part)
 
     def finish(self, sha256: str | None = None) -> StoredObject:
-        staged = self._begun()
-        with disk_errors(self._path, writing=True), staged.file as file:
-            found = stored(stamped(file.fileno()), sha256)
-            self._tree.publish(staged.path, self._path)
-            os.fsync(file.fileno())  # and its name and folders, as in Tree.create
-            return found
+        with disk_errors(self._path, writing=True):
+            staged = self._begun()
+            with staged.file as file:
+                found = stored(stamped(file.fileno()), sha256)
+                self._tree.publish(staged.path, self._path)
+                os.fsync(file.fileno())  # and its name and folders, as in Tree.create
+                return found
 
     def abort(self) -> None:
         if self._staged is not None:
