@@ -82,10 +82,9 @@ def run(arguments: argparse.Namespace) -> list[Result]:
     """Start everything, measure, and end everything."""
     with (
         tempfile.TemporaryDirectory(prefix="bench-") as name,
-        postgres.running(Path(name) / "postgres") as database,
-        servers.running(database, arguments.peers, Path(name)) as started,
+        servers.running(arguments.peers, Path(name)) as started,
     ):
-        print(f"Postgres {database.version()}; {', '.join(one.name for one in started)}")
+        print(f"Postgres {started[0].postgres.version()}; {', '.join(one.name for one in started)}")
         seeds = [Seeds(server) for server in started]
         wanted = [workload for workload in WORKLOADS if workload.name in arguments.only]
         results = measure(wanted, seeds, arguments.seconds, arguments.rounds) if wanted else []

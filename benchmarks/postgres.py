@@ -1,4 +1,4 @@
-"""One Postgres for all servers, with a database for each."""
+"""The Postgres of a server."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,7 +1,8 @@
 """Drives the servers with the workloads, in turn, round after round."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from benchmarks import processes, wrk
@@ -113,14 +114,22 @@ class Race:
             one.drive(WARM_UP)
         for _ in range(rounds):
             for one in self.contenders:
-                processes.wait_for_rest()
-                one.round(seconds * self.workload.stretch)
+                with self._quiet(one):
+                    one.round(seconds * self.workload.stretch)
             for extra in self.extras:
-                processes.wait_for_rest()
-                extra.result.figures.append(extra.measure())
+                with self._quiet():
+                    extra.result.figures.append(extra.measure())
         for one in self.contenders:
             one.check()
         return [*self.results, *(extra.result for extra in self.extras)]
+
+    @contextmanager
+    def _quiet(self, turn: Contender | None = None) -> Iterator[None]:
+        """Nothing but the server whose turn it is has anything to do."""
+        others = [one.seeds.server.pid for one in self.contenders if one is not turn]
+        with processes.stopped(others):
+            processes.wait_for_rest()
+            yield
 
 
 def prepare(workloads: Sequence[Workload], seeds: Sequence[Seeds]) -> list[Race]:

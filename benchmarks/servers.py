@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from benchmarks import peers, processes
+from benchmarks import peers, postgres, processes
 from benchmarks.postgres import Postgres
 
 OURS = "tracking"
@@ -85,19 +85,23 @@ def _json(response: httpx.Response) -> dict[str, Any]:
 
 
 @contextmanager
-def running(postgres: Postgres, names: Sequence[str], folder: Path) -> Iterator[list[Server]]:
-    """Ours and the peers named, all of them up; they are ended however the context ends."""
+def running(names: Sequence[str], folder: Path) -> Iterator[list[Server]]:
+    """Ours and the peers named, all of them up, each with a Postgres of its own: in one, a
+    transaction that one server leaves open keeps the others' tables from being tidied. They are
+    ended however the context ends."""
     with ExitStack() as stack:
-        started = [stack.enter_context(ours(postgres, folder))]
+        database = stack.enter_context(postgres.running(folder / f"{OURS}-postgres"))
+        started = [stack.enter_context(ours(database, folder))]
         for name in names:
-            postgres.create_database(name)
-            started.append(stack.enter_context(_peer(name, postgres, folder)))
+            database = stack.enter_context(postgres.running(folder / f"{name}-postgres"))
+            database.create_database(name)
+            started.append(stack.enter_context(_peer(name, database, folder)))
         yield started
 
 
 @contextmanager
 def ours(
-    postgres: Postgres,
+    database: Postgres,
     folder: Path,
     *,
     workers: int = 1,
@@ -108,8 +112,8 @@ def ours(
     variables = {
         "TRACKING_PORT": str(port),
         "TRACKING_WORKERS": str(workers),
-        "TRACKING_DATABASE_URL": postgres.server.app_url,
-        "TRACKING_MIGRATION_DATABASE_URL": postgres.server.owner_url,
+        "TRACKING_DATABASE_URL": database.server.app_url,
+        "TRACKING_MIGRATION_DATABASE_URL": database.server.owner_url,
         "TRACKING_DATA_DIR": str(folder / "data"),
         **settings,
     }
@@ -120,13 +124,13 @@ def ours(
         processes.running(command, log, f"{url}/ready", env=variables, cwd=peers.ROOT) as pid,
         _client(url) as client,
     ):
-        yield Server(name, OURS, url, f"/t/{TENANT}", pid, "tracking", postgres, client)
+        yield Server(name, OURS, url, f"/t/{TENANT}", pid, "tracking", database, client)
 
 
 @contextmanager
-def _peer(name: str, postgres: Postgres, folder: Path) -> Iterator[Server]:
+def _peer(name: str, database: Postgres, folder: Path) -> Iterator[Server]:
     port = processes.free_port()
-    command = _COMMANDS[name](postgres.url(name), port)
+    command = _COMMANDS[name](database.url(name), port)
     environment = {
         # Nothing else runs beside the server, and nothing is reported to anyone.
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
@@ -142,7 +146,7 @@ def _peer(name: str, postgres: Postgres, folder: Path) -> Iterator[Server]:
         ) as pid,
         _client(url) as client,
     ):
-        yield Server(name, name, url, "", pid, name, postgres, client)
+        yield Server(name, name, url, "", pid, name, database, client)
 
 
 def _fasttrackml(database: str, port: int) -> list[str]:
