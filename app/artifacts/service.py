@@ -146,11 +146,15 @@ class Artifacts:
         content_length: int | None,
         content_type: str,
         digests: Sequence[Digest] = (),
+        settled: bool = True,
     ) -> Received:
-        """Store the bytes of a file that is to be at the path, or near it, and that nobody sees
-        before `keep`. To be kept or discarded by the caller. Raises what `put` does."""
-        if content_length is not None and content_length <= SMALL_BYTES:
-            # It is all there sooner than the database could tell that it is not wanted.
+        """Store the bytes of a file that nobody sees before `keep`. To be kept or discarded by the
+        caller. Where the path is not `settled`, the file may yet be kept at another one of the same
+        run or model. Raises what `put` does; what stands in the way of a path that is not settled
+        is seen by `keep`."""
+        small = content_length is not None and content_length <= SMALL_BYTES
+        if small or not settled:
+            # What is small is all there sooner than the database could tell that it is not wanted.
             owner_of(path)
             object_id = new_uuid()
         else:

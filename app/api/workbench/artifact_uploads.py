@@ -36,39 +36,31 @@ _json = APIRouter(route_class=JsonRoute)
 _MAX_FILES = 1000  # of a form
 
 
-_FILE_FORM: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["file"],
-                    "properties": {
-                        "artifact_path": {
-                            "type": "string",
-                            "default": "",
-                            "description": "The folder to put it in.",
-                        },
-                        "file": {
-                            "type": "string",
-                            "format": "binary",
-                            "description": "Stored under its own name.",
-                        },
-                    },
-                },
-                "example": {"artifact_path": "model", "file": "the bytes of the file"},
-            }
-        },
-    }
-}
+def _form(properties: dict[str, Any], example: dict[str, Any]) -> dict[str, Any]:
+    """How OpenAPI tells of a form with a file that FastAPI does not read."""
+    schema = {"type": "object", "required": ["file"], "properties": properties}
+    content = {"multipart/form-data": {"schema": schema, "example": example}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+_BYTES = {"type": "string", "format": "binary"}
 
 
 @router.post(
     "/log-artifact",
     summary="Log a file",
     responses=answers(404, 409, 415),
-    openapi_extra=_FILE_FORM,
+    openapi_extra=_form(
+        {
+            "artifact_path": {
+                "type": "string",
+                "default": "",
+                "description": "The folder to put it in.",
+            },
+            "file": _BYTES | {"description": "Stored under its own name."},
+        },
+        {"artifact_path": "model", "file": "the bytes of the file"},
+    ),
 )
 async def log_artifact(
     run_id: RunId, request: Request, services: ServicesDep, tenant: WriteTenant
@@ -103,6 +95,7 @@ async def _received(
                     part.chunks,
                     content_length=None,
                     content_type=_content_type(part.content_type, path),
+                    settled=folder is not None,
                 )
             else:
                 raise InvalidValueError(
@@ -136,35 +129,20 @@ def _content_type(declared: str | None, path: str) -> str:
     return told
 
 
-_FILES_FORM: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["file"],
-                    "properties": {
-                        "file": {
-                            "type": "array",
-                            "items": {"type": "string", "format": "binary"},
-                            "description": "Each is stored under its file name, which may lead"
-                            " through folders.",
-                        }
-                    },
-                },
-                "example": {"file": ["the bytes of a file", "the bytes of another"]},
-            }
-        },
-    }
-}
-
-
 @router.post(
     "/artifacts",
     summary="Upload files",
     responses=answers(404, 409, 415),
-    openapi_extra=_FILES_FORM,
+    openapi_extra=_form(
+        {
+            "file": {
+                "type": "array",
+                "items": _BYTES,
+                "description": "Each is stored under its file name, which may hold folders.",
+            }
+        },
+        {"file": ["the bytes of a file", "the bytes of another"]},
+    ),
 )
 async def upload_artifacts(
     run_id: RunId,

@@ -204,6 +204,13 @@ class TestLogArtifact:
         assert (await client.get(url(run, answer["path"]), headers=current)).status_code == 304
         assert len(files_of(settings, run)) == 1
 
+    async def test_a_folder_of_the_files_name_is_not_in_its_way(
+        self, client: httpx.AsyncClient, run: dict[str, Any]
+    ) -> None:
+        await stored(client, run["id"], "model/weights")
+        response = await send(client, run, ("file", "model", b"x"), ("artifact_path", "best"))
+        assert response.json()["artifact"]["path"] == "best/model"
+
     @pytest.mark.parametrize(
         ("parts", "field"),
         [
