@@ -20,9 +20,6 @@ from app.db.embedded import EmbeddedPostgres, embedded_postgres, running
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# Postgres has 30 to write its checkpoint to a busy disk, and as many to do without.
-STOP_SECONDS = 90
-
 
 class Service:
     """A `tracking serve` on a free port, whose lines on stderr are read as they come."""
@@ -53,7 +50,7 @@ class Service:
 
     def stop(self, how: signal.Signals) -> int:
         self.process.send_signal(how)
-        _, rest = self.process.communicate(timeout=STOP_SECONDS)
+        _, rest = self.process.communicate(timeout=30)
         self.lines += rest.splitlines(keepends=True)
         return self.process.returncode
 
@@ -173,7 +170,7 @@ class TestServe:
         assert service.process.stderr is not None
         service.process.stderr.close()
         service.process.send_signal(signal.SIGHUP)
-        assert service.process.wait(timeout=STOP_SECONDS) == 0
+        assert service.process.wait(timeout=30) == 0
         assert stopped(data_dir)
 
     def test_a_second_one_on_the_same_folder(self, start: Start, env: dict[str, str]) -> None:
