@@ -9,6 +9,7 @@ import sys
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import psycopg
@@ -31,6 +32,8 @@ class Service:
             cwd=env["TRACKING_DATA_DIR"],
             stderr=subprocess.PIPE,
             text=True,
+            # Tests that were started with nohup pass its deafness on.
+            preexec_fn=partial(signal.signal, signal.SIGHUP, signal.SIG_DFL),
         )
         self.lines: list[str] = []
         self.url = ""
