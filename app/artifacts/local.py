@@ -11,7 +11,7 @@ from app.artifacts.local_tree import FileSource, Tree
 from app.artifacts.local_upload import FileUpload, LocalUploads, PartUpload, WholeFile
 from app.artifacts.paths import key_segments
 from app.artifacts.reader import ObjectReader, clamped
-from app.artifacts.receiving import SMALL_BYTES, receive
+from app.artifacts.receiving import is_small, receive
 from app.artifacts.store import (
     ArtifactStore,
     Part,
@@ -47,11 +47,10 @@ class LocalStore(ArtifactStore):
         content_type: str,
         digests: Sequence[Digest] = (),
     ) -> StoredObject:
-        small = content_length is not None and content_length <= SMALL_BYTES
-        upload = (WholeFile if small else FileUpload)(self._tree, _path(tenant, key))
+        kind = WholeFile if is_small(content_length) else FileUpload
         return await receive(
             self._threads,
-            upload,
+            kind(self._tree, _path(tenant, key)),
             body,
             part_bytes=_PART_BYTES,
             content_length=content_length,

@@ -5,7 +5,7 @@ import mmap
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, suppress
-from typing import Protocol
+from typing import Protocol, TypeGuard
 
 from app.artifacts.checksums import Checksums, Digest
 from app.artifacts.store import StoredObject
@@ -15,6 +15,10 @@ from app.threads import Threads, finished
 # To hash so much takes no longer than to ask a thread for it, and a body of no more is stored by
 # one call to a thread.
 SMALL_BYTES = 64 << 10
+
+
+def is_small(content_length: int | None) -> TypeGuard[int]:
+    return content_length is not None and content_length <= SMALL_BYTES
 
 
 class Upload(Protocol):
@@ -47,7 +51,7 @@ async def receive(
     they are all the memory that an upload of any size takes. Raises InvalidValueError where the
     body is not what the client declared.
     """
-    if content_length is not None and content_length <= SMALL_BYTES:
+    if is_small(content_length):
         return await _receive_small(threads, upload, body, content_length, digests)
     checksums = Checksums(digests)
     hashing: asyncio.Future[None] | None = None

@@ -21,7 +21,7 @@ from app.artifacts.keys import object_key
 from app.artifacts.limits import TransferSlots, unless_stalled
 from app.artifacts.owners import owner_of
 from app.artifacts.reader import ObjectReader
-from app.artifacts.receiving import SMALL_BYTES
+from app.artifacts.receiving import is_small
 from app.artifacts.recording import NewFile, check_nothing_in_the_way, recording
 from app.artifacts.store import ArtifactStore, StoredObject
 from app.audit import trail
@@ -152,8 +152,7 @@ class Artifacts:
         caller. Where the path is not `settled`, the file may yet be kept at another one of the same
         run or model. Raises what `put` does; what stands in the way of a path that is not settled
         is seen by `keep`."""
-        small = content_length is not None and content_length <= SMALL_BYTES
-        if small or not settled:
+        if is_small(content_length) or not settled:
             # What is small is all there sooner than the database could tell that it is not wanted.
             owner_of(path)
             object_id = new_uuid()
