@@ -14,9 +14,9 @@ from starlette.exceptions import HTTPException
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from app.artifacts.entities import Artifact
 from app.artifacts.limits import unless_stalled_sending
 from app.artifacts.reader import ObjectReader
-from app.artifacts.service import Artifact
 from app.errors import StalledError
 from app.http.sendfile import EXTENSION
 

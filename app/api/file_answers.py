@@ -11,7 +11,8 @@ from app.api.downloads import (
     range_applies,
     validators,
 )
-from app.artifacts.service import Artifact, Artifacts
+from app.artifacts.entities import Artifact
+from app.artifacts.service import Artifacts
 from app.tenancy.tenant import Tenant
 
 

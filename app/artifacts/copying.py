@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import Sequence
 
-from app.artifacts.service import Artifact, Artifacts, artifact_absent
+from app.artifacts.entities import Artifact
+from app.artifacts.service import Artifacts, artifact_absent
 from app.errors import InvalidValueError, NotFoundError
 from app.tenancy.tenant import Tenant
 

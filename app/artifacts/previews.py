@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-from app.artifacts.service import Artifact, Artifacts
+from app.artifacts.entities import Artifact
+from app.artifacts.service import Artifacts
 from app.errors import InvalidValueError
 from app.tenancy.tenant import Tenant
 

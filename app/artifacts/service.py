@@ -6,17 +6,15 @@ the row says which one is the file: what replaces a file, or deletes it, can't t
 later one. No transfer holds a connection to the database.
 """
 
-import base64
-import binascii
 import logging
 import posixpath
 from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from uuid import UUID
 
-from app.artifacts import sql
+from app.artifacts import page_tokens, sql
 from app.artifacts.checksums import Digest
+from app.artifacts.entities import Artifact, Entry, Received
 from app.artifacts.keys import object_key
 from app.artifacts.limits import TransferSlots, unless_stalled
 from app.artifacts.owners import owner_of
@@ -45,53 +43,6 @@ log = logging.getLogger(__name__)
 # How many rows one statement reads or deletes.
 _CHUNK = 1000
 _MOST_SUMMED = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class Artifact:
-    """A stored file. `path` starts at the tenant's root; `size` is in bytes.
-
-    `object_id` names the object that holds it, `sha256` is its checksum in hex where it is known.
-    """
-
-    path: str
-    size: int
-    etag: str
-    content_type: str
-    updated_time: int
-    object_id: UUID | None = None
-    sha256: str | None = None
-
-    @property
-    def key(self) -> str:
-        """Where its bytes lie in the store."""
-        return object_key(self.path, self.object_id)
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A file or a folder in a listing; a folder has only its path."""
-
-    path: str
-    is_dir: bool
-    size: int | None
-    content_type: str | None
-    updated_time: int | None
-    sha256: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Received:
-    """The bytes of a file that is not at a path yet; `path` is what they were received for."""
-
-    path: str
-    object_id: UUID
-    stored: StoredObject
-    content_type: str
-
-    @property
-    def key(self) -> str:
-        return object_key(self.path, self.object_id)
 
 
 class Artifacts:
@@ -342,7 +293,7 @@ class Artifacts:
 
         Its cost depends on the page and not on what the folder holds.
         """
-        after = _decode(folder, page_token) if page_token else f"{folder}/"
+        after = page_tokens.decode(folder, page_token) if page_token else f"{folder}/"
         async with self._database.pipeline(tenant) as connection:
             cursor = await connection.execute(
                 sql.LIST,
@@ -362,7 +313,7 @@ class Artifacts:
         if limit is None or len(entries) <= limit:
             return entries, None
         del entries[limit:]
-        return entries, _encode(entries[-1])
+        return entries, page_tokens.encode(entries[-1])
 
     async def sizes(self, tenant: Tenant, folders: Sequence[str]) -> Sequence[int | None]:
         """The bytes below each folder; None for one with more files than are summed while a client
@@ -443,21 +394,3 @@ def run_folder(run: Placed) -> str:
 
 def artifact_absent(path: str) -> NotFoundError:
     return NotFoundError(f"No such artifact: '{path}'", field="path")
-
-
-def _encode(last: Entry) -> str:
-    """A token that says where the next page starts: behind all of the last entry."""
-    return base64.urlsafe_b64encode(
-        (last.path + ("0" if last.is_dir else "\x01")).encode()
-    ).decode()
-
-
-def _decode(folder: str, page_token: str) -> str:
-    with suppress(ValueError, binascii.Error):
-        after = base64.b64decode(page_token.encode(), altchars=b"-_", validate=True).decode()
-        if after.startswith(f"{folder}/") and "\x00" not in after:
-            return after
-    raise InvalidValueError(
-        "Invalid page token: it must be the next_page_token of an earlier page of this folder",
-        field="page_token",
-    )

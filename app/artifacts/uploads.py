@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from app.artifacts.checksums import Digest
+from app.artifacts.entities import Artifact
 from app.artifacts.keys import object_key
 from app.artifacts.limits import TransferSlots, unless_stalled
-from app.artifacts.service import Artifact, Artifacts, artifact_absent
+from app.artifacts.service import Artifacts, artifact_absent
 from app.artifacts.signing import Grant, Signer
 from app.artifacts.store import MAX_PARTS, ArtifactStore, Part
 from app.clock import now_ms

@@ -10,8 +10,9 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 from typing import TypeVar
 
+from app.artifacts.entities import Artifact
 from app.artifacts.keys import path_and_id
-from app.artifacts.service import Artifact, Artifacts
+from app.artifacts.service import Artifacts
 from app.artifacts.store import ArtifactStore, StoredKey
 from app.audit import trail
 from app.clock import now_ms

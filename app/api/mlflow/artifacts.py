@@ -14,9 +14,10 @@ from app.api.downloads import media_type
 from app.api.file_answers import file_answer
 from app.api.headers import content_length, declared_digests
 from app.api.mlflow.router import Call, Routes
+from app.artifacts.entities import Entry
 from app.artifacts.owners import check_owned
 from app.artifacts.paths import artifact_path
-from app.artifacts.service import Entry, run_folder
+from app.artifacts.service import run_folder
 from app.errors import InvalidValueError, NotFoundError
 from app.tenancy.caller import Role
 

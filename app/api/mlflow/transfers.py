@@ -21,8 +21,9 @@ from app.api.headers import content_length, declared_digests
 from app.api.mlflow.artifacts import path_of, upload
 from app.api.mlflow.decoding import from_body
 from app.api.mlflow.router import Call, Routes, read_body, require_json
+from app.artifacts.entities import Artifact
 from app.artifacts.paths import artifact_path
-from app.artifacts.service import Artifact, run_folder
+from app.artifacts.service import run_folder
 from app.artifacts.signing import Grant
 from app.artifacts.store import Part
 from app.artifacts.uploads import Address

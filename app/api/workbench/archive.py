@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 
 from anyio import to_thread
 
-from app.artifacts.service import Artifact, Artifacts
+from app.artifacts.entities import Artifact
+from app.artifacts.service import Artifacts
 from app.errors import NotFoundError
 from app.tenancy.tenant import Tenant
 

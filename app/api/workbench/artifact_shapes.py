@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field
 from app.api.workbench.dependencies import RUN_EXAMPLE
 from app.api.workbench.fields import Body, Shown, Time, shown_time
 from app.api.workbench.schemas import example
-from app.artifacts.service import Artifact, Entry
+from app.artifacts.entities import Artifact, Entry
 from app.errors import TrackingError
 
 FILE = {

@@ -11,8 +11,8 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from app.artifacts.entities import Artifact
 from app.artifacts.reader import ObjectReader
-from app.artifacts.service import Artifact
 from app.config import Settings
 from app.errors import UnavailableError
 from app.services import Services
