@@ -20,6 +20,7 @@ from app.runs.entities import RunWrite
 from app.runs.flush import write_queue
 from app.runs.inputs import Inputs
 from app.runs.service import Runs
+from app.sharing import Sharing
 from app.tenancy.access import Access
 from app.tenancy.directory import Directory
 from app.tenancy.keys import ApiKeys
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Services:
     settings: Settings
+    sharing: Sharing
     database: Database
     access: Access
     tenants: Tenants
@@ -68,27 +70,30 @@ class Services:
         slots = TransferSlots(settings.tenant_transfers)
         artifacts = Artifacts(database, store, quotas, slots)
         queue = write_queue(database)
+        sharing = Sharing()
         return cls(
             settings=settings,
+            sharing=sharing,
             database=database,
             access=Access(settings, tenants, keys, quotas, _tokens(settings)),
             tenants=tenants,
             keys=keys,
             quotas=quotas,
             directory=Directory(database, tenants, artifacts, settings.implied_tenant),
-            experiments=Experiments(database, tenant_tag=tag),
+            experiments=Experiments(database, sharing, tenant_tag=tag),
             runs=Runs(
                 database,
                 queue,
                 quotas,
+                sharing,
                 tenant_tag=tag,
                 search_timeout_seconds=settings.search_timeout_seconds,
             ),
             metrics=Metrics(database),
             inputs=Inputs(database),
-            models=LoggedModels(database),
-            registered_models=RegisteredModels(database),
-            model_versions=ModelVersions(database),
+            models=LoggedModels(database, sharing),
+            registered_models=RegisteredModels(database, sharing),
+            model_versions=ModelVersions(database, sharing),
             artifacts=artifacts,
             uploads=Uploads(artifacts, store, slots),
             write_queue=queue,

@@ -23,6 +23,8 @@ MAX_PARAMS_PER_BATCH = 100
 MAX_TAGS_PER_BATCH = 100
 MAX_ENTITIES_PER_BATCH = 1000
 MAX_BATCH_BYTES = 1_000_000
+# Tags or params in one request that has no tighter limit.
+MAX_TAGS = 1_000
 
 # How much of a value an error repeats.
 _SHOWN_CHARACTERS = 200
@@ -126,6 +128,14 @@ def settable(name: str, field: str) -> None:
 def param(name: str, value: str, field: str = "") -> None:
     key(name, f"{field}key", called="Param key")
     text(value, f"{field}value", MAX_PARAM_VALUE_LENGTH)
+
+
+def at_most(count: int, limit: int, field: str) -> None:
+    """How many of a thing one request may name."""
+    if count > limit:
+        raise InvalidValueError(
+            f"A request may have at most {limit} {field}, got {count}", field=field
+        )
 
 
 def int64(value: int, field: str, minimum: int = INT64_MIN) -> None:

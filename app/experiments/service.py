@@ -1,7 +1,9 @@
 """The rules of experiments."""
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
+from sqlalchemy import Table
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -9,21 +11,30 @@ from app import validation
 from app.audit import trail
 from app.clock import now_ms
 from app.db.database import Database
-from app.errors import AlreadyExistsError, InvalidStateError, NotFoundError
+from app.errors import (
+    AlreadyExistsError,
+    InvalidStateError,
+    InvalidValueError,
+    NotFoundError,
+)
 from app.experiments import repository
 from app.experiments.entities import Experiment
+from app.experiments.models import ExperimentTag
 from app.ids import new_experiment_id, parse_experiment_id
 from app.lifecycle import PURGING, ViewType, stage
 from app.search.page import Page
 from app.search.queries import search_experiments
+from app.search.sizes import MAX_PAGE_BYTES, split
+from app.sharing import Sharing
 from app.tenancy.tenant import TENANT_TAG, Tenant
 
 
 class Experiments:
     """Every method raises NotFoundError for an experiment that is not the tenant's."""
 
-    def __init__(self, database: Database, *, tenant_tag: bool = True) -> None:
+    def __init__(self, database: Database, sharing: Sharing, *, tenant_tag: bool = True) -> None:
         self._database = database
+        self._sharing = sharing
         self._tenant_tag = tenant_tag
 
     async def create(
@@ -84,7 +95,8 @@ class Experiments:
         page_token: str | None = None,
         offset: int = 0,
     ) -> tuple[list[Experiment], str | None]:
-        """A page of experiments, and the token of the next one."""
+        """A page of experiments, and the token of the next one. It may end before its limit, by
+        the size of their tags."""
         page = self._page(tenant, filter, order_by, view, name_contains, limit, page_token, offset)
         async with self._database.transaction(tenant) as connection:
             return await self._read(connection, tenant, page)
@@ -98,11 +110,21 @@ class Experiments:
         limit: int,
         offset: int,
     ) -> tuple[list[Experiment], int]:
-        """A page of experiments by offset, and how many there are in all."""
+        """A page of experiments by offset, and how many there are in all.
+
+        Raises InvalidValueError for a page that is too large: those who count on in steps of
+        `limit` would miss what a shorter one leaves out.
+        """
         page = self._page(tenant, "", (), view, name_contains, limit, None, offset)
         async with self._database.transaction(tenant) as connection:
-            experiments, _ = await self._read(connection, tenant, page)
+            experiments, token = await self._read(connection, tenant, page)
             total = (await connection.execute(page.count)).scalar_one()
+        if token and len(experiments) < limit:
+            raise InvalidValueError(
+                f"The experiments of this page take more than {MAX_PAGE_BYTES} bytes; the first"
+                f" {len(experiments)} do not",
+                field="limit",
+            )
         return experiments, total
 
     async def update(
@@ -225,7 +247,8 @@ class Experiments:
         self, connection: AsyncConnection, tenant: Tenant, page: Page
     ) -> tuple[list[Experiment], str | None]:
         rows = (await connection.execute(page.statement)).all()
-        ids, token = page.split(rows)
+        tags = (cast(Table, ExperimentTag.__table__), "experiment_id")
+        ids, token = await split(self._sharing, connection, tenant, page, rows, tags)
         return self._shown(tenant, await repository.get(connection, tenant, ids)), token
 
     def _shown(self, tenant: Tenant, experiments: list[Experiment]) -> list[Experiment]:

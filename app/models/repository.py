@@ -1,12 +1,13 @@
 """Logged models in SQL."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import (
     ColumnElement,
     ScalarSelect,
     Select,
+    Table,
     Text,
     and_,
     any_,
@@ -29,6 +30,12 @@ from app.models.models import LoggedModelMetric, LoggedModelParam, LoggedModelTa
 from app.tenancy.tenant import Tenant
 
 Pairs = type[LoggedModelParam] | type[LoggedModelTag]
+
+ATTACHED = [
+    (cast(Table, rows.__table__), "model_id")
+    for rows in (LoggedModelParam, LoggedModelTag, LoggedModelMetric)
+]
+"""What hangs on a model: tables, each with its column that holds the model's id."""
 
 
 def _object(pairs: Pairs) -> ScalarSelect[Any]:

@@ -16,6 +16,8 @@ from app.models import repository
 from app.models.entities import LoggedModel, Status, is_model_id, model_absent, new_model_id
 from app.runs.names import random_name
 from app.search.queries import DatasetFilter, ModelOrder, search_logged_models
+from app.search.sizes import split
+from app.sharing import Sharing
 from app.tenancy.tenant import Tenant
 
 MAX_NAME_LENGTH = 500
@@ -34,8 +36,9 @@ class LoggedModels:
     A deleted model is found where it is changed, as in MLflow, but not where it is read.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, sharing: Sharing) -> None:
         self._database = database
+        self._sharing = sharing
 
     async def create(
         self,
@@ -116,7 +119,9 @@ class LoggedModels:
             page_token=page_token,
         )
         async with self._database.transaction(tenant) as connection:
-            ids, token = page.split((await connection.execute(page.statement)).all())
+            rows = (await connection.execute(page.statement)).all()
+            attached = repository.ATTACHED
+            ids, token = await split(self._sharing, connection, tenant, page, rows, *attached)
             return await repository.get(connection, tenant, ids), token
 
     async def finalize(self, tenant: Tenant, model_id: str, status: Status) -> LoggedModel:

@@ -5,6 +5,7 @@ deletes something and every line that is logged, and none of their rules. Each r
 task with a context of its own, so nothing can be left over from another one.
 """
 
+from collections.abc import Callable
 from contextvars import ContextVar
 
 from starlette.types import Scope
@@ -16,11 +17,24 @@ class RequestContext:
     """The ASGI scope is kept and not copied: routing and the check of the caller add to it while
     the request is under way."""
 
-    __slots__ = ("request_id", "scope")
+    __slots__ = ("_ends", "held", "request_id", "scope")
 
     def __init__(self, request_id: str, scope: Scope) -> None:
         self.request_id = request_id
         self.scope = scope
+        self.held = 0  # bytes, of the worker's memory
+        self._ends: list[Callable[[], None]] | None = None
+
+    def at_end(self, call: Callable[[], None]) -> None:
+        """Have something done once the request is answered, or has failed."""
+        if self._ends is None:
+            self._ends = []
+        self._ends.append(call)
+
+    def end(self) -> None:
+        ends, self._ends = self._ends, None
+        for call in ends or ():
+            call()
 
     @property
     def caller(self) -> Caller | None:

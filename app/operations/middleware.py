@@ -100,6 +100,7 @@ class RequestMiddleware:
             log.exception("unexpected error in %s %s", scope["method"], self._route(scope, prefix))
             status = 500
         finally:
+            request.end()
             self._counts.open -= 1
             seconds = perf_counter() - started
             method = scope["method"] if scope["method"] in _METHODS else "OTHER"

@@ -1,5 +1,6 @@
 """The rules of registered models. They are those of MLflow 3.17's SQL store."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from uuid import UUID
 
@@ -20,8 +21,10 @@ from app.registry.entities import (
     RegisteredModel,
     canonical_stage,
 )
-from app.registry.tags import MODEL_TAGS
+from app.registry.tags import MODEL_TAGS, VERSION_TAGS
 from app.search.registry import search_registered_models
+from app.search.sizes import measured, split
+from app.sharing import Sharing
 from app.tenancy.tenant import Tenant
 
 
@@ -29,8 +32,9 @@ class RegisteredModels:
     """Every method raises NotFoundError for a model that is not the tenant's, and
     InvalidValueError for a name that can be no model's."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, sharing: Sharing) -> None:
         self._database = database
+        self._sharing = sharing
 
     async def create(
         self,
@@ -75,7 +79,17 @@ class RegisteredModels:
             tenant, filter=filter, order_by=order_by, limit=limit, page_token=page_token
         )
         async with self._database.transaction(tenant) as connection:
-            ids, token = page.split((await connection.execute(page.statement)).all())
+            rows = (await connection.execute(page.statement)).all()
+            newest = await versions.newest(connection, tenant, [row[0] for row in rows[:limit]])
+            ids, token = await split(
+                self._sharing,
+                connection,
+                tenant,
+                page,
+                rows,
+                (MODEL_TAGS.table, MODEL_TAGS.owner),
+                more=await _sizes(connection, tenant, newest),
+            )
             models = await repository.get(connection, tenant, ids)
             by_name = {model.name: model for model in models}
             for version in await versions.latest(connection, tenant, ids):
@@ -177,6 +191,17 @@ class RegisteredModels:
         (model,) = await repository.get(connection, tenant, [model_id])
         model.latest_versions = await _latest(connection, tenant, model_id)
         return model
+
+
+async def _sizes(
+    connection: AsyncConnection, tenant: Tenant, newest: Mapping[UUID, UUID]
+) -> Counter[UUID]:
+    """About how many bytes the newest versions of each model take, given which model they are of."""
+    tags = (VERSION_TAGS.table, VERSION_TAGS.owner)
+    sizes: Counter[UUID] = Counter()
+    for version_id, size in (await measured(connection, tenant, list(newest), tags)).items():
+        sizes[newest[version_id]] += size
+    return sizes
 
 
 async def _latest(

@@ -113,7 +113,26 @@ async def latest(
     connection: AsyncConnection, tenant: Tenant, model_ids: Sequence[UUID]
 ) -> list[ModelVersion]:
     """Of each model and stage the version with the greatest number; by model, then by stage."""
-    newest = (
+    return await _read(
+        connection,
+        _of(tenant)
+        .where(VersionRow.version_id.in_(_newest(tenant, model_ids)))
+        .order_by(VersionRow.registered_model_id, collate(VersionRow.current_stage, "C")),
+    )
+
+
+async def newest(
+    connection: AsyncConnection, tenant: Tenant, model_ids: Sequence[UUID]
+) -> dict[UUID, UUID]:
+    """The versions that `latest` reads, each with the id of its model."""
+    rows = await connection.execute(
+        _newest(tenant, model_ids).add_columns(VersionRow.registered_model_id)
+    )
+    return {version_id: model_id for version_id, model_id in rows}
+
+
+def _newest(tenant: Tenant, model_ids: Sequence[UUID]) -> Select[*tuple[Any, ...]]:
+    return (
         select(VersionRow.version_id)
         .ext(distinct_on(VersionRow.registered_model_id, VersionRow.current_stage))
         .where(
@@ -123,12 +142,6 @@ async def latest(
         .order_by(
             VersionRow.registered_model_id, VersionRow.current_stage, VersionRow.version.desc()
         )
-    )
-    return await _read(
-        connection,
-        _of(tenant)
-        .where(VersionRow.version_id.in_(newest))
-        .order_by(VersionRow.registered_model_id, collate(VersionRow.current_stage, "C")),
     )
 
 

@@ -23,6 +23,8 @@ from app.registry.entities import (
 )
 from app.registry.tags import VERSION_TAGS
 from app.search.registry import search_model_versions
+from app.search.sizes import split
+from app.sharing import Sharing
 from app.tenancy.tenant import Tenant
 
 # Where a logged model keeps the versions that were made from it: a JSON list of objects.
@@ -33,8 +35,9 @@ class ModelVersions:
     """Every method that names a version raises NotFoundError for one that is not the tenant's, and
     InvalidValueError for a name or a number that can be none."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, sharing: Sharing) -> None:
         self._database = database
+        self._sharing = sharing
 
     async def create(
         self,
@@ -105,7 +108,9 @@ class ModelVersions:
             tenant, filter=filter, order_by=order_by, limit=limit, page_token=page_token
         )
         async with self._database.transaction(tenant) as connection:
-            ids, token = page.split((await connection.execute(page.statement)).all())
+            rows = (await connection.execute(page.statement)).all()
+            tags = (VERSION_TAGS.table, VERSION_TAGS.owner)
+            ids, token = await split(self._sharing, connection, tenant, page, rows, tags)
             return await versions.get(connection, tenant, ids), token
 
     async def update(

@@ -13,6 +13,9 @@ Render = Callable[[Run], bytes]
 # What a worker spends on them; a run with 20 params and 20 metrics takes about 4 kB.
 MAX_BYTES = 16 * 1024 * 1024
 
+# Longer ones are not kept: a few would push out all that other tenants read again and again.
+MAX_KEPT_BYTES = 1024 * 1024
+
 # The tenant, and the number of the run's id: to hash a UUID takes ten times as long.
 _Key = tuple[int, int, Render]
 
@@ -40,5 +43,6 @@ class RenderedRuns:
     def add(self, tenant_id: int, run: Run, render: Render) -> RenderedRun:
         """Render a run, whose version was read no later than what it shows."""
         rendered = RenderedRun(run.run_id, run.artifact_uri, render(run))
-        self._kept.add((tenant_id, run.run_id.int, render), run.version, rendered)
+        if len(rendered.body) <= MAX_KEPT_BYTES:
+            self._kept.add((tenant_id, run.run_id.int, render), run.version, rendered)
         return rendered

@@ -49,6 +49,23 @@ async def read(
     return [runs[run_id] for run_id in ids if run_id in runs]
 
 
+async def sizes(
+    connection: psycopg.AsyncConnection, tenant: Tenant, ids: Sequence[UUID]
+) -> dict[UUID, int]:
+    """About how many bytes each of the runs takes that exist. One round trip."""
+    values = {"tenant": tenant.id, "runs": list(ids)}
+    cursor = await connection.execute(sql.READ_SIZES, values)
+    return {run_id: int(size) for run_id, size in await cursor.fetchall()}
+
+
+async def read_info(
+    connection: psycopg.AsyncConnection, tenant: Tenant, run_id: UUID
+) -> Run | None:
+    """A run without what hangs on it; None where there is none."""
+    row = await one(connection, sql.READ_RUNS, tenant=tenant.id, runs=[run_id])
+    return None if row is None else _run(row)
+
+
 async def find(
     connection: psycopg.AsyncConnection, page: CompiledPage, *, timeout_ms: int
 ) -> psycopg.AsyncCursor[tuple[Any, ...]]:

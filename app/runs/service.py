@@ -27,11 +27,14 @@ from app.runs import repository, sql
 from app.runs.entities import ENDED, LOGGED_MODELS_TAG, RUN_NAME_TAG, Run, RunWrite
 from app.runs.errors import run_absent, run_not_active
 from app.runs.queues import creation_queue, version_queue
-from app.runs.rendered import Render, RenderedRun, RenderedRuns
+from app.runs.reading import MAX_PAGE_BYTES, RunReader
+from app.runs.rendered import Render, RenderedRun
 from app.runs.rules import check_write, new_name, recorded_models
-from app.search.kept import find_runs
+from app.search.kept import MAX_LENGTH, find_runs
+from app.search.page import CompiledPage
+from app.sharing import Sharing
 from app.tenancy.quotas import Quotas
-from app.tenancy.tenant import TENANT_TAG, Tenant
+from app.tenancy.tenant import Tenant
 
 
 class Runs:
@@ -42,6 +45,7 @@ class Runs:
         database: Database,
         queue: Coalescer[RunWrite, None],
         quotas: Quotas,
+        sharing: Sharing,
         *,
         tenant_tag: bool = True,
         search_timeout_seconds: float = 30,
@@ -51,9 +55,10 @@ class Runs:
         self._creations = creation_queue(database, quotas)
         self._versions = version_queue(database)
         self._quotas = quotas
+        self._sharing = sharing
         self._tenant_tag = tenant_tag
         self._timeout_ms = round(search_timeout_seconds * 1000)
-        self._kept = RenderedRuns()
+        self._reader = RunReader(database, sharing, tenant_tag=tenant_tag)
 
     async def create(
         self,
@@ -99,10 +104,18 @@ class Runs:
         if deleted_time is not None:
             raise experiment_not_active(experiment_id, deleted_time)
         run.artifact_uri = run_artifact_uri(number, artifact_location, run.run_id.hex)
-        return self._shown(tenant, [run])[0]
+        return self._reader.shown(tenant, [run])[0]
 
     async def get(self, tenant: Tenant, run_id: str) -> Run:
         (run,) = await self.get_many(tenant, [run_id])
+        return run
+
+    async def get_info(self, tenant: Tenant, run_id: str) -> Run:
+        """The run without its params, tags, metrics, inputs and outputs."""
+        async with self._database.pipeline(tenant) as connection:
+            run = await repository.read_info(connection, tenant, _id(run_id))
+        if run is None:
+            raise run_absent(run_id)
         return run
 
     async def get_rendered(self, tenant: Tenant, run_id: str, render: Render) -> bytes:
@@ -113,7 +126,7 @@ class Runs:
         version = await self._versions.submit(tenant, number)
         if version is None:
             raise run_absent(run_id)
-        found = await self._rendered(tenant, [(number, version)], render)
+        found, _ = await self._reader.rendered(tenant, [(number, version)], render)
         if not found:  # deleted for good since its version was read
             raise run_absent(run_id)
         return found[0]
@@ -121,12 +134,11 @@ class Runs:
     async def get_many(self, tenant: Tenant, run_ids: Sequence[str]) -> list[Run]:
         """The runs in the order asked for. Raises NotFoundError naming the first that is absent."""
         ids = [_id(run_id) for run_id in run_ids]
-        async with self._database.pipeline(tenant, snapshot=True) as connection:
-            runs = await repository.read(connection, tenant, ids)
+        runs = await self._reader.read(tenant, ids)
         if len(runs) < len(ids):
             found = {run.run_id for run in runs}
             raise run_absent(next(i.hex for i in ids if i not in found))
-        return self._shown(tenant, runs)
+        return runs
 
     async def search(
         self,
@@ -140,8 +152,9 @@ class Runs:
         page_token: str | None = None,
         render: Render,
     ) -> tuple[list[bytes], str | None]:
-        """A page of runs, newest first unless ordered otherwise, and the token of the next one."""
-        page = find_runs(
+        """A page of runs, newest first unless ordered otherwise, and the token of the next one. It
+        may end before its limit, by the size of the runs."""
+        page = await self._compiled(
             tenant,
             _existing_ids(experiment_ids),
             filter=filter,
@@ -154,9 +167,10 @@ class Runs:
         async with self._bounded(), self._database.pipeline(tenant) as connection:
             cursor = await repository.find(connection, page, timeout_ms=self._timeout_ms)
         rows = await cursor.fetchall()
-        ids, token = page.split(rows)
-        found = [(row[0], row[-1]) for row in rows[: len(ids)]]
-        return [run.body for run in await self._rendered(tenant, found, render)], token
+        found = [(row[0], row[-1]) for row in rows[:limit]]
+        runs, count = await self._reader.rendered(tenant, found, render)
+        _, token = page.split(rows, count)
+        return [run.body for run in runs], token
 
     async def search_and_count(
         self,
@@ -171,8 +185,12 @@ class Runs:
         offset: int,
         render: Render,
     ) -> tuple[list[RenderedRun], int]:
-        """A page of runs by offset, of all experiments with None, and how many match in all."""
-        page = find_runs(
+        """A page of runs by offset, of all experiments with None, and how many match in all.
+
+        Raises InvalidValueError for a page that is too large: those who count on in steps of
+        `limit` would miss what a shorter one leaves out.
+        """
+        page = await self._compiled(
             tenant,
             None if experiment_ids is None else _existing_ids(experiment_ids),
             filter=filter,
@@ -189,7 +207,21 @@ class Runs:
         rows = await found.fetchall()
         versions = [(row[0], row[-1]) for row in rows[:limit]]
         ((total,),) = await counted.fetchall()
-        return await self._rendered(tenant, versions, render), total
+        runs, count = await self._reader.rendered(tenant, versions, render)
+        if count < len(versions):
+            raise InvalidValueError(
+                f"The runs of this page take more than {MAX_PAGE_BYTES} bytes; the first {count}"
+                " do not",
+                field="limit",
+            )
+        return runs, total
+
+    async def _compiled(self, tenant: Tenant, *search: Any, **more: Any) -> CompiledPage:
+        """`find_runs`; a long search waits for its turn, since to parse it takes a while."""
+        if len(more["filter"]) <= MAX_LENGTH:
+            return find_runs(tenant, *search, **more)
+        async with self._sharing.turns.turn(tenant):
+            return find_runs(tenant, *search, **more)
 
     async def log(self, tenant: Tenant, write: RunWrite) -> None:
         """Log points, params and tags, all or nothing; returns once they are committed.
@@ -251,7 +283,7 @@ class Runs:
             for key in tags.keys() - kept.keys():
                 await connection.execute(sql.DELETE_TAG, values | {"key": key})
             (run,) = await repository.read(connection, tenant, [number])
-        return self._shown(tenant, [run])[0]
+        return self._reader.shown(tenant, [run])[0]
 
     async def delete(self, tenant: Tenant, run_id: str) -> None:
         await self._mark(tenant, run_id, now_ms())
@@ -333,35 +365,6 @@ class Runs:
                 " Search fewer experiments, or name a param or a tag that the runs have in common",
                 field="filter",
             ) from error
-
-    async def _rendered(
-        self, tenant: Tenant, versions: Sequence[tuple[UUID, int]], render: Render
-    ) -> list[RenderedRun]:
-        """The runs that still exist, in the order given; only those that changed are read."""
-        runs = [self._kept.get(tenant.id, run_id, version, render) for run_id, version in versions]
-        if None in runs:
-            ids = [run_id for run_id, _ in versions]
-            changed = [run_id for run_id, run in zip(ids, runs, strict=True) if run is None]
-            read = {
-                run.run_id: self._kept.add(tenant.id, run, render)
-                for run in await self._read(tenant, changed)
-            }
-            runs = [run or read.get(run_id) for run_id, run in zip(ids, runs, strict=True)]
-        return [run for run in runs if run is not None]
-
-    async def _read(self, tenant: Tenant, ids: Sequence[UUID]) -> list[Run]:
-        if not ids:
-            return []
-        async with self._database.pipeline(tenant, snapshot=True) as connection:
-            return self._shown(tenant, await repository.read(connection, tenant, ids))
-
-    def _shown(self, tenant: Tenant, runs: list[Run]) -> list[Run]:
-        """Add the tags that are derived and stored nowhere."""
-        for run in runs:
-            run.tags[RUN_NAME_TAG] = run.name
-            if self._tenant_tag:
-                run.tags[TENANT_TAG] = tenant.slug
-        return runs
 
 
 async def _lock_active(connection: psycopg.AsyncConnection, tenant: Tenant, run_id: str) -> None:

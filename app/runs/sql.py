@@ -241,6 +241,34 @@ SELECT run_id, version FROM runs
 WHERE tenant_id = %(tenant)s AND run_id = ANY(%(runs)s::uuid[])
 """
 
+# How many bytes the runs take, about: their texts as they are, numbers and names of fields as they
+# are written. Lengths are read without the texts themselves.
+READ_SIZES = """
+SELECT run_id,
+    400
+    + (
+        SELECT COALESCE(sum(octet_length(key) + octet_length(value) + 30), 0) FROM params p
+        WHERE p.tenant_id = %(tenant)s AND p.run_id = wanted.run_id
+    )
+    + (
+        SELECT COALESCE(sum(octet_length(key) + octet_length(value) + 30), 0) FROM run_tags t
+        WHERE t.tenant_id = %(tenant)s AND t.run_id = wanted.run_id
+    )
+    + (
+        SELECT COALESCE(sum(octet_length(key) + 100), 0) FROM metric_series s
+        WHERE s.tenant_id = %(tenant)s AND s.run_id = wanted.run_id
+    )
+    + (
+        SELECT COALESCE(
+            sum(octet_length(source) + COALESCE(octet_length(schema), 0)
+                + COALESCE(octet_length(profile), 0) + 1000), 0)
+        FROM inputs i JOIN datasets d USING (tenant_id, dataset_id)
+        WHERE i.tenant_id = %(tenant)s AND i.run_id = wanted.run_id
+    )
+FROM runs wanted
+WHERE wanted.tenant_id = %(tenant)s AND wanted.run_id = ANY(%(runs)s::uuid[])
+"""
+
 # What hangs on a page of runs, one statement a kind; sorted, so that answers are.
 READ_RUNS = """
 SELECT r.run_id, r.experiment_id, r.name, r.user_id, r.status, r.start_time, r.end_time,

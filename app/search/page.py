@@ -57,9 +57,11 @@ class CompiledPage:
     fingerprint: bytes
     ordered: bool
 
-    def split(self, rows: Sequence[Row]) -> tuple[list[Any], str | None]:
-        """The ids of the page, and the token of the next one where there is one."""
-        return _split(rows, self.limit, self.keys, self.fingerprint)
+    def split(self, rows: Sequence[Row], most: int | None = None) -> tuple[list[Any], str | None]:
+        """The ids of the page, and the token of the next one where there is one. `most` ends the
+        page sooner than its limit."""
+        limit = self.limit if most is None else min(most, self.limit)
+        return _split(rows, limit, self.keys, self.fingerprint)
 
 
 @dataclass(frozen=True)
@@ -86,9 +88,11 @@ class Page:
             self.ordered,
         )
 
-    def split(self, rows: Sequence[Row]) -> tuple[list[Any], str | None]:
-        """The ids of the page, and the token of the next one where there is one."""
-        return _split(rows, self.limit, self.keys, self.fingerprint)
+    def split(self, rows: Sequence[Row], most: int | None = None) -> tuple[list[Any], str | None]:
+        """The ids of the page, and the token of the next one where there is one. `most` ends the
+        page sooner than its limit."""
+        limit = self.limit if most is None else min(most, self.limit)
+        return _split(rows, limit, self.keys, self.fingerprint)
 
 
 class Way(Protocol):

@@ -49,7 +49,7 @@ async def list_of_run(call: Call, message: ListArtifacts) -> ListArtifactsAnswer
     if not run_id:
         raise validation.missing("run_id")
     path = artifact_path(message.path, allow_root=True)
-    run = await call.services.runs.get(call.tenant, run_id)
+    run = await call.services.runs.get_info(call.tenant, run_id)
     folder = run_folder(run)
     entries, token = await call.services.artifacts.list(
         call.tenant, posixpath.join(folder, path).rstrip("/"), page_token=message.page_token or None

@@ -3,7 +3,7 @@
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, TypeVar, get_args
 
 import msgspec
@@ -14,6 +14,9 @@ from app.lifecycle import ViewType
 
 # A field that MLflow requires, for which an empty string is as good as none.
 Required = Annotated[str, msgspec.Meta(min_length=1)]
+
+# MLflow lets clients ask for up to 200,000 of a thing in one answer.
+MAX_PAGE = 5_000
 
 Name = TypeVar("Name", bound=str)
 
@@ -29,14 +32,15 @@ def pairs(values: Mapping[str, str]) -> list[KeyValue]:
     return [KeyValue(key, value) for key, value in values.items()]
 
 
-def strings(values: Iterable[KeyValue]) -> dict[str, str]:
-    """The last value of each key."""
+def strings(values: Sequence[KeyValue], field: str = "tags") -> dict[str, str]:
+    """The last value of each key. Raises InvalidValueError for more than one request may have."""
+    validation.at_most(len(values), validation.MAX_TAGS, field)
     return {one.key: one.value for one in values}
 
 
 def params(values: Sequence[KeyValue]) -> dict[str, str]:
     """Raises InvalidValueError for a key that comes twice: a param has one value."""
-    given = strings(values)
+    given = strings(values, "params")
     if len(given) < len(values):
         repeated = [key for key, count in Counter(one.key for one in values).items() if count > 1]
         raise InvalidValueError(
@@ -57,7 +61,10 @@ def number(value: float) -> float | str:
 
 
 def page_size(max_results: int, limit: int, default: int | None = None) -> int:
-    """`max_results` if it is one. Raises InvalidValueError where it is out of range."""
+    """`max_results`, or as many as a page holds at most; the next page's token leads to the rest.
+
+    Raises InvalidValueError where it is out of range.
+    """
     if max_results == 0 and default is not None:
         return default
     if not 0 < max_results <= limit:
@@ -66,7 +73,7 @@ def page_size(max_results: int, limit: int, default: int | None = None) -> int:
             f"Invalid value {max_results} for parameter 'max_results' supplied. It must be {rule}",
             field="max_results",
         )
-    return max_results
+    return min(max_results, MAX_PAGE)
 
 
 def enum(field: str, given: str | int, names: Sequence[Name]) -> Name:

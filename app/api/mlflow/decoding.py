@@ -11,7 +11,7 @@ import msgspec
 from starlette.datastructures import QueryParams
 
 from app import validation
-from app.errors import InvalidValueError
+from app.errors import InvalidValueError, TooLargeError
 
 Message = TypeVar("Message", bound=msgspec.Struct)
 
@@ -19,9 +19,21 @@ SEE_DOCS = " See the API docs for more information about request parameters."
 _STEP = re.compile(r"\.?(\w+)|\[(\d+)\]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
+# Bounds on what a body holds, since what it costs grows with that more than with its bytes: the
+# items of a list, the values that are looked at one by one, and, in what is larger than the rest,
+# the objects and lists.
+MAX_ITEMS = 10_000
+_MAX_VALUES = 20_000
+_MAX_OPENED = 100_000
+_LARGE_BYTES = 1 << 20
+
 
 def from_body(body: bytes, parameters: dict[str, str], message: type[Message]) -> Message:
-    """Decode a JSON body; an empty one is an empty message. Raises InvalidValueError."""
+    """Decode a JSON body; an empty one is an empty message. Raises InvalidValueError, and
+    TooLargeError for one that holds more things than anybody logs."""
+    if len(body) > _LARGE_BYTES and body.count(b"{") + body.count(b"[") > _MAX_OPENED:
+        # Those within strings are counted, too: to leave them out would cost what this is to save.
+        raise TooLargeError(f"The request body has more than {_MAX_OPENED} objects and lists")
     if not parameters:
         try:
             return msgspec.json.decode(body or b"{}", type=message, strict=False)
@@ -62,6 +74,7 @@ def _document(body: bytes) -> dict[str, Any]:
         if given is None:
             return {}
         if isinstance(given, dict):
+            _check_count(given)
             return _object(given, "")
     except (ValueError, RecursionError) as error:
         raise InvalidValueError(
@@ -71,6 +84,29 @@ def _document(body: bytes) -> dict[str, Any]:
         f"The request body must be a JSON object, and is of type '{type(given).__name__}'",
         field="body",
     )
+
+
+def check_lists(message: msgspec.Struct) -> None:
+    """Raises InvalidValueError for a list that is longer than any that is needed."""
+    for name in message.__struct_fields__:
+        value = getattr(message, name)
+        if isinstance(value, list) and len(value) > MAX_ITEMS:
+            raise InvalidValueError(
+                f"'{name}' may have at most {MAX_ITEMS} items, got {len(value)}", field=name
+            )
+
+
+def _check_count(document: object) -> None:
+    """Raises TooLargeError for more values than are looked at one by one."""
+    count = 1
+    waiting = [document]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict | list):
+            count += len(value)
+            if count > _MAX_VALUES:
+                raise TooLargeError(f"The request body has more than {_MAX_VALUES} values")
+            waiting.extend(value.values() if isinstance(value, dict) else value)
 
 
 def _object(given: dict[str, Any], at: str) -> dict[str, Any]:

@@ -2,12 +2,17 @@
 
 import msgspec
 
+from app import validation
 from app.api.mlflow.common import KeyValue, Required, experiment_id, pairs, strings
 from app.api.mlflow.router import Call, Empty, Routes
 from app.runs import entities
 from app.tenancy.caller import Role
 
 routes = Routes()
+
+# The profile of a dataset has up to 16 MiB, and more bytes than that as JSON.
+MAX_INPUTS_BYTES = 32 << 20
+MAX_INPUTS = 1_000
 
 
 class Dataset(msgspec.Struct, omit_defaults=True):
@@ -70,8 +75,10 @@ class SearchDatasetsAnswer(msgspec.Struct, omit_defaults=True):
     dataset_summaries: list[DatasetSummary] = []
 
 
-@routes.add("POST", "runs/log-inputs", LogInputs, Role.WRITE)
+@routes.add("POST", "runs/log-inputs", LogInputs, Role.WRITE, max_body_bytes=MAX_INPUTS_BYTES)
 async def log_inputs(call: Call, message: LogInputs) -> Empty:
+    validation.at_most(len(message.datasets), MAX_INPUTS, "datasets")
+    validation.at_most(len(message.models), MAX_INPUTS, "models")
     await call.services.inputs.log_inputs(
         call.tenant,
         message.run_id,
@@ -83,6 +90,7 @@ async def log_inputs(call: Call, message: LogInputs) -> Empty:
 
 @routes.add("POST", "runs/outputs", LogOutputs, Role.WRITE)
 async def log_outputs(call: Call, message: LogOutputs) -> Empty:
+    validation.at_most(len(message.models), MAX_INPUTS, "models")
     await call.services.inputs.log_outputs(
         call.tenant,
         message.run_id,

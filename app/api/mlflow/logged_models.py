@@ -4,6 +4,7 @@ import posixpath
 
 import msgspec
 
+from app import validation
 from app.api.mlflow.artifacts import FileInfo
 from app.api.mlflow.common import (
     KeyValue,
@@ -26,6 +27,10 @@ routes = Routes()
 
 # The default is that of MLflow's message; it has 100 for an explicit 0, and no upper limit.
 DEFAULT_RESULTS, RESULTS_FOR_ZERO, MAX_RESULTS = 50, 100, 50_000
+
+# MLflow's client sends a hundred params at a time, of up to 65,535 characters each.
+_MAX_PARAMS_BYTES = 8 << 20
+_MAX_DATASETS = 100  # each is a condition of its own
 
 
 class Metric(msgspec.Struct, omit_defaults=True):
@@ -142,7 +147,14 @@ class ListArtifactsAnswer(msgspec.Struct, omit_defaults=True):
     next_page_token: str | None = None
 
 
-@routes.add("POST", "logged-models", CreateModel, Role.WRITE, makes_tenant=True)
+@routes.add(
+    "POST",
+    "logged-models",
+    CreateModel,
+    Role.WRITE,
+    makes_tenant=True,
+    max_body_bytes=_MAX_PARAMS_BYTES,
+)
 async def create(call: Call, message: CreateModel) -> ModelAnswer:
     model = await call.services.models.create(
         call.tenant,
@@ -180,6 +192,7 @@ async def delete(call: Call, message: ModelId) -> Empty:
 
 @routes.add("POST", "logged-models/search", SearchModels, Role.READ)
 async def search(call: Call, message: SearchModels) -> SearchModelsAnswer:
+    validation.at_most(len(message.datasets), _MAX_DATASETS, "datasets")
     models, token = await call.services.models.search(
         call.tenant,
         [experiment_id(one) for one in message.experiment_ids],
@@ -209,7 +222,13 @@ async def delete_tag(call: Call, message: DeleteTag) -> Empty:
     return Empty()
 
 
-@routes.add("POST", "logged-models/{model_id}/params", LogParams, Role.WRITE)
+@routes.add(
+    "POST",
+    "logged-models/{model_id}/params",
+    LogParams,
+    Role.WRITE,
+    max_body_bytes=_MAX_PARAMS_BYTES,
+)
 async def log_params(call: Call, message: LogParams) -> Empty:
     await call.services.models.log_params(call.tenant, message.model_id, params(message.params))
     return Empty()

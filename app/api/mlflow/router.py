@@ -6,6 +6,7 @@ Routes are looked up in a dict, since nearly all of MLflow's paths are fixed.
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -16,18 +17,17 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from app import errors, validation
+from app.api.bodies import MAX_BODY_BYTES, read_body, too_large
 from app.api.disconnect import ClientGoneError, unless_gone
-from app.api.headers import content_length, error_headers
-from app.api.mlflow.decoding import from_body, from_query
+from app.api.headers import error_headers
+from app.api.mlflow.decoding import check_lists, from_body, from_query
+from app.api.streams import StreamedJson
 from app.services import Services
+from app.sharing import FREE_BYTES
 from app.tenancy.caller import Caller, Role
 from app.tenancy.tenant import Tenant
 
 log = logging.getLogger(__name__)
-
-# The whole of a JSON body is held in memory; the largest that a client sends is the profile of a
-# dataset, of up to 16 MiB.
-MAX_BODY_BYTES = 32 * 1024 * 1024
 
 METHODS = ("GET", "POST", "PATCH", "PUT", "DELETE")
 
@@ -49,6 +49,8 @@ STATUS = {
 }
 
 Message = TypeVar("Message", bound=msgspec.Struct)
+
+Answer = msgspec.Struct | StreamedJson | bytes | None
 
 
 class Empty(msgspec.Struct):
@@ -73,7 +75,7 @@ class Endpoint(Generic[Message]):
 
     path: str
     message: type[Message]
-    handler: Callable[[Call, Message], Awaitable[msgspec.Struct | bytes | None]]
+    handler: Callable[[Call, Message], Awaitable[Answer]]
     role: Role
     makes_tenant: bool
     outside: bool
@@ -99,14 +101,13 @@ class Routes:
         status: int = 200,
         max_body_bytes: int = MAX_BODY_BYTES,
     ) -> Callable[
-        [Callable[[Call, Message], Awaitable[msgspec.Struct | bytes | None]]],
-        Callable[[Call, Message], Awaitable[msgspec.Struct | bytes | None]],
+        [Callable[[Call, Message], Awaitable[Answer]]], Callable[[Call, Message], Awaitable[Answer]]
     ]:
         """Serve `path`; a `{name}` segment fills the message's field of that name."""
 
         def register(
-            handler: Callable[[Call, Message], Awaitable[msgspec.Struct | bytes | None]],
-        ) -> Callable[[Call, Message], Awaitable[msgspec.Struct | bytes | None]]:
+            handler: Callable[[Call, Message], Awaitable[Answer]],
+        ) -> Callable[[Call, Message], Awaitable[Answer]]:
             self.table[method, path] = Endpoint(
                 f"/{path}", message, handler, role, makes_tenant, outside, status, max_body_bytes
             )
@@ -143,30 +144,43 @@ class MlflowApi:
             return  # there is nobody to answer
         except Exception:
             status, body = log_unexpected(scope["method"], path)
+        if isinstance(body, StreamedJson):
+            with suppress(ClientGoneError):
+                await unless_gone(receive, body.send(send, status))
+            return
         await respond(send, status, body, more)
 
-    async def _answer(self, scope: Scope, receive: Receive, path: str) -> tuple[int, bytes]:
+    async def _answer(
+        self, scope: Scope, receive: Receive, path: str
+    ) -> tuple[int, bytes | StreamedJson]:
         endpoint, parameters = self._find(scope["method"], path)
         scope["route"] = endpoint
         services = self._services()
         caller = await services.access.admit(scope, endpoint.role, outside=endpoint.outside)
-        headers = Headers(scope=scope)
+        tenant = caller.tenant
         query = scope["query_string"].decode("latin-1")
         if scope["method"] == "GET" or (scope["method"] == "DELETE" and query):
             message = from_query(query, parameters, endpoint.message)
         else:
+            headers = Headers(scope=scope)
             if scope["method"] in ("POST", "PUT"):
                 require_json(headers)
-            body = await read_body(receive, headers, endpoint.max_body_bytes)
-            message = from_body(body, parameters, endpoint.message)
-        tenant = caller.tenant
+            memory = services.sharing.memory
+            body = await read_body(
+                receive, headers, endpoint.max_body_bytes, memory, tenant, refusal=_refusal
+            )
+            message = await decoded(services, tenant, body, parameters, endpoint.message)
         if endpoint.makes_tenant:
             tenant = await services.tenants.made(tenant)
         work = endpoint.handler(Call(services, tenant, caller, scope), message)
         answer = await (unless_gone(receive, work) if endpoint.role is Role.READ else work)
         if answer is None:
             return endpoint.status, b""
+        if isinstance(answer, StreamedJson):
+            return endpoint.status, answer
         body = answer if isinstance(answer, bytes) else msgspec.json.encode(answer)
+        if len(body) > FREE_BYTES:
+            await services.sharing.memory.hold_answer(tenant, len(body))
         return endpoint.status, body
 
     def _find(self, method: str, path: str) -> tuple[Endpoint[Any], dict[str, str]]:
@@ -232,33 +246,29 @@ def require_json(headers: Headers) -> None:
         )
 
 
-async def read_body(receive: Receive, headers: Headers, limit: int) -> bytes:
-    """The body, refused as soon as it is known to be over `limit` bytes."""
-    declared = content_length(headers)
-    if declared is not None and declared > limit:
-        raise _too_large(limit, declared)
-    chunks: list[bytes] = []
-    size = 0
-    while True:
-        event = await receive()
-        if event["type"] == "http.disconnect":
-            raise errors.InvalidValueError("The request was cut off")
-        chunk = event.get("body", b"")
-        size += len(chunk)
-        if size > limit:
-            raise _too_large(limit, size)
-        chunks.append(chunk)
-        if not event.get("more_body"):
-            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+async def decoded(
+    services: Services,
+    tenant: Tenant,
+    body: bytes,
+    parameters: dict[str, str],
+    message: type[Message],
+) -> Message:
+    """The message in a body; a large one waits for its turn."""
+    if len(body) <= FREE_BYTES:
+        return from_body(body, parameters, message)
+    async with services.sharing.turns.turn(tenant):
+        found = from_body(body, parameters, message)
+        check_lists(found)
+    return found
 
 
-def _too_large(limit: int, size: int) -> errors.TrackingError:
+def _refusal(limit: int, size: int) -> errors.TrackingError:
     if limit == validation.MAX_BATCH_BYTES:
         return errors.InvalidValueError(
             f"Batched logging API requests must be at most {limit} bytes, got a request of size"
             f" {size}."
         )
-    return errors.TooLargeError(f"A request body may have at most {limit} bytes, got {size}.")
+    return too_large(limit, size)
 
 
 def error_answer(error: errors.TrackingError) -> tuple[int, bytes]:

@@ -15,12 +15,12 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
 from app import validation
+from app.api.bodies import read_body
 from app.api.downloads import attachment, media_type
 from app.api.file_answers import file_answer
 from app.api.headers import content_length, declared_digests
 from app.api.mlflow.artifacts import path_of, upload
-from app.api.mlflow.decoding import from_body
-from app.api.mlflow.router import Call, Routes, read_body, require_json
+from app.api.mlflow.router import Call, Routes, decoded, require_json
 from app.artifacts.entities import Artifact
 from app.artifacts.paths import artifact_path
 from app.artifacts.service import run_folder
@@ -85,7 +85,7 @@ class DownloadUrlAnswer(msgspec.Struct):
 
 
 async def create_upload(call: Call, request: Request) -> Response:
-    message = await _message(request, CreateUpload)
+    message = await _message(call, request, CreateUpload)
     path = _file_path(request, message.path)
     upload_id, addresses = await call.services.uploads.create(
         call.tenant, path, parts=message.num_parts, content_type=_content_type(path)
@@ -97,7 +97,7 @@ async def create_upload(call: Call, request: Request) -> Response:
 
 
 async def complete_upload(call: Call, request: Request) -> Response:
-    message = await _message(request, CompleteUpload)
+    message = await _message(call, request, CompleteUpload)
     path = _file_path(request, message.path)
     if not message.parts:
         raise validation.missing("parts")
@@ -109,7 +109,7 @@ async def complete_upload(call: Call, request: Request) -> Response:
 
 
 async def abort_upload(call: Call, request: Request) -> Response:
-    message = await _message(request, AbortUpload)
+    message = await _message(call, request, AbortUpload)
     path = _file_path(request, message.path)
     await call.services.uploads.abort(call.tenant, path, message.upload_id)
     return Response(b"{}", media_type="application/json")
@@ -178,7 +178,7 @@ async def presigned_download_url(call: Call, message: CreateDownloadUrl) -> Pres
         raise validation.missing("path")
     path = artifact_path(message.path)
     _check_expiration(message.expiration)
-    run = await call.services.runs.get(call.tenant, message.run_id)
+    run = await call.services.runs.get_info(call.tenant, message.run_id)
     artifact = await call.services.artifacts.get(call.tenant, posixpath.join(run_folder(run), path))
     url = await _download_url(call, artifact, message.expiration)
     return PresignedUrl(url, file_size=artifact.size)
@@ -193,7 +193,7 @@ async def presigned_upload_url(call: Call, message: CreateUploadUrl) -> Presigne
     path = artifact_path(message.path)
     _check_expiration(message.expiration)
     if message.run_id:
-        folder = run_folder(await call.services.runs.get(call.tenant, message.run_id))
+        folder = run_folder(await call.services.runs.get_info(call.tenant, message.run_id))
     else:
         folder = model_folder(await call.services.models.get(call.tenant, message.model_id))
     address = await call.services.uploads.upload_address(
@@ -231,10 +231,11 @@ def _url(call: Call, address: Address) -> str:
     return f"{root}/api/2.0/mlflow-artifacts/signed/{path}?{address.signed_query}"
 
 
-async def _message(request: Request, message: type[Message]) -> Message:
+async def _message(call: Call, request: Request, message: type[Message]) -> Message:
     require_json(request.headers)
-    body = await read_body(request.receive, request.headers, _MAX_BODY_BYTES)
-    return from_body(body, {}, message)
+    memory = call.services.sharing.memory
+    body = await read_body(request.receive, request.headers, _MAX_BODY_BYTES, memory, call.tenant)
+    return await decoded(call.services, call.tenant, body, {}, message)
 
 
 def _file_path(request: Request, local_file: str) -> str:

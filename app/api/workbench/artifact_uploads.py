@@ -69,7 +69,7 @@ async def log_artifact(
     """A file that is there already is replaced. A file of any size is taken, and passed on to the
     store while it arrives, best with `artifact_path` before it; 409 where the path leads through a
     file, or is a folder."""
-    root = run_folder(await services.runs.get(tenant, run_id))
+    root = run_folder(await services.runs.get_info(tenant, run_id))
     with relative_to(root):
         path, received = await _received(services, tenant, root, request)
         artifact = await services.artifacts.keep(tenant, received, posixpath.join(root, path))
@@ -156,7 +156,7 @@ async def upload_artifacts(
     when it is whole, and replaces one that is there already. After an error the files before the
     one at fault are there, and so the request may be sent again."""
     folder = artifact_path(path, allow_root=True)
-    root = run_folder(await services.runs.get(tenant, run_id))
+    root = run_folder(await services.runs.get_info(tenant, run_id))
     logged: list[ArtifactEntry] = []
     with relative_to(root):
         async for part in form_parts(request):
@@ -201,10 +201,10 @@ async def copy_artifacts(
     file by file; 409 where a file and a folder would be in each other's place."""
     source_path = artifact_path(copy.source_path)
     path = artifact_path(copy.path)
-    root = run_folder(await services.runs.get(tenant, run_id))
+    root = run_folder(await services.runs.get_info(tenant, run_id))
     source_root = root
     if copy.source_run_id not in (None, run_id):
-        source_root = run_folder(await services.runs.get(tenant, copy.source_run_id))
+        source_root = run_folder(await services.runs.get_info(tenant, copy.source_run_id))
     with relative_to(root), relative_to(source_root):
         files, size = await copy_all(
             services.artifacts,

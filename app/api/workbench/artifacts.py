@@ -69,7 +69,7 @@ async def list_artifacts(
 ) -> list[ArtifactEntry]:
     """The files and folders that lie directly in a folder, in order."""
     relative = artifact_path(path, allow_root=True)
-    root = run_folder(await services.runs.get(tenant, run_id))
+    root = run_folder(await services.runs.get_info(tenant, run_id))
     entries, token = await services.artifacts.list(
         tenant, posixpath.join(root, relative).rstrip("/"), limit=limit, page_token=page_token
     )
@@ -126,7 +126,7 @@ async def download_artifact(
     if archive is not None and preview is not None:
         raise InvalidValueError("A ZIP file has no preview", field="preview")
     relative = artifact_path(path, allow_root=archive is not None)
-    run = await services.runs.get(tenant, run_id)
+    run = await services.runs.get_info(tenant, run_id)
     if archive is not None:
         return await _archive(services, tenant, run, relative)
     root = run_folder(run)
@@ -236,7 +236,7 @@ async def delete_artifact(
 ) -> None:
     """A folder goes with all that lies in it. 409 where the run is deleted."""
     relative = artifact_path(path)
-    run = await services.runs.get(tenant, run_id)
+    run = await services.runs.get_info(tenant, run_id)
     if run.deleted_time is not None:
         raise run_not_active(run_id, run.deleted_time)
     root = run_folder(run)

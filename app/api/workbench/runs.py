@@ -81,7 +81,7 @@ async def create_run(body: CreateRun, services: ServicesDep, tenant: WriteTenant
 
 async def _existing_parent(services: Services, tenant: Tenant, run_id: str) -> str:
     try:
-        return (await services.runs.get(tenant, run_id)).run_id.hex
+        return (await services.runs.get_info(tenant, run_id)).run_id.hex
     except NotFoundError as error:
         raise NotFoundError(error.message, field="parent_run_id") from error
 
@@ -142,7 +142,7 @@ async def update_run(
 @router.delete("/{run_id}", status_code=204, summary="Delete a run", responses=answers(404))
 async def delete_run(run_id: RunId, services: ServicesDep, tenant: WriteTenant) -> None:
     """The run can be restored. Deleting it again changes nothing."""
-    run = await services.runs.get(tenant, run_id)
+    run = await services.runs.get_info(tenant, run_id)
     if run.deleted_time is None:
         await services.runs.delete(tenant, run_id)
 
@@ -161,7 +161,7 @@ async def end_run(
     """Without a body, the run is finished, now. To end it again corrects its status; the time of
     its end changes only where one is given."""
     body = body or EndRun()
-    run = await services.runs.get(tenant, run_id)
+    run = await services.runs.get_info(tenant, run_id)
     ended = await services.runs.update(
         tenant, run_id, status=body.status.upper(), end_time=_end_time(run, body.end_time)
     )
