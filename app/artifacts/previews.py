@@ -10,7 +10,6 @@ import csv
 import io
 import json
 import posixpath
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -24,6 +23,8 @@ Kind = Literal["text", "json", "table", "image"]
 
 TEXT_BYTES = 64 << 10
 JSON_BYTES = 256 << 10
+JSON_DEPTH = 50  # a line is indented by two characters for each level
+INDENTED_BYTES = 1 << 20
 TABLE_BYTES = 256 << 10
 TABLE_ROWS = 100
 IMAGE_BYTES = 20 << 20
@@ -88,13 +89,44 @@ async def first_text(artifacts: Artifacts, tenant: Tenant, artifact: Artifact) -
 
 
 async def first_json(artifacts: Artifacts, tenant: Tenant, artifact: Artifact) -> Text | Binary:
-    """The document with indentation; as it stands where it is long, or no JSON."""
+    """The document with indentation; as it stands where it is long, or deep, or no JSON."""
     content, truncated = await _first(artifacts, tenant, artifact, JSON_BYTES)
-    if truncated:
-        return _text(content[:TEXT_BYTES], True)
-    with suppress(ValueError, RecursionError):
-        return Text(json.dumps(json.loads(content), indent=2, ensure_ascii=False), False)
-    return _text(content[:TEXT_BYTES], len(content) > TEXT_BYTES)
+    if not truncated:
+        async with _decoding:
+            indented = await asyncio.to_thread(_indented, content)
+        if indented is not None:
+            return Text(indented, False)
+    return _text(content[:TEXT_BYTES], truncated or len(content) > TEXT_BYTES)
+
+
+def _indented(content: bytes) -> str | None:
+    """None for what is no JSON, and for what would be much longer than it is."""
+    try:
+        document = json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+    if _deeper_than(document, JSON_DEPTH):
+        return None
+    pieces: list[str] = []
+    length = 0
+    for piece in json.JSONEncoder(indent=2, ensure_ascii=False).iterencode(document):
+        length += len(piece)
+        if length > INDENTED_BYTES:
+            return None
+        pieces.append(piece)
+    return "".join(pieces)
+
+
+def _deeper_than(document: object, depth: int) -> bool:
+    level = [document]
+    for _ in range(depth):
+        level = [
+            one
+            for value in level
+            if isinstance(value, dict | list)
+            for one in (value.values() if isinstance(value, dict) else value)
+        ]
+    return bool(level)
 
 
 async def first_rows(artifacts: Artifacts, tenant: Tenant, artifact: Artifact) -> Table | Binary:

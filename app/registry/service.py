@@ -196,7 +196,7 @@ class RegisteredModels:
 async def _sizes(
     connection: AsyncConnection, tenant: Tenant, newest: Mapping[UUID, UUID]
 ) -> Counter[UUID]:
-    """About how many bytes the newest versions of each model take, given which model they are of."""
+    """How much the newest versions of each model take, given which model they are of."""
     tags = (VERSION_TAGS.table, VERSION_TAGS.owner)
     sizes: Counter[UUID] = Counter()
     for version_id, size in (await measured(connection, tenant, list(newest), tags)).items():

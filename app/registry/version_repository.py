@@ -128,7 +128,7 @@ async def newest(
     rows = await connection.execute(
         _newest(tenant, model_ids).add_columns(VersionRow.registered_model_id)
     )
-    return {version_id: model_id for version_id, model_id in rows}
+    return {row[0]: row[1] for row in rows}
 
 
 def _newest(tenant: Tenant, model_ids: Sequence[UUID]) -> Select[*tuple[Any, ...]]:

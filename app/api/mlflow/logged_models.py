@@ -1,11 +1,9 @@
 """MLflow's logged models."""
 
-import posixpath
-
 import msgspec
 
 from app import validation
-from app.api.mlflow.artifacts import FileInfo
+from app.api.mlflow.artifacts import ListArtifactsAnswer, listing
 from app.api.mlflow.common import (
     KeyValue,
     Required,
@@ -18,6 +16,7 @@ from app.api.mlflow.common import (
     strings,
 )
 from app.api.mlflow.router import Call, Empty, Routes
+from app.api.streams import StreamedJson
 from app.artifacts.paths import artifact_path
 from app.models import entities
 from app.search.queries import DatasetFilter, ModelOrder
@@ -141,12 +140,6 @@ class ListArtifacts(msgspec.Struct):
     page_token: str = ""
 
 
-class ListArtifactsAnswer(msgspec.Struct, omit_defaults=True):
-    root_uri: str
-    files: list[FileInfo] = []
-    next_page_token: str | None = None
-
-
 @routes.add(
     "POST",
     "logged-models",
@@ -235,15 +228,11 @@ async def log_params(call: Call, message: LogParams) -> Empty:
 
 
 @routes.add("GET", "logged-models/{model_id}/artifacts/directories", ListArtifacts, Role.READ)
-async def list_artifacts(call: Call, message: ListArtifacts) -> ListArtifactsAnswer:
+async def list_artifacts(call: Call, message: ListArtifacts) -> ListArtifactsAnswer | StreamedJson:
     path = artifact_path(message.artifact_directory_path, allow_root=True)
     model = await call.services.models.get(call.tenant, message.model_id)
     folder = entities.model_folder(model)
-    entries, token = await call.services.artifacts.list(
-        call.tenant, posixpath.join(folder, path).rstrip("/"), page_token=message.page_token or None
-    )
-    files = [FileInfo(one.path.removeprefix(f"{folder}/"), one.is_dir, one.size) for one in entries]
-    return ListArtifactsAnswer(model.artifact_uri, files, token)
+    return await listing(call, model.artifact_uri, folder, path, message.page_token)
 
 
 def _shown(model: entities.LoggedModel) -> LoggedModel:

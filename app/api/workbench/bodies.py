@@ -1,40 +1,51 @@
 """JSON bodies: how large they may be, and that they are JSON."""
 
-from collections.abc import AsyncGenerator, Callable, Coroutine
-from typing import Any
+import json
+from contextlib import suppress
 
-from fastapi import HTTPException, Request, Response
+from fastapi import HTTPException, Request
 
 from app import validation
-from app.api.headers import content_length
-from app.api.workbench.dependencies import GuardedRoute
+from app.api.bodies import MAX_BODY_BYTES, read_body
+from app.api.workbench.dependencies import GuardedRoute, services_of
+from app.errors import TooLargeError, TrackingError
+from app.sharing import FREE_BYTES
+from app.tenancy.caller import Caller
 
-# A JSON body is held in memory as a whole.
-MAX_JSON_BYTES = 32 * 1024 * 1024
+# The largest request that is of use logs a thousand points of four fields each. Each value that a
+# model doesn't know is an error of its own, which costs a hundred times as much as to read it.
+MAX_VALUES = 10_000
 
 
 class _JsonRequest(Request):
-    max_bytes = MAX_JSON_BYTES
+    """A request whose body is there, and decoded, before FastAPI asks for it."""
 
-    async def stream(self) -> AsyncGenerator[bytes, None]:
-        """The body, refused as soon as it is known to be too large or not JSON.
+    async def load(self, limit: int) -> None:
+        """Raises HTTPException 415 for a body that is not said to be JSON, TooLargeError, and what
+        `read_body` does. What is wrong with the JSON is left to FastAPI to tell."""
+        services, caller = services_of(self), self.scope["caller"]
+        assert isinstance(caller, Caller)
+        self._body = await read_body(
+            self.receive,
+            self.headers,
+            limit,
+            services.sharing.memory,
+            caller.tenant,
+            refusal=_too_large,
+        )
+        if not self._body:
+            return
+        self._check_type()
+        if len(self._body) <= FREE_BYTES:
+            self._decode()
+            return
+        async with services.sharing.turns.turn(caller.tenant):
+            self._decode()
 
-        HTTPException is the one error that FastAPI lets through while it reads a body.
-        """
-        self._check_size(content_length(self.headers) or 0)
-        size = 0
-        async for chunk in super().stream():
-            if chunk and not size:
-                self._check_type()
-            size += len(chunk)
-            self._check_size(size)
-            yield chunk
-
-    def _check_size(self, size: int) -> None:
-        if size > self.max_bytes:
-            raise HTTPException(
-                413, f"The body of this request may have at most {self.max_bytes} bytes"
-            )
+    def _decode(self) -> None:
+        with suppress(ValueError, RecursionError):
+            self._json = json.loads(self._body)
+            _check_count(self._json)
 
     def _check_type(self) -> None:
         media_type = self.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -46,25 +57,37 @@ class _JsonRequest(Request):
             )
 
 
+def _check_count(document: object) -> None:
+    """Raises TooLargeError for more members of objects and lists than any request needs."""
+    count = 0
+    waiting = [document]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict | list):
+            count += len(value)
+            if count > MAX_VALUES:
+                raise TooLargeError(f"The body of a request may have at most {MAX_VALUES} values")
+            waiting.extend(value.values() if isinstance(value, dict) else value)
+
+
+def _too_large(limit: int, size: int) -> TrackingError:
+    return TooLargeError(f"The body of this request may have at most {limit} bytes")
+
+
 class JsonRoute(GuardedRoute):
     """A route whose body, if it has one, is JSON of a bounded size."""
 
-    request_class: type[_JsonRequest] = _JsonRequest
+    max_bytes = MAX_BODY_BYTES
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handle = super().get_route_handler()
-
-        async def handle_json(request: Request) -> Response:
-            return await handle(self.request_class(request.scope, request.receive))
-
-        return handle_json
-
-
-class _BatchRequest(_JsonRequest):
-    max_bytes = validation.MAX_BATCH_BYTES
+    async def prepared(self, request: Request) -> Request:
+        if self.body_field is None:
+            return request
+        loaded = _JsonRequest(request.scope, request.receive)
+        await loaded.load(self.max_bytes)
+        return loaded
 
 
 class BatchRoute(JsonRoute):
     """A route that logs to a run."""
 
-    request_class = _BatchRequest
+    max_bytes = validation.MAX_BATCH_BYTES

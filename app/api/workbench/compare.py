@@ -3,20 +3,24 @@
 from collections.abc import Sequence
 from typing import Annotated
 
-from fastapi import APIRouter
+import msgspec
+from fastapi import APIRouter, Response
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
 from app import validation
 from app.api.workbench.bodies import JsonRoute
 from app.api.workbench.dependencies import RUN_EXAMPLE, ReadTenant, ServicesDep
-from app.api.workbench.fields import Body, Shown, ShownNumber
+from app.api.workbench.fields import Body, Shown, ShownNumber, shown_number
 from app.api.workbench.openapi import answers
 from app.api.workbench.schemas import RunStatus, example, run_status
 from app.errors import InvalidValueError, NotFoundError
 from app.runs import comparison
 from app.runs.comparison import Direction, MetricChoice
+from app.runs.entities import Run
 
 router = APIRouter(prefix="/experiments/runs", tags=["metrics"], route_class=JsonRoute)
+
+MAX_VALUES = 20_000  # of metrics, and of params, in one comparison
 
 _OTHER_RUN = "018f3f7e5a6c7b2d9e4f1a2b3c4d5e70"
 
@@ -143,42 +147,87 @@ class ComparedRuns(Shown):
     comparison: Comparison
 
 
-@router.post("/compare", summary="Compare runs", responses=answers(404, 413, 415))
-async def compare_runs(
-    body: CompareRuns, services: ServicesDep, tenant: ReadTenant
-) -> ComparedRuns:
+@router.post(
+    "/compare",
+    summary="Compare runs",
+    response_model=ComparedRuns,
+    responses=answers(404, 413, 415),
+)
+async def compare_runs(body: CompareRuns, services: ServicesDep, tenant: ReadTenant) -> Response:
     """Tells the best run by each metric, and by most of them, and the params that differ.
 
     A NaN is never best. Where no direction is given, it is inferred from the metric's name: losses,
-    errors, latencies and the like are better when lower, all others when higher.
+    errors, latencies and the like are better when lower, all others when higher. At most 20,000
+    values are compared, and as many params.
     """
+    choices = _choices(body.metrics)
     try:
         runs = await services.runs.get_many(tenant, body.run_ids)
     except NotFoundError as error:
         raise NotFoundError(error.message, field="run_ids") from error
-    compared = comparison.compare(runs, _choices(body.metrics))
-    return ComparedRuns(
-        runs=[
-            ComparedRun(
-                run_id=run.run_id.hex,
-                name=run.name,
-                status=run_status(run),
-                params=run.params,
-                metrics={metric.key: metric.value for metric in run.metrics},
-            )
-            for run in runs
-        ],
-        comparison=Comparison(
-            best_run=compared.best_run,
-            metric_comparison={
-                name: MetricComparison.model_validate(one, from_attributes=True)
+    # A run may have 20,000 metrics: one after the other, so that nobody waits for all of them.
+    turns = services.sharing.turns
+    shown = []
+    for run in runs:
+        async with turns.turn(tenant):
+            shown.append(_shown(run))
+    async with turns.turn(tenant):
+        _check_size(runs, choices)
+        compared = _compared(comparison.compare(runs, choices))
+    answer = b'{"runs":[%s],"comparison":%s}' % (b",".join(shown), compared)
+    return Response(answer, media_type="application/json")
+
+
+def _check_size(runs: Sequence[Run], choices: Sequence[MetricChoice] | None) -> None:
+    """Raises InvalidValueError for more values than are compared at once."""
+    metrics = {one.key for run in runs for one in run.metrics} if choices is None else choices
+    if len(metrics) * len(runs) > MAX_VALUES:
+        raise InvalidValueError(
+            f"The runs have {len(metrics)} metrics in all, which makes more than {MAX_VALUES}"
+            " values; name those to compare by",
+            field="metrics",
+        )
+    params = {key for run in runs for key in run.params}
+    if len(params) * len(runs) > MAX_VALUES:
+        raise InvalidValueError(
+            f"The runs have {len(params)} params in all, which makes more than {MAX_VALUES} values;"
+            " compare fewer runs",
+            field="run_ids",
+        )
+
+
+def _shown(run: Run) -> bytes:
+    """A ComparedRun."""
+    return msgspec.json.encode(
+        {
+            "run_id": run.run_id.hex,
+            "name": run.name,
+            "status": run_status(run),
+            "params": run.params,
+            "metrics": {metric.key: shown_number(metric.value) for metric in run.metrics},
+        }
+    )
+
+
+def _compared(compared: comparison.Comparison) -> bytes:
+    """A Comparison."""
+    return msgspec.json.encode(
+        {
+            "best_run": compared.best_run,
+            "metric_comparison": {
+                name: {
+                    "direction": one.direction,
+                    "direction_inferred": one.direction_inferred,
+                    "best_run_id": one.best_run_id,
+                    "best_value": shown_number(one.best_value),
+                    "all_values": {
+                        run_id: shown_number(value) for run_id, value in one.all_values.items()
+                    },
+                }
                 for name, one in compared.metrics.items()
             },
-            params={
-                name: ParamComparison.model_validate(one, from_attributes=True)
-                for name, one in compared.params.items()
-            },
-        ),
+            "params": compared.params,
+        }
     )
 
 

@@ -106,11 +106,22 @@ class GuardedRoute(APIRoute):
         needs = self._needs
 
         async def guarded(request: Request) -> Response:
-            access = services_of(request).access
-            await access.admit(request.scope, needs.role, outside=needs.outside)
-            return await handle(request)
+            services = services_of(request)
+            caller = await services.access.admit(request.scope, needs.role, outside=needs.outside)
+            response = await handle(await self.prepared(request))
+            await services.sharing.memory.hold_answer(caller.tenant, len(_whole_body(response)))
+            return response
 
         return guarded
+
+    async def prepared(self, request: Request) -> Request:
+        """The request that FastAPI is handed, for routes that read more of it first."""
+        return request
+
+
+def _whole_body(response: Response) -> bytes | memoryview:
+    """Empty where the body is made while it is sent."""
+    return getattr(response, "body", b"")
 
 
 async def _services(request: Request) -> Services:

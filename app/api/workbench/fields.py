@@ -106,6 +106,15 @@ class Stage(StrEnum):
                 return "ALL"
 
 
+def shown_number(value: float | None) -> float | str | None:
+    """A number as JSON can have it."""
+    if value is None or math.isfinite(value):
+        return value
+    if math.isnan(value):
+        return "NaN"
+    return "Infinity" if value > 0 else "-Infinity"
+
+
 def shown_time(epoch_ms: int) -> str:
     """A time as `2025-01-31T08:30:00.123Z`.
 

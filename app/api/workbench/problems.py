@@ -19,6 +19,8 @@ SCHEMAS = "#/components/schemas/"
 # What the request held is repeated, but not megabytes of it.
 _MAX_DETAIL = 2000
 _MAX_FIELD = 300
+# Of as many fields as a client may get wrong in one request.
+_MAX_ERRORS = 20
 
 # What pydantic puts into the location of an error beside the names of fields.
 POINTS, MAPPING = "[list]", "[mapping]"
@@ -61,7 +63,7 @@ class Problem(BaseModel):
     detail: str = Field(description="What went wrong with this request.")
     instance: str = Field(description="The path of the request.")
     errors: list[FieldError] | None = Field(
-        default=None, description="The fields at fault, where some are."
+        default=None, description="The fields at fault, where some are; the first 20."
     )
 
 
@@ -147,8 +149,12 @@ async def _validation_error(request: Request, error: Exception) -> Response:
         return _respond(
             request, _MALFORMED, f"The body is not valid JSON: {reason} at character {position}"
         )
-    fields = [FieldError(field=_dotted(one["loc"]), message=one["msg"]) for one in found]
+    fields = [
+        FieldError(field=_dotted(one["loc"]), message=one["msg"]) for one in found[:_MAX_ERRORS]
+    ]
     detail = "; ".join(f"{one.field}: {one.message}" for one in fields)
+    if len(found) > len(fields):
+        detail = f"{len(found)} fields are invalid, the first of them: {detail}"
     return _respond(request, _KINDS[errors.InvalidValueError], detail, fields)
 
 

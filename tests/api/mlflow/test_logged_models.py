@@ -91,8 +91,14 @@ class TestCreate:
         assert shown == pairs
 
     async def test_many_params(self, client: httpx.AsyncClient) -> None:
-        params = [{"key": f"k{n:05}", "value": str(n)} for n in range(20_000)]
+        params = [{"key": f"k{n:05}", "value": str(n)} for n in range(1_000)]
         assert (await create(client, params=params))["data"]["params"] == params
+
+    @pytest.mark.parametrize("field", ["params", "tags"])
+    async def test_too_many(self, client: httpx.AsyncClient, field: str) -> None:
+        pairs = [{"key": f"k{n:05}", "value": str(n)} for n in range(1_001)]
+        answer = await client.post(MODELS, json={"experiment_id": "0", field: pairs})
+        invalid(answer, f"A request may have at most 1000 {field}, got 1001")
 
     async def test_first_write_of_a_tenant(self, app: FastAPI) -> None:
         transport = httpx.ASGITransport(app)

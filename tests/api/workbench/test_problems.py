@@ -5,7 +5,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from app.api.workbench.bodies import MAX_JSON_BYTES
+from app.api.bodies import MAX_BODY_BYTES
 from app.errors import PermissionDeniedError, UnavailableError
 from app.services import Services
 
@@ -73,7 +73,7 @@ class TestBody:
         assert response.status_code == 201
 
     async def test_declared_too_large(self, client: httpx.AsyncClient) -> None:
-        headers = JSON | {"Content-Length": str(MAX_JSON_BYTES + 1)}
+        headers = JSON | {"Content-Length": str(MAX_BODY_BYTES + 1)}
         assert_problem(await client.post(URL, content=b"{}", headers=headers), 413)
 
     async def test_too_large(self, client: httpx.AsyncClient) -> None:
