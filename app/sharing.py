@@ -146,8 +146,10 @@ class Turns:
         try:
             yield
         finally:
-            self._pass_on()
-        await asyncio.sleep(0)
+            try:
+                await asyncio.sleep(0)  # what is ready by now goes before the next one
+            finally:
+                self._pass_on()
 
     async def _wait(self, tenant: int) -> None:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()

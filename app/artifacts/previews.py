@@ -27,6 +27,7 @@ JSON_DEPTH = 50  # a line is indented by two characters for each level
 INDENTED_BYTES = 1 << 20
 TABLE_BYTES = 256 << 10
 TABLE_ROWS = 100
+TABLE_COLUMNS = 5000
 IMAGE_BYTES = 20 << 20
 IMAGE_PIXELS = 16_000_000  # at four bytes each in memory, of two images at a time
 IMAGE_SIDE = 50_000
@@ -130,7 +131,7 @@ def _deeper_than(document: object, depth: int) -> bool:
 
 
 async def first_rows(artifacts: Artifacts, tenant: Tenant, artifact: Artifact) -> Table | Binary:
-    """Up to TABLE_ROWS rows, from up to TABLE_BYTES of the file."""
+    """Up to TABLE_ROWS rows of TABLE_COLUMNS cells, from up to TABLE_BYTES of the file."""
     content, truncated = await _first(artifacts, tenant, artifact, TABLE_BYTES)
     shown = _text(content, truncated)
     if isinstance(shown, Binary):
@@ -138,14 +139,20 @@ async def first_rows(artifacts: Artifacts, tenant: Tenant, artifact: Artifact) -
     text = shown.text
     if truncated:  # the last line may be half a line
         text = text[: text.rfind("\n") + 1]
-    lines = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(artifact, text))
+    async with _decoding:
+        return await asyncio.to_thread(_table, text, _delimiter(artifact, text), truncated)
+
+
+def _table(text: str, delimiter: str, truncated: bool) -> Table:
     found: list[list[str]] = []
     try:
-        for row in lines:
+        for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter):
             if len(found) > TABLE_ROWS:
                 truncated = True
                 break
-            found.append(row)
+            if len(row) > TABLE_COLUMNS:
+                truncated = True
+            found.append(row[:TABLE_COLUMNS])
     except csv.Error:  # a field longer than 128 KiB
         truncated = True
     columns, *rows = found or [[]]

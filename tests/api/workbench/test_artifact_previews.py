@@ -102,6 +102,24 @@ class TestJson:
         assert shown["text"] == content[: 64 << 10].decode()
         assert shown["truncated"] == (len(content) > 64 << 10)
 
+    @pytest.mark.parametrize("depth", [50, 51, 900])
+    async def test_deep(self, client: httpx.AsyncClient, run: dict[str, Any], depth: int) -> None:
+        """Indented, each line of a deep document is long: such a one is shown as it stands."""
+        content = b"[" * depth + b"]" * depth
+        text = (await preview(client, run, "a.json", content)).json()["text"]
+        assert text == (
+            json.dumps(json.loads(content), indent=2) if depth <= 50 else content.decode()
+        )
+
+    async def test_many_short_lines_below_deep_ones(
+        self, client: httpx.AsyncClient, run: dict[str, Any]
+    ) -> None:
+        """40 levels down, each of 60,000 numbers would be a line of 80 characters."""
+        content = b"[" * 40 + b"1," * 60_000 + b"1" + b"]" * 40
+        shown = (await preview(client, run, "a.json", content)).json()
+        assert shown["text"] == content[: 64 << 10].decode()
+        assert shown["truncated"]
+
     async def test_long(self, client: httpx.AsyncClient, run: dict[str, Any]) -> None:
         content = json.dumps(["x" * 100] * 10_000).encode()
         shown = (await preview(client, run, "a.json", content)).json()
@@ -139,6 +157,12 @@ class TestTable:
         shown = (await preview(client, run, "a.csv", (row + b"\n") * 50)).json()
         assert shown["truncated"]
         assert {len(one) for one in shown["rows"]} == {5000}
+
+    async def test_too_many_columns(self, client: httpx.AsyncClient, run: dict[str, Any]) -> None:
+        shown = (await preview(client, run, "a.csv", b"," * 100_000 + b"\n1,2\n")).json()
+        assert shown["truncated"]
+        assert len(shown["columns"]) == 5000
+        assert shown["rows"] == [["1", "2"]]
 
     async def test_one_endless_field(self, client: httpx.AsyncClient, run: dict[str, Any]) -> None:
         shown = (await preview(client, run, "a.csv", b'a,b\n1,"' + b"x" * 500_000)).json()
