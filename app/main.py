@@ -18,6 +18,7 @@ from app.config import Settings
 from app.operations.middleware import RequestMiddleware
 from app.operations.monitor import Monitor
 from app.services import Services
+from app.sharing import return_large_blocks
 from app.tenancy.middleware import TenantPathMiddleware
 
 
@@ -28,6 +29,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        return_large_blocks()
         app.state.services = Services.build(settings)
         # What was imported stays for good: the collector need not look through it again.
         gc.collect()

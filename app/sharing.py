@@ -6,6 +6,7 @@ moment is done in slices, one at a time in the whole worker, with tenants in tur
 """
 
 import asyncio
+import ctypes
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -179,6 +180,22 @@ class Sharing:
 
     memory: Memory = field(default_factory=Memory)
     turns: Turns = field(default_factory=Turns)
+
+
+# Of glibc's mallopt(3).
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+
+
+def return_large_blocks() -> None:
+    """Have the memory of large blocks go back to the system once they are freed.
+
+    glibc keeps what it once had for a large block, for the next one as large: after a burst of long
+    answers that is all of their memory. Other C libraries return it by themselves.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, 256 << 10)
+        mallopt(_M_TRIM_THRESHOLD, 4 << 20)
 
 
 def fitting(sizes: Iterable[int], most: int, *, some: bool = False) -> int:

@@ -24,6 +24,7 @@ COUNTERS = {
 }
 LEVELS = {
     "open_requests": "Requests being answered",
+    "held_bytes": "Bytes of large bodies and answers that are held in memory",
     "waiting_writes": "Writes to runs that wait for a flush",
     "waiting_items": "Points, params and tags that wait for a flush",
     "pool_size": "Connections to Postgres that may be open",
