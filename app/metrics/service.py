@@ -73,7 +73,7 @@ class Metrics:
         The token says where the page ended, so points that are logged meanwhile shift nothing.
         """
         after = _decode(page_token) if page_token else None
-        async with self._database.pipeline(tenant) as connection:
+        async with self._database.pipeline(tenant, read_only=True) as connection:
             series, _ = await _find(connection, tenant, run_id, key)
             if series is None:
                 return Points([], [], []), None
@@ -99,7 +99,7 @@ class Metrics:
         self, tenant: Tenant, values: dict[str, object], *, whole_order: bool
     ) -> Points:
         statement = sql.read_history(after="step" in values, whole_order=whole_order)
-        async with self._database.pipeline(tenant) as connection:
+        async with self._database.pipeline(tenant, read_only=True) as connection:
             await connection.execute(sql.IN_INDEX_ORDER)
             # In binary form a page of numbers is read in half the time.
             cursor = await connection.cursor(binary=True).execute(statement, values)
@@ -116,7 +116,7 @@ class Metrics:
         """
         validation.text(key, "metric_key")
         ids = [number for run_id in run_ids if (number := parse_run_id(run_id))]
-        async with self._database.pipeline(tenant) as connection:
+        async with self._database.pipeline(tenant, read_only=True) as connection:
             cursor = await connection.execute(
                 sql.READ_HISTORIES,
                 {"tenant": tenant.id, "runs": ids, "key": key, "limit": limit},
@@ -141,7 +141,7 @@ class Metrics:
         """
         validation.text(key, "metric_key")
         runs = {run_id: number for run_id in run_ids if (number := parse_run_id(run_id))}
-        async with self._database.pipeline(tenant) as connection:
+        async with self._database.pipeline(tenant, read_only=True) as connection:
             cursor = await connection.execute(
                 sql.FIND_SERIES_OF_RUNS,
                 {"tenant": tenant.id, "runs": list(runs.values()), "key": key},
@@ -165,7 +165,7 @@ class Metrics:
     async def _sample(
         self, tenant: Tenant, values: dict[str, object], count: int, limit: int
     ) -> list[PointRow]:
-        async with self._database.pipeline(tenant) as connection:
+        async with self._database.pipeline(tenant, read_only=True) as connection:
             total = await _count(connection, values, count)
             return await _read_places(connection, values, even_places(total, limit))
 
@@ -181,7 +181,7 @@ class Metrics:
     ) -> Sampled:
         """The points between two steps; where there are more than `max_points` (at least 2),
         the lowest and the highest of each of `max_points // 2` even parts."""
-        async with self._database.pipeline(tenant) as connection:
+        async with self._database.pipeline(tenant, read_only=True) as connection:
             series, count = await _find(connection, tenant, run_id, key)
             if series is None:
                 return Sampled([], 0)

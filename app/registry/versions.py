@@ -87,7 +87,7 @@ class ModelVersions:
         return created
 
     async def get(self, tenant: Tenant, name: str, version: str) -> ModelVersion:
-        async with self._database.transaction(tenant) as connection:
+        async with self._database.transaction(tenant, read_only=True) as connection:
             return await lookup.version(connection, tenant, name, version)
 
     async def search(
@@ -104,7 +104,7 @@ class ModelVersions:
         page = search_model_versions(
             tenant, filter=filter, order_by=order_by, limit=limit, page_token=page_token
         )
-        async with self._database.transaction(tenant) as connection:
+        async with self._database.transaction(tenant, read_only=True) as connection:
             ids, token = page.split((await connection.execute(page.statement)).all())
             return await versions.get(connection, tenant, ids), token
 

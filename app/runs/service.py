@@ -151,7 +151,7 @@ class Runs:
             page_token=page_token,
             tenant_tag=self._tenant_tag,
         )
-        async with self._bounded(), self._database.pipeline(tenant) as connection:
+        async with self._bounded(), self._database.pipeline(tenant, read_only=True) as connection:
             cursor = await repository.find(connection, page, timeout_ms=self._timeout_ms)
         rows = await cursor.fetchall()
         ids, token = page.split(rows)
@@ -183,7 +183,7 @@ class Runs:
             offset=offset,
             tenant_tag=self._tenant_tag,
         )
-        async with self._bounded(), self._database.pipeline(tenant) as connection:
+        async with self._bounded(), self._database.pipeline(tenant, read_only=True) as connection:
             found = await repository.find(connection, page, timeout_ms=self._timeout_ms)
             counted = await repository.count(connection, page)
         rows = await found.fetchall()
