@@ -2,7 +2,11 @@
 
 Two doors to one pool: `transaction` for the statements that SQLAlchemy builds, and `pipeline`,
 psycopg's own connection, for the hot paths, whose statements are written out and travel to
-Postgres together.
+Postgres together. Before both stands `app.db.shares`: no tenant can take the whole pool.
+
+Who says `read_only` only reads, to show what it read: it gives way to writes where connections are
+few, and Postgres refuses it whatever would change something. What is read to decide on a write is
+a part of that write.
 """
 
 import logging
@@ -18,24 +22,37 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from app.db import migrate
+from app.db.shares import Shares
 from app.db.url import sqlalchemy_url
 from app.errors import NotFoundError, UnavailableError
-from app.tenancy.tenant import Tenant
+from app.tenancy.tenant import NOBODY, Tenant
 
 log = logging.getLogger(__name__)
 
-SET_TENANT = "SELECT set_config('app.tenant_id', %s, true)"
-_SET_TENANT = text("SELECT set_config('app.tenant_id', :tenant, true)")
+# How long a request waits for a connection, in seconds. Who has none by then had better come back
+# than wait on.
+PATIENCE = 3.0
+
+# How a transaction begins, by whether it only reads.
+_BEGIN = {
+    False: "SELECT set_config('app.tenant_id', %s, true)",
+    True: (
+        "SELECT set_config('app.tenant_id', %s, true),"
+        " set_config('transaction_read_only', 'on', true)"
+    ),
+}
+_BEGIN_TEXT = {
+    read_only: text(statement.replace("%s", ":tenant")) for read_only, statement in _BEGIN.items()
+}
 
 
 @dataclass(frozen=True, slots=True)
 class PoolStatistics:
-    """Connections that may be open, and that are in use; requests that wait for one, where the
-    pool tells."""
+    """Connections that may be open, and that are in use; requests that wait for one."""
 
     size: int
     in_use: int
-    waiting: int | None = None
+    waiting: int
 
 
 class Database:
@@ -50,12 +67,12 @@ class Database:
             sqlalchemy_url(url),
             pool_size=pool_size,
             max_overflow=0,
-            # Who cannot have a connection by then had better come back than wait on.
-            pool_timeout=3,
+            pool_timeout=PATIENCE,
             # The connection used last has the most statements prepared.
             pool_use_lifo=True,
             connect_args={"connect_timeout": 5, "application_name": "tracking"},
         )
+        self._shares = Shares(pool_size, patience=PATIENCE)
         self._autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
         self._statement_timeout = statement_timeout
         event.listen(self.engine.sync_engine, "connect", self._configure)
@@ -77,19 +94,24 @@ class Database:
         await connection.commit()
 
     @asynccontextmanager
-    async def transaction(self, tenant: Tenant) -> AsyncIterator[AsyncConnection]:
+    async def transaction(
+        self, tenant: Tenant, *, read_only: bool = False
+    ) -> AsyncIterator[AsyncConnection]:
         """A transaction of `tenant`, committed on a clean exit.
 
-        Raises UnavailableError where Postgres does not answer.
+        Raises UnavailableError where Postgres does not answer, or no connection is free in time.
         """
         with _translated():
-            async with self.engine.begin() as connection:
-                await connection.execute(_SET_TENANT, {"tenant": str(tenant.id)})
+            async with (
+                self._shares.connection(tenant.slug, read_only=read_only),
+                self.engine.begin() as connection,
+            ):
+                await connection.execute(_BEGIN_TEXT[read_only], {"tenant": str(tenant.id)})
                 yield connection
 
     @asynccontextmanager
     async def pipeline(
-        self, tenant: Tenant, *, snapshot: bool = False
+        self, tenant: Tenant, *, read_only: bool = False, snapshot: bool = False
     ) -> AsyncIterator[psycopg.AsyncConnection]:
         """The driver's connection in a transaction of `tenant`, in pipeline mode.
 
@@ -97,9 +119,15 @@ class Database:
         waits for what was sent until then; after the context a cursor has its rows at no cost.
         Committed on a clean exit, rolled back on any other. With `snapshot` all statements see the
         same moment, and may only read; otherwise each sees what was committed when it began.
+
+        Raises UnavailableError where Postgres does not answer, or no connection is free in time.
         """
+        read_only = read_only or snapshot
         with _translated():
-            async with self._autocommit.connect() as connection:
+            async with (
+                self._shares.connection(tenant.slug, read_only=read_only),
+                self._autocommit.connect() as connection,
+            ):
                 raw = (await connection.get_raw_connection()).driver_connection
                 assert isinstance(raw, psycopg.AsyncConnection)
                 # What a pipeline sends before it is synchronized is one transaction of itself,
@@ -108,7 +136,7 @@ class Database:
                     try:
                         if snapshot:
                             await raw.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-                        await raw.execute(SET_TENANT, (str(tenant.id),))
+                        await raw.execute(_BEGIN[read_only], (str(tenant.id),))
                         yield raw
                         if snapshot:
                             await raw.execute("COMMIT")
@@ -118,15 +146,21 @@ class Database:
 
     @asynccontextmanager
     async def directory(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction of no tenant, for what stands outside them all: it sees no tenant's row."""
+        """A transaction of no tenant, for what stands outside them all: it sees no tenant's row.
+
+        Raises what `transaction` raises. It has a share of its own, whoever asks.
+        """
         with _translated():
-            async with self.engine.begin() as connection:
+            async with (
+                self._shares.connection(NOBODY.slug, read_only=False),
+                self.engine.begin() as connection,
+            ):
                 yield connection
 
     def pool_statistics(self) -> PoolStatistics:
         pool = self.engine.pool
         assert isinstance(pool, AsyncAdaptedQueuePool)
-        return PoolStatistics(pool.size(), pool.checkedout())
+        return PoolStatistics(pool.size(), pool.checkedout(), self._shares.waiting)
 
     async def ready(self) -> migrate.State:
         """The state of the schema. Raises UnavailableError where Postgres does not answer."""

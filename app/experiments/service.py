@@ -67,7 +67,7 @@ class Experiments:
         return experiment_id
 
     async def get(self, tenant: Tenant, experiment_id: str) -> Experiment:
-        async with self._database.transaction(tenant) as connection:
+        async with self._database.transaction(tenant, read_only=True) as connection:
             found = await repository.get(connection, tenant, [_id(experiment_id)])
         if not found:
             raise experiment_absent(experiment_id)
@@ -75,7 +75,7 @@ class Experiments:
 
     async def get_by_name(self, tenant: Tenant, name: str) -> Experiment:
         validation.text(name, "experiment_name")
-        async with self._database.transaction(tenant) as connection:
+        async with self._database.transaction(tenant, read_only=True) as connection:
             found = await repository.get_by_name(connection, tenant, name)
         if found is None:
             raise NotFoundError(
@@ -98,7 +98,7 @@ class Experiments:
         """A page of experiments, and the token of the next one. It may end before its limit, by
         the size of their tags."""
         page = self._page(tenant, filter, order_by, view, name_contains, limit, page_token, offset)
-        async with self._database.transaction(tenant) as connection:
+        async with self._database.transaction(tenant, read_only=True) as connection:
             return await self._read(connection, tenant, page)
 
     async def search_and_count(
@@ -116,7 +116,7 @@ class Experiments:
         `limit` would miss what a shorter one leaves out.
         """
         page = self._page(tenant, "", (), view, name_contains, limit, None, offset)
-        async with self._database.transaction(tenant) as connection:
+        async with self._database.transaction(tenant, read_only=True) as connection:
             experiments, token = await self._read(connection, tenant, page)
             total = (await connection.execute(page.count)).scalar_one()
         if token and len(experiments) < limit:

@@ -3,7 +3,7 @@
 import base64
 import binascii
 import struct
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import AsyncIterator, Callable, Hashable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from operator import lt
@@ -13,7 +13,6 @@ from uuid import UUID
 import psycopg
 
 from app import validation
-from app.db.arrays import big_integers
 from app.db.database import Database
 from app.errors import InvalidValueError
 from app.ids import parse_run_id
@@ -39,6 +38,9 @@ class Points(NamedTuple):
 
 RenderSample = Callable[[str, str, Sequence[PointRow]], bytes]
 """How an API writes the sampled points of a run's metric, by run id and key."""
+
+# What one statement reads of a history, and what MLflow's client asks for at a time.
+MAX_PAGE = 25_000
 
 # What a worker spends on them; 320 points take about 40 kB.
 MAX_SAMPLE_BYTES = 8 * 1024 * 1024
@@ -72,34 +74,66 @@ class Metrics:
 
         The token says where the page ended, so points that are logged meanwhile shift nothing.
         """
+        points, token = Points([], [], []), None
+        pages = self.history_pages(tenant, run_id, key, limit=limit, page_token=page_token)
+        async for page, token in pages:
+            points.timestamps.extend(page.timestamps)
+            points.steps.extend(page.steps)
+            points.values.extend(page.values)
+        return points, token
+
+    async def history_pages(
+        self,
+        tenant: Tenant,
+        run_id: str,
+        key: str,
+        *,
+        limit: int | None = None,
+        page_token: str | None = None,
+        size: int = MAX_PAGE,
+    ) -> AsyncIterator[tuple[Points, str | None]]:
+        """What `history` gives, at most `size` points at a time, each page with the token of what
+        follows it.
+
+        Each page is a transaction of its own, so that neither Postgres nor the reader holds more,
+        and no connection is held in between. What stands against reading is raised before the
+        first.
+        """
         after = _decode(page_token) if page_token else None
-        async with self._database.pipeline(tenant) as connection:
+        async with self._database.pipeline(tenant, read_only=True) as connection:
             series, _ = await _find(connection, tenant, run_id, key)
-            if series is None:
-                return Points([], [], []), None
-            values: dict[str, object] = {
-                "tenant": tenant.id,
-                "series": series,
-                "limit": None if limit is None else limit + 1,
-            }
-            if after is not None:
-                timestamp, step, value = after
-                values |= {"timestamp": timestamp, "step": step, "value": value}
+        more = series is not None
+        while series is not None and more and limit != 0:
+            size = size if limit is None else min(size, limit)
+            points, more = await self._read_page(tenant, series, after, size)
+            if points.steps:
+                after = _last(points)
+                limit = None if limit is None else limit - len(points.steps)
+                yield points, _encode(after) if more else None
+
+    async def _read_page(
+        self, tenant: Tenant, series: int, after: PointRow | None, size: int
+    ) -> tuple[Points, bool]:
+        """At most `size` points, and whether there are more."""
+        # The next one, too: it may share its timestamp with the last of the page.
+        values: dict[str, object] = {"tenant": tenant.id, "series": series, "limit": size + 1}
+        if after is not None:
+            timestamp, step, value = after
+            values |= {"timestamp": timestamp, "step": step, "value": value}
         points = await self._read_history(tenant, values, whole_order=False)
         if not all(map(lt, points.timestamps, islice(points.timestamps, 1, None))):
             points = await self._read_history(tenant, values, whole_order=True)
-        if limit is None or len(points.steps) <= limit:
-            return points, None
-        for column in points:
-            column.pop()
-        last = [column[-1] for column in points]
-        return points, base64.urlsafe_b64encode(_TOKEN.pack(*last)).decode()
+        more = len(points.steps) > size
+        if more:
+            for column in points:
+                column.pop()
+        return points, more
 
     async def _read_history(
         self, tenant: Tenant, values: dict[str, object], *, whole_order: bool
     ) -> Points:
         statement = sql.read_history(after="step" in values, whole_order=whole_order)
-        async with self._database.pipeline(tenant) as connection:
+        async with self._database.pipeline(tenant, read_only=True) as connection:
             await connection.execute(sql.IN_INDEX_ORDER)
             # In binary form a page of numbers is read in half the time.
             cursor = await connection.cursor(binary=True).execute(statement, values)
@@ -116,7 +150,7 @@ class Metrics:
         """
         validation.text(key, "metric_key")
         ids = [number for run_id in run_ids if (number := parse_run_id(run_id))]
-        async with self._database.pipeline(tenant) as connection:
+        async with self._database.pipeline(tenant, read_only=True) as connection:
             cursor = await connection.execute(
                 sql.READ_HISTORIES,
                 {"tenant": tenant.id, "runs": ids, "key": key, "limit": limit},
@@ -141,7 +175,7 @@ class Metrics:
         """
         validation.text(key, "metric_key")
         runs = {run_id: number for run_id in run_ids if (number := parse_run_id(run_id))}
-        async with self._database.pipeline(tenant) as connection:
+        async with self._database.pipeline(tenant, read_only=True) as connection:
             cursor = await connection.execute(
                 sql.FIND_SERIES_OF_RUNS,
                 {"tenant": tenant.id, "runs": list(runs.values()), "key": key},
@@ -165,9 +199,9 @@ class Metrics:
     async def _sample(
         self, tenant: Tenant, values: dict[str, object], count: int, limit: int
     ) -> list[PointRow]:
-        async with self._database.pipeline(tenant) as connection:
+        async with self._database.pipeline(tenant, read_only=True) as connection:
             total = await _count(connection, values, count)
-            return await _read_places(connection, values, even_places(total, limit))
+            return await _read_even_places(connection, values, total, limit)
 
     async def sampled(
         self,
@@ -175,37 +209,29 @@ class Metrics:
         run_id: str,
         key: str,
         *,
-        max_points: int | None = None,
+        max_points: int,
         step_min: int | None = None,
         step_max: int | None = None,
     ) -> Sampled:
         """The points between two steps; where there are more than `max_points` (at least 2),
         the lowest and the highest of each of `max_points // 2` even parts."""
-        async with self._database.pipeline(tenant) as connection:
+        async with self._database.pipeline(tenant, read_only=True) as connection:
             series, count = await _find(connection, tenant, run_id, key)
             if series is None:
                 return Sampled([], 0)
             values = _range(tenant, series, step_min, step_max)
             total = await _count(connection, values, count)
-            if max_points is None or total <= max_points:
-                places = range(total)
-                return Sampled(await _read_places(connection, values, places), total)
-            await connection.execute(sql.ROOM_TO_SORT)
+            if total <= max_points:
+                points = await _read_even_places(connection, values, total, max_points)
+                return Sampled(points, total)
             cursor = await connection.execute(
                 sql.READ_EXTREMES, values | {"buckets": max_points // 2, "total": total}
             )
             return Sampled(await cursor.fetchall(), total)
 
 
-def even_places(total: int, limit: int) -> Sequence[int]:
-    """The first place of each of `limit` parts of `total` points, whose sizes differ by one at
-    most, the larger first; the last part gives its last place."""
-    if total <= limit:
-        return range(total)
-    size, larger = divmod(total, limit)
-    places = [part * size + min(part, larger) for part in range(limit)]
-    places[-1] = total - 1
-    return places
+def _last(points: Points) -> PointRow:
+    return points.timestamps[-1], points.steps[-1], points.values[-1]
 
 
 async def _find(
@@ -248,14 +274,28 @@ async def _count(connection: psycopg.AsyncConnection, values: dict[str, object],
     return count
 
 
-async def _read_places(
-    connection: psycopg.AsyncConnection, values: dict[str, object], places: Sequence[int]
+async def _read_even_places(
+    connection: psycopg.AsyncConnection, values: dict[str, object], total: int, limit: int
 ) -> list[PointRow]:
-    await connection.execute(sql.ROOM_TO_SORT)
+    """Of `total` points all, or one of each of `limit` parts, whose sizes differ by one at most,
+    the larger first: its first point, but the last one of the last part."""
+    parts = max(1, min(total, limit))
+    size, larger = divmod(total, parts)
     cursor = await connection.cursor(binary=True).execute(
-        sql.READ_PLACES, values | {"places": big_integers(places)}
+        sql.READ_EVEN_PLACES,
+        values
+        | {
+            "total": total,
+            "size": max(1, size),
+            "larger": larger * (size + 1),
+            "last_part": total - size,
+        },
     )
     return await cursor.fetchall()
+
+
+def _encode(last: PointRow) -> str:
+    return base64.urlsafe_b64encode(_TOKEN.pack(*last)).decode()
 
 
 def _decode(page_token: str) -> PointRow:

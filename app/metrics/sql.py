@@ -15,9 +15,6 @@ IN_INDEX_ORDER = """
 SELECT set_config('enable_sort', 'off', true), set_config('enable_bitmapscan', 'off', true)
 """
 
-# What sorts a whole series is given room to do it in memory: about a million points.
-ROOM_TO_SORT = "SELECT set_config('work_mem', '64MB', true)"
-
 # A page of a history, as one array a column. Where points share a timestamp only the full order is
 # MLflow's; where none do, the index alone has it, and is read in half the time.
 _READ_HISTORY = """
@@ -71,21 +68,16 @@ WHERE tenant_id = %(tenant)s AND series_id = %(series)s
     AND step BETWEEN %(first)s AND %(last)s
 """
 
-# The points at the given places, counted from 0, of the series in the order of its steps. Taking
-# them out of arrays is faster than numbering the rows and joining.
-READ_PLACES = """
-SELECT timestamps[place + 1], steps[place + 1], numbers[place + 1]
-FROM (
-    SELECT array_agg(timestamp) AS timestamps, array_agg(step) AS steps,
-        array_agg(value) AS numbers
-    FROM (
-        SELECT timestamp, step, value FROM metric_points
-        WHERE tenant_id = %(tenant)s AND series_id = %(series)s
-            AND step BETWEEN %(first)s AND %(last)s
-        ORDER BY step, timestamp, value
-    ) AS points
-) AS columns, unnest(%(places)s) WITH ORDINALITY AS places (place, number)
-ORDER BY number
+# One point of each even part of the series, in the order of its steps: the first, and of the last
+# part, which begins at the place `last_part`, the last. Parts have `size` points, but those before
+# the place `larger` one more. Postgres keeps what `work_mem` holds, however long the series is.
+READ_EVEN_PLACES = f"""
+SELECT timestamp, step, value FROM ({_IN_STEP_ORDER}) AS points
+WHERE place = %(total)s - 1 OR place < %(last_part)s AND CASE
+    WHEN place < %(larger)s THEN place %% (%(size)s + 1)
+    ELSE (place - %(larger)s) %% %(size)s
+END = 0
+ORDER BY place
 """
 
 # The lowest and the highest point of each of `buckets` even parts of the series. NaN sorts as if

@@ -87,7 +87,7 @@ class LoggedModels:
     async def get(
         self, tenant: Tenant, model_id: str, *, allow_deleted: bool = False
     ) -> LoggedModel:
-        async with self._database.transaction(tenant) as connection:
+        async with self._database.transaction(tenant, read_only=True) as connection:
             found = await repository.get(connection, tenant, [_known(model_id)])
         if not found or (found[0].deleted_time is not None and not allow_deleted):
             raise model_absent(model_id)
@@ -118,7 +118,7 @@ class LoggedModels:
             limit=limit,
             page_token=page_token,
         )
-        async with self._database.transaction(tenant) as connection:
+        async with self._database.transaction(tenant, read_only=True) as connection:
             rows = (await connection.execute(page.statement)).all()
             attached = repository.ATTACHED
             ids, token = await split(self._sharing, connection, tenant, page, rows, *attached)

@@ -60,7 +60,7 @@ class Monitor:
                 "waiting_items": queue.waiting_items,
                 "pool_size": pool.size,
                 "pool_in_use": pool.in_use,
-                **({} if pool.waiting is None else {"pool_waiting": pool.waiting}),
+                "pool_waiting": pool.waiting,
             },
             distributions={
                 "flush_items": Distribution.of(queue.batch_items),

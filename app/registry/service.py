@@ -60,7 +60,7 @@ class RegisteredModels:
             return await self._read(connection, tenant, model_id)
 
     async def get(self, tenant: Tenant, name: str) -> RegisteredModel:
-        async with self._database.transaction(tenant) as connection:
+        async with self._database.transaction(tenant, read_only=True) as connection:
             model = await lookup.model(connection, tenant, name)
             model.latest_versions = await _latest(connection, tenant, model.registered_model_id)
         return model
@@ -78,7 +78,7 @@ class RegisteredModels:
         page = search_registered_models(
             tenant, filter=filter, order_by=order_by, limit=limit, page_token=page_token
         )
-        async with self._database.transaction(tenant) as connection:
+        async with self._database.transaction(tenant, read_only=True) as connection:
             rows = (await connection.execute(page.statement)).all()
             newest = await versions.newest(connection, tenant, [row[0] for row in rows[:limit]])
             ids, token = await split(
@@ -100,7 +100,7 @@ class RegisteredModels:
         self, tenant: Tenant, name: str, stages: Sequence[str] = ()
     ) -> list[ModelVersion]:
         """The newest version in each of the stages, or in each that has any."""
-        async with self._database.transaction(tenant) as connection:
+        async with self._database.transaction(tenant, read_only=True) as connection:
             model = await lookup.model(connection, tenant, name)
             wanted = {canonical_stage(stage) for stage in stages or STAGES}
             found = await _latest(connection, tenant, model.registered_model_id)
@@ -181,7 +181,7 @@ class RegisteredModels:
         """
         rules.name(name)
         rules.alias(alias)
-        async with self._database.transaction(tenant) as connection:
+        async with self._database.transaction(tenant, read_only=True) as connection:
             model = await lookup.model(connection, tenant, name)
             return await lookup.by_alias(connection, tenant, model, alias)
 

@@ -90,7 +90,7 @@ class ModelVersions:
         return created
 
     async def get(self, tenant: Tenant, name: str, version: str) -> ModelVersion:
-        async with self._database.transaction(tenant) as connection:
+        async with self._database.transaction(tenant, read_only=True) as connection:
             return await lookup.version(connection, tenant, name, version)
 
     async def search(
@@ -107,7 +107,7 @@ class ModelVersions:
         page = search_model_versions(
             tenant, filter=filter, order_by=order_by, limit=limit, page_token=page_token
         )
-        async with self._database.transaction(tenant) as connection:
+        async with self._database.transaction(tenant, read_only=True) as connection:
             rows = (await connection.execute(page.statement)).all()
             tags = (VERSION_TAGS.table, VERSION_TAGS.owner)
             ids, token = await split(self._sharing, connection, tenant, page, rows, tags)

@@ -94,7 +94,7 @@ class Inputs:
         _check_count(experiment_ids)
         # Those that can be no experiment's have no datasets.
         numbers = [n for text in experiment_ids if (n := parse_experiment_id(text)) is not None]
-        async with self._database.pipeline(tenant) as connection:
+        async with self._database.pipeline(tenant, read_only=True) as connection:
             cursor = await connection.execute(
                 sql.SEARCH_DATASETS,
                 {

@@ -77,7 +77,7 @@ def _columns(tenant: Tenant, runs: Sequence[Run]) -> dict[str, object]:
 async def _read_versions(
     database: Database, tenant: Tenant, run_ids: Sequence[UUID]
 ) -> list[int | None]:
-    async with database.pipeline(tenant) as connection:
+    async with database.pipeline(tenant, read_only=True) as connection:
         cursor = await connection.execute(
             sql.READ_VERSIONS, {"tenant": tenant.id, "runs": list(run_ids)}
         )

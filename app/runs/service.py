@@ -112,7 +112,7 @@ class Runs:
 
     async def get_info(self, tenant: Tenant, run_id: str) -> Run:
         """The run without its params, tags, metrics, inputs and outputs."""
-        async with self._database.pipeline(tenant) as connection:
+        async with self._database.pipeline(tenant, read_only=True) as connection:
             run = await repository.read_info(connection, tenant, _id(run_id))
         if run is None:
             raise run_absent(run_id)
@@ -164,7 +164,7 @@ class Runs:
             page_token=page_token,
             tenant_tag=self._tenant_tag,
         )
-        async with self._bounded(), self._database.pipeline(tenant) as connection:
+        async with self._bounded(), self._database.pipeline(tenant, read_only=True) as connection:
             cursor = await repository.find(connection, page, timeout_ms=self._timeout_ms)
         rows = await cursor.fetchall()
         found = [(row[0], row[-1]) for row in rows[:limit]]
@@ -201,7 +201,7 @@ class Runs:
             offset=offset,
             tenant_tag=self._tenant_tag,
         )
-        async with self._bounded(), self._database.pipeline(tenant) as connection:
+        async with self._bounded(), self._database.pipeline(tenant, read_only=True) as connection:
             found = await repository.find(connection, page, timeout_ms=self._timeout_ms)
             counted = await repository.count(connection, page)
         rows = await found.fetchall()

@@ -65,7 +65,7 @@ class ApiKeys:
     ) -> tuple[Sequence[ApiKey], int]:
         """A page of the keys, the newest first, and how many there are. Revoked ones too."""
         values = {"tenant": tenant.id, "limit": limit, "offset": offset}
-        async with self._database.pipeline(tenant) as connection:
+        async with self._database.pipeline(tenant, read_only=True) as connection:
             page = await connection.execute(sql.LIST_KEYS, values)
             count = await connection.execute(sql.COUNT_KEYS, values)
             rows, total = await page.fetchall(), await count.fetchone()
@@ -73,7 +73,7 @@ class ApiKeys:
         return [ApiKey(*row) for row in rows], total[0]
 
     async def get(self, tenant: Tenant, key_id: str) -> ApiKey:
-        async with self._database.pipeline(tenant) as connection:
+        async with self._database.pipeline(tenant, read_only=True) as connection:
             return await _one(connection, tenant, sql.GET_KEY, key_id)
 
     async def create(

@@ -188,7 +188,7 @@ class Quotas:
     async def usage(self, tenant: Tenant) -> Usage:
         """What the tenant uses of its quotas."""
         limits = self._tenants.limits(tenant) or Limits()
-        async with self._database.pipeline(tenant) as connection:
+        async with self._database.pipeline(tenant, read_only=True) as connection:
             values = {"tenant": tenant.id, "day": _today()}
             counted = await (await connection.execute(sql.POINTS_OF_DAY, values)).fetchone()
             runs = await _number(connection, sql.COUNT_RUNS, tenant)

@@ -198,3 +198,40 @@ async def test_nothing_is_held_after_an_answer(
     answer = await client.post(f"{MLFLOW}/runs/search", json={"experiment_ids": ["0"]})
     assert len(answer.content) > 400_000
     assert services.sharing.memory.held == 0
+
+
+class TestHistory:
+    @pytest.mark.parametrize(
+        "max_results", [None, 1, 4, 5, 6, 10, 11, 100], ids=lambda n: f"at most {n}"
+    )
+    async def test_pages_of_any_size(
+        self, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, max_results: int | None
+    ) -> None:
+        """Whole, in one piece or in several, and from page to page, it is the same history."""
+        monkeypatch.setattr("app.api.mlflow.metrics.MAX_PAGE", 4)
+        monkeypatch.setattr("app.api.mlflow.metrics._SLICE", 3)
+        run = (await client.post(f"{WORKBENCH}/runs", json={"experiment_id": "0"})).json()["id"]
+        points = [{"key": "m", "value": n, "step": n, "timestamp": n // 2} for n in range(11)]
+        await client.post(f"{WORKBENCH}/runs/{run}/log-batch", json={"metrics": points})
+        found: list[dict[str, Any]] = []
+        asked = {"run_id": run, "metric_key": "m"}
+        if max_results is not None:
+            asked["max_results"] = str(max_results)
+        token = ""
+        while True:
+            answer = await client.get(
+                f"{MLFLOW}/metrics/get-history", params=asked | {"page_token": token}
+            )
+            assert answer.status_code == 200
+            page = answer.json()["metrics"]
+            assert len(page) == min(max_results or 11, 11 - len(found))
+            found += page
+            token = answer.json().get("next_page_token", "")
+            if not token:
+                break
+        assert [one["step"] for one in found] == list(range(11))
+
+    async def test_of_a_run_that_is_not_there(self, client: httpx.AsyncClient) -> None:
+        asked = {"run_id": "0" * 32, "metric_key": "m"}
+        answer = await client.get(f"{MLFLOW}/metrics/get-history", params=asked)
+        assert answer.status_code == 404

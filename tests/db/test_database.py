@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 import psycopg
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
 from app.db.database import Database
 from app.errors import UnavailableError
@@ -93,6 +94,41 @@ class TestPipeline:
             async with database.pipeline(tenant) as raw:
                 await raw.execute(INSERT.format(tenant=tenant.id, key=f"kept{number}"))
         assert await keys(database, tenant) == {f"kept{number}" for number in range(4)}
+
+
+class TestReadOnly:
+    @pytest.mark.parametrize("options", [{"read_only": True}, {"snapshot": True}])
+    async def test_a_pipeline_that_only_reads_cannot_write(
+        self, database: Database, tenant: Tenant, options: dict[str, bool]
+    ) -> None:
+        for _ in range(3):
+            with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+                async with database.pipeline(tenant, **options) as connection:
+                    await connection.execute(INSERT.format(tenant=tenant.id, key="a"))
+        assert await keys(database, tenant) == set()
+
+    async def test_a_transaction_that_only_reads_cannot_write(
+        self, database: Database, tenant: Tenant
+    ) -> None:
+        with pytest.raises(DBAPIError, match="read-only transaction"):
+            async with database.transaction(tenant, read_only=True) as connection:
+                await connection.execute(text(INSERT.format(tenant=tenant.id, key="a")))
+
+    async def test_it_does_not_stay_on_the_connection(
+        self, postgres: Postgres, tenant: Tenant
+    ) -> None:
+        database = Database(postgres.app_url, pool_size=1)
+        for number in range(3):
+            async with database.transaction(tenant, read_only=True) as connection:
+                await connection.execute(text("SELECT 1"))
+            async with database.pipeline(tenant, read_only=True):
+                pass
+            async with database.pipeline(tenant) as raw:
+                await raw.execute(INSERT.format(tenant=tenant.id, key=f"a{number}"))
+            async with database.transaction(tenant) as connection:
+                await connection.execute(text(INSERT.format(tenant=tenant.id, key=f"b{number}")))
+        assert len(await keys(database, tenant)) == 6
+        await database.close()
 
 
 class TestLimits:

@@ -1,6 +1,6 @@
 """MLflow's metric histories."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from itertools import repeat
 from math import isfinite
 from typing import Any
@@ -11,8 +11,9 @@ from app import validation
 from app.api.mlflow.common import Required, number
 from app.api.mlflow.decoding import SEE_DOCS
 from app.api.mlflow.router import Call, Routes
+from app.api.streams import StreamedJson
 from app.errors import InvalidValueError
-from app.metrics.service import PointRow
+from app.metrics.service import MAX_PAGE, PointRow, Points
 from app.tenancy.caller import Role
 
 routes = Routes()
@@ -72,7 +73,7 @@ class GetInterval(msgspec.Struct):
 
 
 @routes.add("GET", "metrics/get-history", GetHistory, Role.READ)
-async def get_history(call: Call, message: GetHistory) -> History:
+async def get_history(call: Call, message: GetHistory) -> History | StreamedJson:
     run_id = message.run_id or message.run_uuid
     if not run_id:
         raise validation.missing("run_id")
@@ -84,19 +85,49 @@ async def get_history(call: Call, message: GetHistory) -> History:
             " be a positive integer.",
             field="max_results",
         )
-    points, token = await call.services.metrics.history(
+    limit = message.max_results and min(message.max_results, MAX_HISTORY_RESULTS)
+    whole = limit is not None and limit <= MAX_PAGE
+    pages = call.services.metrics.history_pages(
         call.tenant,
         run_id,
         message.metric_key,
-        limit=message.max_results and min(message.max_results, MAX_HISTORY_RESULTS),
+        limit=limit,
         page_token=message.page_token or None,
+        size=MAX_PAGE if whole else _SLICE,
     )
+    points, token = await anext(pages, (Points([], [], []), None))
+    if whole or token is None:
+        return History(_metrics(message.metric_key, points), token)
+    return StreamedJson(_streamed(call, message.metric_key, points, token, pages))
+
+
+def _metrics(key: str, points: Points) -> list[Metric]:
     values: list[Any] = points.values
     if not all(map(isfinite, values)):
         values = list(map(number, values))
     # Made by C alone: a page has 25,000 of them.
-    metrics = map(Metric, repeat(message.metric_key), values, points.timestamps, points.steps)
-    return History(list(metrics), token)
+    return list(map(Metric, repeat(key), values, points.timestamps, points.steps))
+
+
+async def _streamed(
+    call: Call,
+    key: str,
+    points: Points,
+    token: str | None,
+    pages: AsyncIterator[tuple[Points, str | None]],
+) -> AsyncIterator[bytes]:
+    """A History, from its first page on."""
+    between = b'{"metrics":['
+    while True:
+        async with call.services.sharing.turns.turn(call.tenant):
+            page = msgspec.json.encode(_metrics(key, points))[1:-1]
+        yield between + page
+        between = b","
+        following = await anext(pages, None)
+        if following is None:
+            break
+        points, token = following
+    yield b"]}" if token is None else b'],"next_page_token":%s}' % msgspec.json.encode(token)
 
 
 @routes.add("GET", "metrics/get-history-bulk", GetBulk, Role.READ)
