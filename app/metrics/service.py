@@ -74,9 +74,10 @@ class Metrics:
 
         The token says where the page ended, so points that are logged meanwhile shift nothing.
         """
-        points, token = Points([], [], []), None
+        points = Points([], [], [])
+        token = None
         pages = self.history_pages(tenant, run_id, key, limit=limit, page_token=page_token)
-        async for page, token in pages:
+        async for page, token in pages:  # noqa: B007 (the last one is that of the whole)
             points.timestamps.extend(page.timestamps)
             points.steps.extend(page.steps)
             points.values.extend(page.values)

@@ -62,7 +62,7 @@ class TestPages:
         run_id = await logged(services, tenant, points)
         pages = [
             rows(one)
-            async for one in services.metrics.history_pages(tenant, run_id, "m", page=page)
+            async for one, _ in services.metrics.history_pages(tenant, run_id, "m", size=page)
         ]
         expected = in_order(points)
         assert str([row for one in pages for row in one]) == str(expected)
@@ -73,7 +73,7 @@ class TestPages:
         self, services: Services, tenant: Tenant
     ) -> None:
         run_id = await logged(services, tenant, [(step, step, 0.0) for step in range(5)])
-        async for _ in services.metrics.history_pages(tenant, run_id, "m", page=2):
+        async for _ in services.metrics.history_pages(tenant, run_id, "m", size=2):
             assert services.database.pool_statistics().in_use == 0
 
 
@@ -162,7 +162,7 @@ class TestPostgresStaysSmall:
     async def _read(self, metrics: Metrics, tenant: Tenant, run_id: str, what: str) -> None:
         if what == "page by page":
             count = 0
-            async for page in metrics.history_pages(tenant, run_id, "m"):
+            async for page, _ in metrics.history_pages(tenant, run_id, "m"):
                 count += len(page.steps)
             assert count == MANY
         elif what == "whole":
