@@ -95,7 +95,8 @@ async def get_history(call: Call, message: GetHistory) -> History | StreamedJson
         page_token=message.page_token or None,
         size=MAX_PAGE if whole else _SLICE,
     )
-    points, token = await anext(pages, None) or (Points([], [], []), None)
+    first = await anext(pages, None)
+    points, token = first or (Points([], [], []), None)
     if whole or token is None:
         return History(_metrics(message.metric_key, points), token)
     return StreamedJson(_streamed(call, message.metric_key, points, token, pages))
