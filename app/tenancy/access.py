@@ -62,7 +62,6 @@ class Access:
         tokens: "Tokens | None",
     ) -> None:
         self._open = settings.auth == "off"
-        self._hosts = settings.hosts
         self._default = settings.implied_tenant
         admin_key = settings.admin_key
         self._admin_key = digest(admin_key.get_secret_value()) if admin_key else None
@@ -96,9 +95,7 @@ class Access:
         return caller
 
     async def _trusted(self, scope: Scope, outside: bool) -> Caller:
-        """Without authentication: whoever calls this server by a name of its own."""
-        if self._hosts is not None:
-            _check_host(scope, self._hosts)
+        """Without authentication: whoever calls."""
         if outside:
             return Caller(NOBODY, Role.OPERATOR, ANONYMOUS)
         slug = tenant_named(scope) or self._default
@@ -170,18 +167,3 @@ def _authorization(scope: Scope) -> bytes:
         raise UnauthenticatedError("The request has more than one Authorization header")
     authorization: bytes = given[0]
     return authorization
-
-
-def _check_host(scope: Scope, allowed: frozenset[str]) -> None:
-    """Raises InvalidValueError for a request that calls this server by another's name."""
-    given = [value for header, value in scope["headers"] if header == b"host"]
-    name = given[0].decode("latin-1").lower() if len(given) == 1 else ""
-    if name not in allowed:
-        host = name.rpartition(":")[0] if name.rpartition(":")[2].isdigit() else name
-        if host.removeprefix("[").removesuffix("]") not in allowed:
-            raise InvalidValueError(
-                f"The request is for the host {name!r}, which is not a name of this server. With"
-                " authentication off it answers to loopback names and to those in"
-                " TRACKING_ALLOWED_HOSTS.",
-                field="host",
-            )
