@@ -4,7 +4,7 @@ import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
-from typing import Any
+from typing import Any, cast
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute, iter_route_contexts
@@ -13,7 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from app.api import docs, mlflow, operations, redirects, workbench
-from app.api.guard import Guard
+from app.api.guard import ErrorHandler, Guard
 from app.api.workbench import problems
 from app.config import Settings
 from app.errors import TrackingError
@@ -111,7 +111,7 @@ def _surround(app: FastAPI, settings: Settings, monitor: Monitor) -> None:
         inner: ASGIApp = mlflow.Shortcut(build(), app.router.routes)
         if settings.origins:
             inner = CORSMiddleware(inner, **cors(settings.origins))
-        problem = app.exception_handlers[TrackingError]
+        problem = cast(ErrorHandler, app.exception_handlers[TrackingError])
         guarded = Guard(inner, settings.hosts, settings.origins, problem)
         watched = RequestMiddleware(guarded, monitor.access, monitor.requests, templates)
         return TenantPathMiddleware(watched)

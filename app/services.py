@@ -67,15 +67,24 @@ class Services:
         store = artifact_store(settings)
         slots = TransferSlots(settings.tenant_transfers)
         artifacts = Artifacts(database, store, quotas, slots)
+        uploads = Uploads(artifacts, store, slots)
+        access = Access(settings, tenants, keys, quotas, _tokens(settings))
         queue = write_queue(database)
         return cls(
             settings=settings,
             database=database,
-            access=Access(settings, tenants, keys, quotas, _tokens(settings)),
+            access=access,
             tenants=tenants,
             keys=keys,
             quotas=quotas,
-            directory=Directory(database, tenants, artifacts, settings.implied_tenant),
+            directory=Directory(
+                database,
+                tenants,
+                artifacts,
+                uploads,
+                settings.implied_tenant,
+                forget=(tenants.gone, access.forget, slots.forget),
+            ),
             experiments=Experiments(database, tenant_tag=tag),
             runs=Runs(
                 database,
@@ -90,7 +99,7 @@ class Services:
             registered_models=RegisteredModels(database),
             model_versions=ModelVersions(database),
             artifacts=artifacts,
-            uploads=Uploads(artifacts, store, slots),
+            uploads=uploads,
             write_queue=queue,
             audit=AuditLog(database),
         )

@@ -87,7 +87,7 @@ class Uploads:
         url = await self._store.part_url(tenant.slug, key, within, number, seconds=PART_SECONDS)
         if url is not None:
             return Address(url)
-        grant = Grant("PUT", tenant.slug, path, upload_id=upload_id, part=str(number))
+        grant = Grant("PUT", tenant, path, upload_id=upload_id, part=str(number))
         return self._signed(grant, PART_SECONDS)
 
     async def put_part(
@@ -103,9 +103,9 @@ class Uploads:
         Raises NotFoundError where the upload is no more.
         """
         key, within = _key_and_id(grant.path, grant.upload_id)
-        async with self._slots.taken(grant.tenant):
+        async with self._slots.taken(grant.tenant.slug):
             return await self._store.put_part(
-                grant.tenant,
+                grant.tenant.slug,
                 key,
                 within,
                 int(grant.part),
@@ -150,10 +150,16 @@ class Uploads:
         key, within = _key_and_id(path, upload_id)
         await self._store.abort_upload(tenant.slug, key, within)
 
+    async def abandon(self, tenant: Tenant) -> None:
+        """Remove all that the tenant has not completed. For one that is no more: whoever gets its
+        slug would have its uploads too."""
+        async for upload in self._store.unfinished(tenant.slug):
+            await self._store.discard(tenant.slug, upload)
+
     async def upload_address(self, tenant: Tenant, path: str, *, seconds: int) -> Address:
         """Where a client can PUT the file at the path, through this server, which then knows it."""
         await self._artifacts.begin(tenant, path)  # for its checks
-        return self._signed(Grant("PUT", tenant.slug, path), seconds)
+        return self._signed(Grant("PUT", tenant, path), seconds)
 
     async def download_address(
         self, tenant: Tenant, artifact: Artifact, *, disposition: str, seconds: int
@@ -166,7 +172,7 @@ class Uploads:
         if url is not None:
             return Address(url)
         object_id = artifact.object_id.hex if artifact.object_id else ""
-        return self._signed(Grant("GET", tenant.slug, artifact.path, object_id), seconds)
+        return self._signed(Grant("GET", tenant, artifact.path, object_id), seconds)
 
     async def granted_file(self, tenant: Tenant, grant: Grant) -> Artifact:
         """The file that a grant of `download_address` is for; NotFoundError if it was replaced."""

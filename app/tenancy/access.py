@@ -17,6 +17,7 @@ from starlette.types import Scope
 from app.config import Settings
 from app.errors import (
     InvalidValueError,
+    NotFoundError,
     PermissionDeniedError,
     TrackingError,
     UnauthenticatedError,
@@ -27,7 +28,7 @@ from app.tenancy.keys import ApiKeys
 from app.tenancy.names import tenant_named
 from app.tenancy.quotas import Quotas
 from app.tenancy.service import KNOWN_SECONDS, Tenants
-from app.tenancy.tenant import NOBODY
+from app.tenancy.tenant import NOBODY, Tenant
 
 if TYPE_CHECKING:
     from app.tenancy.tokens import Tokens
@@ -94,6 +95,27 @@ class Access:
         self._quotas.take_request(caller.tenant)
         return caller
 
+    async def holder_of_url(self, slug: str) -> Tenant:
+        """The tenant that a signed URL names, of whose holder nothing is known before the
+        signature is checked; nobody where there is no such tenant, since nothing was signed for
+        nobody."""
+        known = self._tenants.known(slug)
+        if known is not None or not slug:
+            return known or NOBODY
+        async with self._lookups:
+            try:
+                return await self._tenants.resolve(slug)
+            except NotFoundError:
+                return NOBODY
+
+    def forget(self, tenant: Tenant) -> None:
+        """Look every caller of the tenant up again."""
+        self._known = {
+            name: known
+            for name, known in self._known.items()
+            if known.caller is None or known.caller.tenant.id != tenant.id
+        }
+
     async def _trusted(self, scope: Scope, outside: bool) -> Caller:
         """Without authentication: whoever calls."""
         if outside:
@@ -146,9 +168,9 @@ class Access:
         if (given := ApiKeyText.parse(secret)) is not None:
             async with self._lookups:
                 key = await self._keys.recognise(given)
-            tenant = await self._tenants.existing(given.slug)
+            self._tenants.remember(key.tenant, key.limits)
             left = KNOWN_SECONDS if key.expiry_time is None else key.expiry_time / 1000 - now
-            return Caller(tenant, key.role, public_part(given.slug, given.key_id)), left
+            return Caller(key.tenant, key.role, public_part(given.slug, given.key_id)), left
         if self._tokens is not None and secret.count(".") == 2:
             claims = await self._tokens.verify(secret)
             tenant = await self._tenants.resolve(claims.slug)
