@@ -17,7 +17,13 @@ from app.artifacts.service import Artifacts, artifact_absent
 from app.artifacts.signing import Grant, Signer
 from app.artifacts.store import MAX_PARTS, ArtifactStore, Part
 from app.clock import now_ms
-from app.errors import InvalidValueError, NotFoundError, UnsupportedError
+from app.errors import (
+    ConflictError,
+    InvalidStateError,
+    InvalidValueError,
+    NotFoundError,
+    UnsupportedError,
+)
 from app.tenancy.tenant import Tenant
 
 # For the slowest of uploads; a part's URL is worth nothing without who completes the upload.
@@ -146,8 +152,15 @@ class Uploads:
         return await self._artifacts.record(tenant, path, object_id, stored, content_type)
 
     async def abort(self, tenant: Tenant, path: str, upload_id: str) -> None:
-        """Forget the upload and its parts; one that is no more is no error."""
+        """Forget the upload and its parts; one that is no more is no error, nor is one that is
+        another's: of a tenant that got the slug of this one, as the store's folders are named."""
         key, within = _key_and_id(path, upload_id)
+        try:
+            await self._artifacts.begin(tenant, path)  # for its checks
+        except (NotFoundError, InvalidValueError):
+            return
+        except (InvalidStateError, ConflictError):
+            pass  # no file can come of it any more, but it is the tenant's
         await self._store.abort_upload(tenant.slug, key, within)
 
     async def abandon(self, tenant: Tenant) -> None:
