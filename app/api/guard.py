@@ -20,6 +20,7 @@ from app.tenancy.names import check_path
 # Load balancers call these by an address. They tell nothing.
 _PROBES = frozenset({"/health", "/ready"})
 _CHANGES_NOTHING = frozenset({"GET", "HEAD", "OPTIONS"})
+_READ = frozenset({b"host", b"origin", b"sec-fetch-site"})
 # What a browser says of a request that no other site's page has sent (Fetch Metadata).
 _OWN_SITE = frozenset({b"same-origin", b"none"})
 _DEFAULT_PORTS = (":80", ":443")
@@ -59,18 +60,16 @@ class Guard:
     def _check(self, scope: Scope) -> None:
         """Raises NotFoundError, InvalidValueError for a host, PermissionDeniedError for a page."""
         check_path(scope)
-        hosts, origins, sites = [], [], []
+        given: dict[bytes, list[bytes]] = {}
         for name, value in scope["headers"]:
-            if name == b"host":
-                hosts.append(value)
-            elif name == b"origin":
-                origins.append(value)
-            elif name == b"sec-fetch-site":
-                sites.append(value)
+            if name in _READ:
+                given.setdefault(name, []).append(value)
+        hosts = given.get(b"host", [])
         host = hosts[0].decode("latin-1").lower() if len(hosts) == 1 else ""
         if self._hosts is not None and _path(scope) not in _PROBES:
             _check_host(host, self._hosts)
-        if scope["method"] not in _CHANGES_NOTHING and (origins or sites):
+        origins, sites = given.get(b"origin", []), given.get(b"sec-fetch-site", [])
+        if (origins or sites) and scope["method"] not in _CHANGES_NOTHING:
             self._check_page(host, origins, sites)
 
     def _check_page(self, host: str, origins: list[bytes], sites: list[bytes]) -> None:
@@ -113,7 +112,7 @@ def _check_host(name: str, allowed: frozenset[str]) -> None:
 
 def _is_origin_of(host: str, origin: bytes) -> bool:
     scheme, _, its_host = origin.decode("latin-1").lower().partition("://")
-    return scheme in ("http", "https") and its_host != "" and _bare(its_host) == _bare(host)
+    return scheme in ("http", "https") and _bare(its_host) == _bare(host) != ""
 
 
 def _bare(host: str) -> str:
