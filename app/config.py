@@ -169,6 +169,11 @@ class Settings(BaseSettings):
             return None
         return given | LOOPBACK_NAMES | {self.host}
 
+    @property
+    def origins(self) -> list[str]:
+        """Those whose pages may call the APIs."""
+        return [origin.strip() for origin in self.cors_origins.split(",") if origin]
+
     @cached_property
     def owner_url(self) -> str | None:
         """The URL of the role that owns the schema; None where Postgres is embedded."""

@@ -4,7 +4,7 @@ import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
-from typing import Any
+from typing import Any, cast
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute, iter_route_contexts
@@ -12,9 +12,11 @@ from fastapi_offline import FastAPIOffline
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
-from app.api import docs, mlflow, operations, workbench
+from app.api import docs, mlflow, operations, redirects, workbench
+from app.api.guard import ErrorHandler, Guard
 from app.api.workbench import problems
 from app.config import Settings
+from app.errors import TrackingError
 from app.operations.middleware import RequestMiddleware
 from app.operations.monitor import Monitor
 from app.services import Services
@@ -62,18 +64,19 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(operations.router)
     app.include_router(workbench.router)
     problems.install(app)
+    redirects.install(app)
     _surround(app, settings, monitor)
     return app
 
 
-def cors(origins: str) -> dict[str, Any]:
+def cors(origins: list[str]) -> dict[str, Any]:
     """What pages of these origins may send and read, from their visitors' browsers.
 
     Without credentials: a browser would add them by itself, whichever page asks. A page sends the
     key of its user in a header.
     """
     return {
-        "allow_origins": [origin.strip() for origin in origins.split(",")],
+        "allow_origins": origins,
         "allow_methods": ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"],
         "allow_headers": [
             "Authorization",
@@ -108,9 +111,11 @@ def _surround(app: FastAPI, settings: Settings, monitor: Monitor) -> None:
             if isinstance(route.original_route, APIRoute) and route.path is not None
         }
         inner: ASGIApp = mlflow.Shortcut(build(), app.router.routes)
-        if settings.cors_origins:
-            inner = CORSMiddleware(inner, **cors(settings.cors_origins))
-        watched = RequestMiddleware(inner, monitor.access, monitor.requests, templates)
+        if settings.origins:
+            inner = CORSMiddleware(inner, **cors(settings.origins))
+        problem = cast(ErrorHandler, app.exception_handlers[TrackingError])
+        guarded = Guard(inner, settings.hosts, settings.origins, problem)
+        watched = RequestMiddleware(guarded, monitor.access, monitor.requests, templates)
         return TenantPathMiddleware(watched)
 
     app.build_middleware_stack = stack  # type: ignore[method-assign]  # built at the first request

@@ -69,17 +69,26 @@ class Services:
         store = artifact_store(settings)
         slots = TransferSlots(settings.tenant_transfers)
         artifacts = Artifacts(database, store, quotas, slots)
+        uploads = Uploads(artifacts, store, slots)
+        access = Access(settings, tenants, keys, quotas, _tokens(settings))
         queue = write_queue(database)
         sharing = Sharing()
         return cls(
             settings=settings,
             sharing=sharing,
             database=database,
-            access=Access(settings, tenants, keys, quotas, _tokens(settings)),
+            access=access,
             tenants=tenants,
             keys=keys,
             quotas=quotas,
-            directory=Directory(database, tenants, artifacts, settings.implied_tenant),
+            directory=Directory(
+                database,
+                tenants,
+                artifacts,
+                uploads,
+                settings.implied_tenant,
+                forget=(tenants.gone, access.forget, slots.forget),
+            ),
             experiments=Experiments(database, sharing, tenant_tag=tag),
             runs=Runs(
                 database,
@@ -95,7 +104,7 @@ class Services:
             registered_models=RegisteredModels(database, sharing),
             model_versions=ModelVersions(database, sharing),
             artifacts=artifacts,
-            uploads=Uploads(artifacts, store, slots),
+            uploads=uploads,
             write_queue=queue,
             audit=AuditLog(database),
         )

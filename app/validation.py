@@ -9,6 +9,7 @@ import re
 from collections.abc import Sized
 
 from app.errors import InvalidValueError
+from app.schemes import OF_A_DISK, OF_A_HOST, OF_A_PAGE, OF_A_THING, scheme
 from app.tenancy.tenant import TENANT_TAG
 
 MAX_KEY_LENGTH = 250
@@ -35,8 +36,8 @@ _KEY = re.compile(r"[/\w.\- :]*")
 _PLAIN_KEY = re.compile(r"\w+")
 # Postgres stores neither; a lone surrogate cannot even be sent.
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
-_LOCATION = re.compile(r"([a-z][a-z0-9+.-]*):/{1,3}[^/]", re.IGNORECASE)
-_LOCAL_SCHEMES = {"file", "http", "https", "ftp", "data", "javascript"}
+_LOCATION = re.compile(r"[^:/]+:/{1,3}[^/]")
+_NO_LOCATION = OF_A_HOST | OF_A_DISK | OF_A_PAGE | OF_A_THING
 
 
 def invalid(field: str, value: object, reason: str) -> InvalidValueError:
@@ -174,19 +175,20 @@ def artifact_location(value: str) -> None:
     """An override of where an experiment's artifacts lie: a cloud storage URI, kept verbatim.
 
     A local path would be one of this server's disks, which is how MLflow servers were made to
-    read their own files; so it is refused, and so is anything with `..`, a query or a fragment.
+    read their own files; so it is refused, and so are hosts that are no storage, as for the sources
+    of model versions, and anything with `..`, a query or a fragment.
     """
     field = "artifact_location"
     text(value, field, MAX_ARTIFACT_LOCATION_LENGTH)
-    match = _LOCATION.match(value)
-    if match is None or match[1].lower() in _LOCAL_SCHEMES:
+    its_scheme = scheme(value)
+    if its_scheme in _NO_LOCATION or not _LOCATION.match(value):
         raise invalid(
             field,
             value,
-            "it must be a cloud storage URI such as s3://bucket/path; local paths,"
-            " file: and http: URIs are refused",
+            "it must be a cloud storage URI such as s3://bucket/path; local paths, and URIs of"
+            " other hosts such as http: and sftp: ones, are refused",
         )
-    if match[1].lower() == "mlflow-artifacts":
+    if its_scheme == "mlflow-artifacts":
         raise invalid(field, value, "leave it out to keep artifacts with this server")
     if set(value) & set("#?\\%") or ".." in value.split("/") or not value.isprintable():
         raise invalid(field, value, "it must not contain '..', '#', '?', '%' or '\\'")

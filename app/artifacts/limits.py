@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from app.errors import StalledError, UnavailableError
+from app.tenancy.tenant import Tenant
 
 # What ASGI has to send an answer with.
 Message = MutableMapping[str, Any]
@@ -42,6 +43,10 @@ class TransferSlots:
                 " that a worker carries; try again shortly"
             ) from error
         return Slot(semaphore)
+
+    def forget(self, tenant: Tenant) -> None:
+        """Whoever gets the slug of a tenant that is no more does not wait for its transfers."""
+        self._tenants.pop(tenant.slug, None)
 
     @asynccontextmanager
     async def taken(self, tenant: str) -> AsyncIterator[None]:

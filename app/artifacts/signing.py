@@ -13,6 +13,7 @@ from typing import Literal
 from urllib.parse import urlencode
 
 from app.errors import PermissionDeniedError
+from app.tenancy.tenant import Tenant
 
 # Query parameters of a signed URL.
 OBJECT, UPLOAD, PART, EXPIRES, SIGNATURE = "object", "upload", "part", "expires", "signature"
@@ -21,10 +22,14 @@ OBJECT, UPLOAD, PART, EXPIRES, SIGNATURE = "object", "upload", "part", "expires"
 @dataclass(frozen=True, slots=True)
 class Grant:
     """What a signed URL permits: to GET the object of a path, or to PUT the file at a path, or a
-    part of an upload. `path` starts at the tenant's root, `tenant` is a slug."""
+    part of an upload. `path` starts at the tenant's root.
+
+    The URL shows the tenant's slug, and not its id, which is signed too: it grants nothing of
+    another tenant that has the slug later.
+    """
 
     method: Literal["GET", "PUT"]
-    tenant: str
+    tenant: Tenant
     path: str
     object_id: str = ""
     upload_id: str = ""
@@ -53,7 +58,7 @@ class Signer:
     def check(
         self,
         method: Literal["GET", "PUT"],
-        tenant: str,
+        tenant: Tenant,
         path: str,
         query: Mapping[str, str],
     ) -> Grant:
@@ -82,7 +87,8 @@ class Signer:
         signed = "\n".join(
             (
                 grant.method,
-                grant.tenant,
+                grant.tenant.slug,
+                str(grant.tenant.id),
                 grant.path,
                 grant.object_id,
                 grant.upload_id,

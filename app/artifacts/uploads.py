@@ -17,7 +17,13 @@ from app.artifacts.service import Artifacts, artifact_absent
 from app.artifacts.signing import Grant, Signer
 from app.artifacts.store import MAX_PARTS, ArtifactStore, Part
 from app.clock import now_ms
-from app.errors import InvalidValueError, NotFoundError, UnsupportedError
+from app.errors import (
+    ConflictError,
+    InvalidStateError,
+    InvalidValueError,
+    NotFoundError,
+    UnsupportedError,
+)
 from app.tenancy.tenant import Tenant
 
 # For the slowest of uploads; a part's URL is worth nothing without who completes the upload.
@@ -87,7 +93,7 @@ class Uploads:
         url = await self._store.part_url(tenant.slug, key, within, number, seconds=PART_SECONDS)
         if url is not None:
             return Address(url)
-        grant = Grant("PUT", tenant.slug, path, upload_id=upload_id, part=str(number))
+        grant = Grant("PUT", tenant, path, upload_id=upload_id, part=str(number))
         return self._signed(grant, PART_SECONDS)
 
     async def put_part(
@@ -103,9 +109,9 @@ class Uploads:
         Raises NotFoundError where the upload is no more.
         """
         key, within = _key_and_id(grant.path, grant.upload_id)
-        async with self._slots.taken(grant.tenant):
+        async with self._slots.taken(grant.tenant.slug):
             return await self._store.put_part(
-                grant.tenant,
+                grant.tenant.slug,
                 key,
                 within,
                 int(grant.part),
@@ -146,14 +152,27 @@ class Uploads:
         return await self._artifacts.record(tenant, path, object_id, stored, content_type)
 
     async def abort(self, tenant: Tenant, path: str, upload_id: str) -> None:
-        """Forget the upload and its parts; one that is no more is no error."""
+        """Forget the upload and its parts; one that is no more is no error, nor is one that is
+        another's: of a tenant that got the slug of this one, as the store's folders are named."""
         key, within = _key_and_id(path, upload_id)
+        try:
+            await self._artifacts.begin(tenant, path)  # for its checks
+        except (NotFoundError, InvalidValueError):
+            return
+        except (InvalidStateError, ConflictError):
+            pass  # no file can come of it any more, but it is the tenant's
         await self._store.abort_upload(tenant.slug, key, within)
+
+    async def abandon(self, tenant: Tenant) -> None:
+        """Remove all that the tenant has not completed. For one that is no more: whoever gets its
+        slug would have its uploads too."""
+        async for upload in self._store.unfinished(tenant.slug):
+            await self._store.discard(tenant.slug, upload)
 
     async def upload_address(self, tenant: Tenant, path: str, *, seconds: int) -> Address:
         """Where a client can PUT the file at the path, through this server, which then knows it."""
         await self._artifacts.begin(tenant, path)  # for its checks
-        return self._signed(Grant("PUT", tenant.slug, path), seconds)
+        return self._signed(Grant("PUT", tenant, path), seconds)
 
     async def download_address(
         self, tenant: Tenant, artifact: Artifact, *, disposition: str, seconds: int
@@ -166,7 +185,7 @@ class Uploads:
         if url is not None:
             return Address(url)
         object_id = artifact.object_id.hex if artifact.object_id else ""
-        return self._signed(Grant("GET", tenant.slug, artifact.path, object_id), seconds)
+        return self._signed(Grant("GET", tenant, artifact.path, object_id), seconds)
 
     async def granted_file(self, tenant: Tenant, grant: Grant) -> Artifact:
         """The file that a grant of `download_address` is for; NotFoundError if it was replaced."""

@@ -17,6 +17,7 @@ from app.models.entities import model_absent as logged_model_absent
 from app.registry import lookup, uris
 from app.registry import version_repository as versions
 from app.registry.entities import PROMPT_SOURCES, is_prompt
+from app.schemes import scheme
 from app.tenancy.tenant import Tenant
 
 _NOT_CONTAINED = (
@@ -59,7 +60,7 @@ async def resolve(
     that is named; NotFoundError for a model, a version or a logged model that is not there.
     """
     uris.check_reachable(source)
-    if uris.scheme(source) == "models":
+    if scheme(source) == "models":
         named = _model_uri(source)
         if not named.model_id:
             return await _of_version(connection, tenant, source, named, run_id, model_id)
@@ -77,7 +78,7 @@ async def resolve(
 def _origin(source: str, run_id: str, model: LoggedModel | None) -> Origin:
     if model is None:
         return Origin(source, source, run_id)
-    by_id = uris.scheme(source) == "models"
+    by_id = scheme(source) == "models"
     return Origin(
         source,
         model.artifact_uri if by_id else source,
@@ -130,13 +131,13 @@ def _model_uri(source: str) -> uris.ModelUri:
 
 
 def _check_in_model(source: str, model_id: str, model: LoggedModel | None) -> None:
-    match uris.scheme(source):
+    match scheme(source):
         case "models":
             contained = uris.segments(source) == [model_id]
         case "mlflow-artifacts":
             contained = model is not None and uris.is_within(source, model.artifact_uri)
-        case its_scheme:
-            contained = its_scheme != "runs"
+        case other:
+            contained = other != "runs"
     if not contained:
         raise uris.invalid(source, _NOT_CONTAINED.format(field="model_id"))
 
@@ -144,7 +145,7 @@ def _check_in_model(source: str, model_id: str, model: LoggedModel | None) -> No
 async def _check_in_run(
     connection: AsyncConnection, tenant: Tenant, source: str, run_id: str
 ) -> None:
-    match uris.scheme(source):
+    match scheme(source):
         case "models":
             raise uris.invalid(source, _NOT_CONTAINED.format(field="model_id"))
         case "runs":

@@ -6,17 +6,12 @@ CVE-2024-1483, -1558, -1560, GHSA-mr9f-g8qf-4w4j). This server opens no source a
 do, with their own credentials, so what would lead them astray is refused here.
 """
 
-import re
 from dataclasses import dataclass
 from urllib.parse import unquote
 
 from app.errors import InvalidValueError
 from app.registry.rules import LATEST
-
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
-# Clients send these hosts the credentials that they have for this server.
-_OF_A_HOST = {"http", "https", "ftp", "sftp"}
-_OF_A_DISK = {"", "file"}
+from app.schemes import OF_A_DISK, OF_A_HOST, OF_A_PAGE, scheme
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +26,6 @@ class ModelUri:
     version: str = ""
     alias: str = ""
     stage: str = ""
-
-
-def scheme(source: str) -> str:
-    """The scheme in lower case; empty for a path."""
-    match = _SCHEME.match(source)
-    return match[1].lower() if match else ""
 
 
 def model_uri(source: str) -> ModelUri | None:
@@ -82,15 +71,20 @@ def is_within(source: str, root: str) -> bool:
 
 
 def check_reachable(source: str) -> None:
-    """Refuse a local path, and a URI of a host that is not storage. Raises InvalidValueError."""
+    """Refuse a local path, a URI of a host that is not storage, and one of no place.
+
+    Raises InvalidValueError.
+    """
     its_scheme = scheme(source)
-    if its_scheme in _OF_A_HOST or (its_scheme == "mlflow-artifacts" and host(source)):
+    if its_scheme in OF_A_HOST or (its_scheme == "mlflow-artifacts" and host(source)):
         raise InvalidValueError(
             f"'source' cannot use the '{its_scheme}' scheme: the '{its_scheme}' scheme addresses"
             " a host other than this server's artifact storage",
             field="source",
         )
-    if its_scheme in _OF_A_DISK:
+    if its_scheme in OF_A_PAGE:
+        raise invalid(source, f"The '{its_scheme}' scheme addresses no storage.")
+    if its_scheme in OF_A_DISK:
         raise invalid(
             source,
             "Local paths and file: URIs are refused; log the model to a run, and register it"

@@ -17,6 +17,7 @@ from starlette.types import Scope
 from app.config import Settings
 from app.errors import (
     InvalidValueError,
+    NotFoundError,
     PermissionDeniedError,
     TrackingError,
     UnauthenticatedError,
@@ -27,7 +28,7 @@ from app.tenancy.keys import ApiKeys
 from app.tenancy.names import tenant_named
 from app.tenancy.quotas import Quotas
 from app.tenancy.service import KNOWN_SECONDS, Tenants
-from app.tenancy.tenant import NOBODY
+from app.tenancy.tenant import NOBODY, Tenant
 
 if TYPE_CHECKING:
     from app.tenancy.tokens import Tokens
@@ -62,7 +63,6 @@ class Access:
         tokens: "Tokens | None",
     ) -> None:
         self._open = settings.auth == "off"
-        self._hosts = settings.hosts
         self._default = settings.implied_tenant
         admin_key = settings.admin_key
         self._admin_key = digest(admin_key.get_secret_value()) if admin_key else None
@@ -95,10 +95,29 @@ class Access:
         self._quotas.take_request(caller.tenant)
         return caller
 
+    async def holder_of_url(self, slug: str) -> Tenant:
+        """The tenant that a signed URL names, of whose holder nothing is known before the
+        signature is checked; nobody where there is no such tenant, since nothing was signed for
+        nobody."""
+        known = self._tenants.known(slug)
+        if known is not None or not slug:
+            return known or NOBODY
+        async with self._lookups:
+            try:
+                return await self._tenants.resolve(slug)
+            except NotFoundError:
+                return NOBODY
+
+    def forget(self, tenant: Tenant) -> None:
+        """Look every caller of the tenant up again."""
+        self._known = {
+            name: known
+            for name, known in self._known.items()
+            if known.caller is None or known.caller.tenant.id != tenant.id
+        }
+
     async def _trusted(self, scope: Scope, outside: bool) -> Caller:
-        """Without authentication: whoever calls this server by a name of its own."""
-        if self._hosts is not None:
-            _check_host(scope, self._hosts)
+        """Without authentication: whoever calls."""
         if outside:
             return Caller(NOBODY, Role.OPERATOR, ANONYMOUS)
         slug = tenant_named(scope) or self._default
@@ -149,9 +168,9 @@ class Access:
         if (given := ApiKeyText.parse(secret)) is not None:
             async with self._lookups:
                 key = await self._keys.recognise(given)
-            tenant = await self._tenants.existing(given.slug)
+            self._tenants.remember(key.tenant, key.limits)
             left = KNOWN_SECONDS if key.expiry_time is None else key.expiry_time / 1000 - now
-            return Caller(tenant, key.role, public_part(given.slug, given.key_id)), left
+            return Caller(key.tenant, key.role, public_part(given.slug, given.key_id)), left
         if self._tokens is not None and secret.count(".") == 2:
             claims = await self._tokens.verify(secret)
             tenant = await self._tenants.resolve(claims.slug)
@@ -170,18 +189,3 @@ def _authorization(scope: Scope) -> bytes:
         raise UnauthenticatedError("The request has more than one Authorization header")
     authorization: bytes = given[0]
     return authorization
-
-
-def _check_host(scope: Scope, allowed: frozenset[str]) -> None:
-    """Raises InvalidValueError for a request that calls this server by another's name."""
-    given = [value for header, value in scope["headers"] if header == b"host"]
-    name = given[0].decode("latin-1").lower() if len(given) == 1 else ""
-    if name not in allowed:
-        host = name.rpartition(":")[0] if name.rpartition(":")[2].isdigit() else name
-        if host.removeprefix("[").removesuffix("]") not in allowed:
-            raise InvalidValueError(
-                f"The request is for the host {name!r}, which is not a name of this server. With"
-                " authentication off it answers to loopback names and to those in"
-                " TRACKING_ALLOWED_HOSTS.",
-                field="host",
-            )

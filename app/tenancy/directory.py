@@ -3,7 +3,8 @@
 MLflow calls them workspaces, and its wording is used where its client or its users see it.
 """
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Literal
 
@@ -11,14 +12,23 @@ from sqlalchemy.exc import IntegrityError
 
 from app import validation
 from app.artifacts.service import Artifacts
+from app.artifacts.uploads import Uploads
 from app.audit import trail
 from app.db.database import Database
-from app.errors import AlreadyExistsError, InvalidValueError, NotEmptyError, NotFoundError
+from app.errors import (
+    AlreadyExistsError,
+    InvalidValueError,
+    NotEmptyError,
+    NotFoundError,
+    UnavailableError,
+)
 from app.tenancy import repository
 from app.tenancy.entry import Entry
 from app.tenancy.service import Tenants
 from app.tenancy.slug import is_slug
 from app.tenancy.tenant import Tenant
+
+log = logging.getLogger(__name__)
 
 MAX_DESCRIPTION_LENGTH = 1000
 
@@ -26,15 +36,28 @@ DeletionMode = Literal["SET_DEFAULT", "CASCADE", "RESTRICT"]
 
 
 class Directory:
-    """The default tenant is always listed: whoever names none is in it, made already or not."""
+    """The default tenant is always listed: whoever names none is in it, made already or not.
+
+    `forget` are told of every tenant that is deleted, to drop what they remember of it. What other
+    workers remember is of the deleted tenant's id, which no other tenant gets.
+    """
 
     def __init__(
-        self, database: Database, tenants: Tenants, artifacts: Artifacts, default_tenant: str
+        self,
+        database: Database,
+        tenants: Tenants,
+        artifacts: Artifacts,
+        uploads: Uploads,
+        default_tenant: str,
+        *,
+        forget: Sequence[Callable[[Tenant], None]] = (),
     ) -> None:
         self._database = database
         self._tenants = tenants
         self._artifacts = artifacts
+        self._uploads = uploads
         self._default = default_tenant
+        self._forget = forget
 
     async def list(self) -> list[Entry]:
         """Every tenant, by slug."""
@@ -50,13 +73,14 @@ class Directory:
             page = await repository.directory(connection, limit=limit, offset=offset)
             return page, await repository.count(connection)
 
-    async def get(self, slug: str) -> Entry:
-        """Raises NotFoundError for a slug that is no tenant's."""
+    async def get(self, slug: str, *, of: Tenant | None = None) -> Entry:
+        """Raises NotFoundError for a slug that is no tenant's; where `of` is given, the tenant that
+        the caller is one of, also for a slug that has become another's."""
         async with self._database.directory() as connection:
-            found = await repository.directory(connection, _checked(slug))
+            found = await repository.directory(connection, _checked(slug), tenant=of)
         if found:
             return found[0]
-        if slug == self._default:
+        if slug == self._default and of is None:
             return Entry(slug, None)
         raise _absent(slug)
 
@@ -78,15 +102,17 @@ class Directory:
             raise AlreadyExistsError(f"Workspace '{slug}' already exists.", field="name") from error
         return Entry(slug, description)
 
-    async def describe(self, slug: str, description: str) -> Entry:
-        """Raises NotFoundError for a slug that is no tenant's."""
-        await self.get(slug)
+    async def describe(self, slug: str, description: str, *, of: Tenant | None = None) -> Entry:
+        """Raises NotFoundError as `get`."""
+        await self.get(slug, of=of)
         _check_description(description)
         if slug == self._default:
-            await self._tenants.resolve(slug, create=True)
-        tenant = await self._tenant(slug)
+            await self._tenants.current(slug, create=True)
+        tenant = of or await self._tenant(slug)
         async with self._database.transaction(tenant) as connection:
-            if not await repository.describe(connection, slug, description):
+            described = await repository.describe(connection, slug, description)
+            # Its row is locked now, so that the slug stays whose it is.
+            if not described or not await repository.directory(connection, slug, tenant=tenant):
                 raise _absent(slug)
             await trail.record(connection, tenant, "tenant.describe", slug)
         return Entry(slug, description)
@@ -117,7 +143,11 @@ class Directory:
             obstacle = await repository.delete(connection, slug, cascade=mode == "CASCADE")
             if obstacle is None:
                 await trail.record(connection, tenant, "tenant.delete", slug, mode=mode)
-        self._tenants.forget(slug)
+        if obstacle is None or obstacle == "absent":
+            for forget in self._forget:
+                forget(tenant)
+        if obstacle is None:
+            await self._abandon_uploads(tenant)
         if obstacle == "absent":
             raise _absent(slug)
         if obstacle is not None:
@@ -126,6 +156,16 @@ class Directory:
                 f"Cannot delete workspace '{slug}': table '{table}' still contains {number}"
                 " resource(s). Remove or reassign them before deleting the workspace.",
                 field="mode",
+            )
+
+    async def _abandon_uploads(self, tenant: Tenant) -> None:
+        try:
+            await self._uploads.abandon(tenant)
+        except UnavailableError as error:
+            log.warning(
+                "uploads of the deleted tenant %s are left to garbage collection: %s",
+                tenant.slug,
+                error.message,
             )
 
     async def _tenant(self, slug: str) -> Tenant:

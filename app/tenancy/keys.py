@@ -15,6 +15,7 @@ from app.errors import InvalidStateError, InvalidValueError, NotFoundError, Unau
 from app.tenancy import sql
 from app.tenancy.caller import KEY_ROLES, Role
 from app.tenancy.credentials import ApiKeyText, public_part
+from app.tenancy.limits import Limits
 from app.tenancy.tenant import NOBODY, Tenant
 
 MAX_NAME_LENGTH = 200
@@ -47,8 +48,11 @@ class ApiKey:
 
 @dataclass(frozen=True, slots=True)
 class Recognised:
-    """A good key's role, and until when it stays good, in epoch milliseconds."""
+    """A good key: the tenant that it was found under, with its quotas, the key's role, and until
+    when it stays good, in epoch milliseconds."""
 
+    tenant: Tenant
+    limits: Limits
     role: Role
     expiry_time: int | None
 
@@ -143,24 +147,23 @@ class ApiKeys:
         async with self._database.pipeline(NOBODY) as connection:
             await connection.execute(sql.SET_TENANT_BY_SLUG, values)
             row = await (await connection.execute(sql.FIND_KEY, values)).fetchone()
-        stored, role, expiry, revoked, last_used = row or (bytes(32), "", None, None, None)
-        if not hmac.compare_digest(stored, given.hash) or row is None:
+        if not hmac.compare_digest(row[0] if row else bytes(32), given.hash) or row is None:
             raise UnauthenticatedError("The API key is not valid")
+        _, role, expiry, revoked, last_used, tenant_id, *limits = row
+        tenant = Tenant(tenant_id, given.slug)
         now = now_ms()
         if revoked is not None:
             raise UnauthenticatedError("The API key was revoked")
         if expiry is not None and expiry <= now:
             raise UnauthenticatedError("The API key has expired")
         if last_used is None or last_used < now - LAST_USE_MS:
-            await self._touch(values, now)
-        return Recognised(KEY_ROLES[role], expiry)
+            await self._touch(tenant, given.key_id, now)
+        return Recognised(tenant, Limits(*limits), KEY_ROLES[role], expiry)
 
-    async def _touch(self, values: dict[str, str], now: int) -> None:
-        async with self._database.pipeline(NOBODY) as connection:
-            await connection.execute(sql.SET_TENANT_BY_SLUG, values)
-            await connection.execute(
-                sql.TOUCH_KEY, values | {"now": now, "since": now - LAST_USE_MS}
-            )
+    async def _touch(self, tenant: Tenant, key_id: str, now: int) -> None:
+        values = {"tenant": tenant.id, "key": key_id, "now": now, "since": now - LAST_USE_MS}
+        async with self._database.pipeline(tenant) as connection:
+            await connection.execute(sql.TOUCH_KEY, values)
 
     async def _insert(
         self,

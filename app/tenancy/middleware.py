@@ -7,8 +7,8 @@ class TenantPathMiddleware:
     """Serves `/t/{tenant}/anything` as `/anything`, with the tenant's name kept in the scope.
 
     The prefix becomes part of ASGI's root path, so that routes match behind it and the URLs
-    they build keep it. Whether the name is a tenant's is decided later, in the API that is
-    called, which has its own shape for errors.
+    they build keep it. Names that no tenant can have are refused further in, by
+    `app.api.guard`, so that those requests are counted and logged like all others.
     """
 
     def __init__(self, app: ASGIApp) -> None:

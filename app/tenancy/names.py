@@ -2,10 +2,20 @@
 
 from starlette.types import Scope
 
-from app.errors import InvalidValueError
+from app.errors import InvalidValueError, NotFoundError
 from app.tenancy.slug import is_slug
 
 _HEADERS = frozenset({b"x-tenant-id", b"x-mlflow-workspace"})
+
+# How much of a malformed name an error repeats.
+_SHOWN_CHARACTERS = 100
+
+
+def check_path(scope: Scope) -> None:
+    """Raises NotFoundError where the path `/t/{name}` names what no tenant can be called."""
+    name: str | None = scope.get("tenant_in_path")
+    if name is not None and not is_slug(name):
+        raise NotFoundError(_malformed(name, "path /t/…"), field="tenant")
 
 
 def tenant_named(scope: Scope) -> str | None:
@@ -13,16 +23,15 @@ def tenant_named(scope: Scope) -> str | None:
 
     Raises InvalidValueError for a malformed name and for names that disagree.
     """
-    found: str | None = None
-    in_path: str | None = scope.get("tenant_in_path")
-    if in_path is not None:
-        found = _checked(in_path, "path /t/…")
+    # `check_path` has seen the one in the path.
+    found: str | None = scope.get("tenant_in_path")
     for header, value in scope["headers"]:
         if header in _HEADERS and value:
             name = value.decode("latin-1")
             if name == found:
                 continue
-            _checked(name, header.decode())
+            if not is_slug(name):
+                raise InvalidValueError(_malformed(name, header.decode()), field="tenant")
             if found is not None:
                 names = ", ".join(sorted((found, name)))
                 raise InvalidValueError(
@@ -32,11 +41,9 @@ def tenant_named(scope: Scope) -> str | None:
     return found
 
 
-def _checked(name: str, source: str) -> str:
-    if not is_slug(name):
-        raise InvalidValueError(
-            f"Invalid tenant {name!r} in {source}: a tenant is 1 to 48 lower-case letters,"
-            " digits and hyphens, and neither starts nor ends with a hyphen",
-            field="tenant",
-        )
-    return name
+def _malformed(name: str, source: str) -> str:
+    shown = name if len(name) <= _SHOWN_CHARACTERS else f"{name[:_SHOWN_CHARACTERS]}…"
+    return (
+        f"Invalid tenant {shown!r} in {source}: a tenant is 1 to 48 lower-case letters, digits and"
+        " hyphens, and neither starts nor ends with a hyphen"
+    )

@@ -36,14 +36,17 @@ async def directory(
     connection: AsyncConnection,
     slug: str | None = None,
     *,
+    tenant: Tenant | None = None,
     limit: int | None = None,
     offset: int = 0,
 ) -> list[Entry]:
-    """All tenants by slug, or the one of that slug."""
+    """All tenants by slug, or the one of that slug, where it is `tenant`, if that is given."""
     statement = select(TenantRow.slug, TenantRow.description, TenantRow.created_at, *_LIMITS)
     statement = statement.order_by(TenantRow.slug).limit(limit).offset(offset)
     if slug is not None:
         statement = statement.where(TenantRow.slug == slug)
+    if tenant is not None:
+        statement = statement.where(TenantRow.id == tenant.id)
     return [
         Entry(slug, description, created_at, Limits(*limits))
         for slug, description, created_at, *limits in await connection.execute(statement)

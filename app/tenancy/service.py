@@ -34,9 +34,17 @@ class Tenants:
 
         Raises NotFoundError for an unknown one where they are not.
         """
+        known = self.known(slug)
+        return known if known is not None else await self.current(slug, create=create)
+
+    def known(self, slug: str) -> Tenant | None:
+        """The tenant of that slug, where it was looked up lately."""
         known, until = self._known.get(slug, (None, 0.0))
-        if known is not None and time.monotonic() < until:
-            return known
+        return known if time.monotonic() < until else None
+
+    async def current(self, slug: str, *, create: bool = False) -> Tenant:
+        """`resolve`, from the database and not from what is remembered: the tenant that has the
+        slug now, whoever had it moments ago."""
         async with self._database.directory() as connection:
             found = await repository.find(connection, slug)
         if found is None:
@@ -46,15 +54,18 @@ class Tenants:
             if not create:
                 return Tenant(0, slug)
             found = await self._create(slug), Limits()
-        return self._remember(Tenant(found[0], slug), found[1])
+        tenant = Tenant(found[0], slug)
+        self.remember(tenant, found[1])
+        return tenant
 
     async def made(self, tenant: Tenant) -> Tenant:
         """The tenant itself; one that is nobody yet is created."""
         return tenant if tenant.id else await self.resolve(tenant.slug, create=True)
 
     async def existing(self, slug: str) -> Tenant:
-        """Raises NotFoundError for a slug that is no tenant's, wherever tenants come from."""
-        tenant = await self.resolve(slug)
+        """The tenant that has the slug now. Raises NotFoundError for a slug that is no tenant's,
+        wherever tenants come from."""
+        tenant = await self.current(slug)
         if tenant.id == 0:
             raise absent(slug)
         return tenant
@@ -67,13 +78,18 @@ class Tenants:
         """Look the tenant up again when it is next named."""
         self._known.pop(slug, None)
 
-    def _remember(self, tenant: Tenant, limits: Limits) -> Tenant:
+    def gone(self, tenant: Tenant) -> None:
+        """Know nothing of a tenant that was deleted."""
+        self.forget(tenant.slug)
+        self._limits.pop(tenant.id, None)
+
+    def remember(self, tenant: Tenant, limits: Limits) -> None:
+        """Trust for a while what was just found in the database."""
         self._known[tenant.slug] = (tenant, time.monotonic() + KNOWN_SECONDS)
         if limits == Limits():
             self._limits.pop(tenant.id, None)
         else:
             self._limits[tenant.id] = limits
-        return tenant
 
     async def _create(self, slug: str) -> int:
         try:

@@ -10,15 +10,16 @@ SELECT set_config(
 )
 """
 FIND_KEY = """
-SELECT secret_hash, role, expiry_time, revoked_time, last_used_time
-FROM api_keys
-WHERE tenant_id = (SELECT id FROM tenants WHERE slug = %(slug)s) AND key_id = %(key)s
+SELECT k.secret_hash, k.role, k.expiry_time, k.revoked_time, k.last_used_time,
+    t.id, t.requests_per_second, t.points_per_day, t.max_runs, t.max_artifact_bytes
+FROM tenants t JOIN api_keys k ON k.tenant_id = t.id
+WHERE t.slug = %(slug)s AND k.key_id = %(key)s
 """
 
 # Not more often than `since` tells, whatever several workers find at once.
 TOUCH_KEY = """
 UPDATE api_keys SET last_used_time = %(now)s
-WHERE tenant_id = (SELECT id FROM tenants WHERE slug = %(slug)s) AND key_id = %(key)s
+WHERE tenant_id = %(tenant)s AND key_id = %(key)s
     AND (last_used_time IS NULL OR last_used_time < %(since)s)
 """
 

@@ -1,6 +1,7 @@
 """Tokens of an identity provider: JWTs signed with keys that it publishes (RFC 7519, RFC 7517)."""
 
 import asyncio
+import logging
 import math
 import time
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from app.errors import PermissionDeniedError, UnauthenticatedError, UnavailableE
 from app.tenancy.caller import KEY_ROLES, Role
 from app.tenancy.slug import is_slug
 
+log = logging.getLogger(__name__)
+
 # Signatures that only the provider can make. With HMAC, whoever can check can also sign; a server
 # that let the token choose would take the public key for the secret.
 ALGORITHMS = (
@@ -26,10 +29,14 @@ LEEWAY = 10  # seconds that clocks may differ by
 
 # The provider's keys are read again when they are this old, or when a token names one that is not
 # among them, since that is how a new one shows; but not more often than the second number tells,
-# whatever tokens are sent. Seconds, both.
+# whatever tokens are sent. Where the read failed that is worth to be tried again after the third
+# number, for who waits for a key. Seconds, all three.
 FRESH = 600.0
 PATIENCE = 15.0
+PAUSE = 1.0
 _TIMEOUT = 5.0
+# For all of a read: a document that comes byte by byte keeps to the timeout above.
+_READ_SECONDS = 10.0
 _MAX_BYTES = 1 << 20
 
 
@@ -115,25 +122,38 @@ class KeySet:
         self._location = location
         self._keys: dict[str | None, jwt.PyJWK] = {}
         self._read_at = -math.inf
-        self._reading = asyncio.Lock()
+        self._failed = False  # the last read
+        self._reading: asyncio.Task[None] | None = None
 
     async def find(self, kid: str | None) -> jwt.PyJWK:
         """The key of that id, or the only one for a token that names none.
 
-        Raises UnauthenticatedError where there is none, UnavailableError where no keys can be had.
+        Raises UnauthenticatedError where there is none, UnavailableError where there may be one and
+        the provider's keys can't be read: until they once are, and for a new key while it is away.
         """
-        if self._stale(kid):
-            async with self._reading:
-                if self._stale(kid):  # nobody has read them while this one waited
-                    await self._read()
         found = self._get(kid)
-        if found is None:
-            raise UnauthenticatedError("The token is signed with a key that is not the issuer's")
-        return found
+        if self._due(known=found is not None):
+            reading = self._read_anew()
+            if found is None:  # who has a known key need not wait
+                await asyncio.shield(reading)
+                found = self._get(kid)
+        if found is not None:
+            return found
+        if self._failed:
+            raise UnavailableError("The identity provider's keys cannot be read; try again shortly")
+        raise UnauthenticatedError("The token is signed with a key that is not the issuer's")
 
-    def _stale(self, kid: str | None) -> bool:
+    def _due(self, *, known: bool) -> bool:
         age = time.monotonic() - self._read_at
-        return age > (PATIENCE if self._get(kid) is None else FRESH)
+        if known:
+            return age > (PATIENCE if self._failed else FRESH)
+        return age > (PAUSE if self._failed else PATIENCE)
+
+    def _read_anew(self) -> asyncio.Task[None]:
+        """The read that is under way, or a new one: it goes on though who asked for it leaves."""
+        if self._reading is None or self._reading.done():
+            self._reading = asyncio.create_task(self._read())
+        return self._reading
 
     def _get(self, kid: str | None) -> jwt.PyJWK | None:
         if kid is None and len(self._keys) == 1:
@@ -141,18 +161,27 @@ class KeySet:
         return self._keys.get(kid)
 
     async def _read(self) -> None:
+        """Where it fails, the keys that are known are still good."""
         try:
-            document = await to_thread.run_sync(_read_document, self._location)
-            keys = jwt.PyJWKSet.from_json(document).keys
-        except (OSError, ValueError, urllib3.exceptions.HTTPError, jwt.PyJWTError) as error:
-            if self._keys:
-                return  # those that are known are still good
-            raise UnavailableError(
-                "The identity provider's keys cannot be read; try again shortly"
-            ) from error
+            async with asyncio.timeout(_READ_SECONDS):
+                self._keys = await to_thread.run_sync(
+                    _read_keys, self._location, abandon_on_cancel=True
+                )
+            self._failed = False
+        except Exception as error:  # whatever the provider sends; no request is at fault
+            log.warning("the identity provider's keys cannot be read: %r", error)
+            self._failed = True
         finally:
             self._read_at = time.monotonic()
-        self._keys = {one.key_id: one for one in keys if one.key_type != "oct"}
+
+
+def _read_keys(location: str) -> dict[str | None, jwt.PyJWK]:
+    """The keys that only the provider can sign with, by their ids."""
+    keys = jwt.PyJWKSet.from_json(_read_document(location)).keys
+    usable = {one.key_id: one for one in keys if one.key_type != "oct"}
+    if not usable:
+        raise ValueError("there is none among them that only the provider could sign with")
+    return usable
 
 
 def _read_document(location: str) -> str:

@@ -136,10 +136,10 @@ def files_of(data_dir: Path, slug: str) -> dict[str, bytes]:
     }
 
 
-async def filled_tenant(app: FastAPI) -> Belongings:
+async def filled_tenant(app: FastAPI, slug: str | None = None) -> Belongings:
     """A fresh tenant that has something of every kind."""
     services = app.state.services
-    tenant = await services.tenants.resolve(new_slug(), create=True)
+    tenant = await services.tenants.resolve(slug or new_slug(), create=True)
     await services.quotas.limit(tenant, {"points_per_day": 1000})
     key, _ = await services.keys.create(tenant, "read")
     await _half_collected(services, tenant)

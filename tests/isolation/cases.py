@@ -309,7 +309,7 @@ DIRECTORY = {
 
 # Routes that are about no tenant's data: they answer everybody the same.
 OF_NO_TENANT = {
-    *("GET /", "GET /health", "GET /ready", "GET /version", "GET /docs", "GET /openapi.json"),
-    *("HEAD /openapi.json", "GET /static-offline-docs/{path}", "GET /metrics"),
+    *("GET /", "GET /health", "GET /ready", "GET /version", "GET /docs", "GET /docs.js"),
+    *("GET /openapi.json", "HEAD /openapi.json", "GET /static-offline-docs/{path}", "GET /metrics"),
     f"GET {MLFLOW}/server-info",
 }

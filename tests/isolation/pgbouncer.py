@@ -30,6 +30,7 @@ tracking = host={socket} port={socket_port} dbname=tracking
 pool_mode = transaction
 default_pool_size = {pool_size}
 max_client_conn = 200
+server_login_retry = 1
 listen_addr = 127.0.0.1
 listen_port = {port}
 unix_socket_dir =

@@ -153,7 +153,7 @@ async def test_expired_it_grants_nothing(
     query = attempt.query
     grant = Grant(
         "PUT" if attempt.method == "PUT" else "GET",
-        slug,
+        await keyed.state.services.tenants.existing(slug),
         attempt.path,
         query.get("object", ""),
         query.get("upload", ""),

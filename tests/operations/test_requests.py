@@ -1,7 +1,5 @@
 """What every answer carries: a request id, and headers that keep browsers from doing harm."""
 
-import base64
-import hashlib
 import re
 
 import httpx
@@ -76,16 +74,12 @@ class TestSecurityHeaders:
             for part in answer.headers["content-security-policy"].split(";")
         )
         scripts = re.findall(r"<script(?: [^>]*)?>(.*?)</script>", answer.text, re.DOTALL)
-        hashes = [
-            f"'sha256-{base64.b64encode(hashlib.sha256(one.encode()).digest()).decode()}'"
-            for one in scripts
-            if one.strip()
-        ]
-        assert len(hashes) == 1
-        assert policy["script-src"].split() == ["'self'", *hashes]
+        assert scripts
+        assert not any(scripts)  # none stands in the page
+        assert policy["script-src"] == "'self'"
         sources = re.findall(r'(?:src|href)="([^"]+)"', answer.text)
         assert sources
-        assert all(source.startswith(client.base_url.path) for source in sources)
+        assert not [one for one in sources if one.startswith(("/", "http", "data:"))]
 
     @pytest.mark.parametrize(
         ("name", "content_type"),

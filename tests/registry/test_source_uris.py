@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app import schemes
 from app.errors import InvalidValueError
 from app.registry import uris
 from app.registry.uris import ModelUri
@@ -45,7 +46,7 @@ def test_model_uri(uri: str, expected: ModelUri | None) -> None:
     ],
 )
 def test_parts(uri: str, scheme: str, host: str, segments: list[str]) -> None:
-    assert (uris.scheme(uri), uris.host(uri)) == (scheme, host)
+    assert (schemes.scheme(uri), uris.host(uri)) == (scheme, host)
     assert uris.segments(uri) == segments
 
 

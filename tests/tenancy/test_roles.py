@@ -18,8 +18,8 @@ from .conftest import NewKey, bearer
 # What anybody may call: nothing of any tenant is told there. The page that describes the API is
 # no secret either, and is where a user learns how to send a key.
 OPEN = {
-    *("GET /", "GET /health", "GET /ready", "GET /version", "GET /docs", "GET /openapi.json"),
-    *("HEAD /openapi.json", "GET /static-offline-docs/{path}"),
+    *("GET /", "GET /health", "GET /ready", "GET /version", "GET /docs", "GET /docs.js"),
+    *("GET /openapi.json", "HEAD /openapi.json", "GET /static-offline-docs/{path}"),
 }
 # Not by keys: a token of its own (tests/operations).
 OTHERWISE_GUARDED = {"GET /metrics"}

@@ -279,6 +279,13 @@ def _base64(value: bytes) -> str:
     return base64.urlsafe_b64encode(value).decode().rstrip("=")
 
 
+NO_KEYS = [
+    *(b"", b"[]", b"null", b"<html>", b"\xff", b"{}"),
+    *(b'{"keys": []}', b'{"keys": {}}', b'{"keys": [1]}', b'{"keys": [{"kty": "RSA"}]}'),
+    json.dumps({"keys": [SYMMETRIC]}).encode(),
+]
+
+
 class Provider:
     """An identity provider's HTTP server: its keys, and how often they were read."""
 
@@ -287,6 +294,10 @@ class Provider:
         self.status = 200
         self.reads = 0
         self.url = ""
+        self.answered = 0
+        self.asked = threading.Event()
+        self.answers = threading.Event()  # cleared: it keeps those who ask waiting
+        self.answers.set()
 
 
 @contextmanager
@@ -294,6 +305,9 @@ def serving(provider: Provider) -> Iterator[Provider]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             provider.reads += 1
+            provider.asked.set()
+            provider.answers.wait(4)
+            provider.answered += 1
             body = json.dumps({"keys": provider.keys}).encode()
             self.send_response(provider.status)
             self.send_header("Content-Length", str(len(body)))
@@ -352,7 +366,7 @@ class TestKeysByUrl:
     async def test_where_it_does_not_answer(
         self, settings: Settings, sign: Sign, provider: Provider, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(tokens, "PATIENCE", 0.0)
+        monkeypatch.setattr(tokens, "PAUSE", 0.0)
         provider.status = 500
         async with guarded(settings, **trusting(provider.url)) as app:
             answer = await answer_to(app, sign())
@@ -364,6 +378,79 @@ class TestKeysByUrl:
             provider.status = 500
             monkeypatch.setattr(tokens, "FRESH", 0.0)
             assert (await answer_to(app, sign(sub="another"))).status_code == 200
+
+    async def test_until_keys_are_known_nobody_is_told_that_a_token_is_bad(
+        self, settings: Settings, sign: Sign, provider: Provider, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Nor is the provider asked by every request, however many come at once."""
+        monkeypatch.setattr(tokens, "PAUSE", 3600.0)
+        provider.status = 500
+        async with guarded(settings, **trusting(provider.url)) as app:
+            for start in (0, 10):
+                for answer in await asyncio.gather(
+                    *(answer_to(app, sign(sub=f"s{start + number}")) for number in range(10))
+                ):
+                    assert answer.status_code == 503, answer.text
+                    assert answer.headers["retry-after"]
+            assert provider.reads == 1
+            for forged in ("a.b.c", sign() + "x."):
+                assert (await answer_to(app, forged)).status_code == 401
+            provider.status = 200
+            monkeypatch.setattr(tokens, "PAUSE", 0.0)
+            assert (await answer_to(app, sign())).status_code == 200
+
+    async def test_a_new_one_while_it_does_not_answer(
+        self, settings: Settings, sign: Sign, provider: Provider, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Its tokens may be good: nobody can tell before the keys are read."""
+        async with guarded(settings, **trusting(provider.url)) as app:
+            assert (await answer_to(app, sign())).status_code == 200
+            monkeypatch.setattr(tokens, "PATIENCE", 0.0)
+            provider.status, provider.keys = 500, [*KEYS, jwk(NEW, "new", "RS256")]
+            for number in range(3):
+                answer = await answer_to(app, sign(NEW, kid="new", sub=f"s{number}"))
+                assert answer.status_code == 503, answer.text
+            assert (await answer_to(app, sign(sub="another"))).status_code == 200
+            provider.status = 200
+            monkeypatch.setattr(tokens, "PAUSE", 0.0)
+            assert (await answer_to(app, sign(NEW, kid="new"))).status_code == 200
+            assert (await answer_to(app, sign(STRANGERS, kid="strangers"))).status_code == 401
+
+    async def test_a_known_key_does_not_wait_for_it(
+        self, settings: Settings, sign: Sign, provider: Provider, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async with guarded(settings, **trusting(provider.url)) as app:
+            assert (await answer_to(app, sign())).status_code == 200
+            monkeypatch.setattr(tokens, "FRESH", 0.0)
+            provider.answers.clear()
+            assert (await answer_to(app, sign(sub="another"))).status_code == 200
+            assert provider.answered == 1
+            provider.answers.set()
+
+    async def test_who_asked_first_and_left(
+        self, settings: Settings, sign: Sign, provider: Provider
+    ) -> None:
+        """The others wait for the same read."""
+        provider.answers.clear()
+        async with guarded(settings, **trusting(provider.url)) as app:
+            first = asyncio.create_task(answer_to(app, sign()))
+            await asyncio.to_thread(provider.asked.wait, 10)
+            second = asyncio.create_task(answer_to(app, sign(sub="another")))
+            first.cancel()
+            provider.answers.set()
+            assert (await second).status_code == 200
+        assert provider.reads == 1
+
+    @pytest.mark.parametrize("document", NO_KEYS)
+    async def test_what_holds_no_keys(
+        self, settings: Settings, sign: Sign, tmp_path: Path, document: bytes
+    ) -> None:
+        place = tmp_path / "jwks.json"
+        place.write_bytes(document)
+        async with guarded(settings, **trusting(place)) as app:
+            answer = await answer_to(app, sign())
+            assert answer.status_code == 503, answer.text
+            assert answer.headers["retry-after"]
 
     @pytest.mark.parametrize("status", [302, 404])
     async def test_no_other_place_is_asked(

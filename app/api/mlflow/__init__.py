@@ -32,6 +32,13 @@ NOT_SERVED = [
     *("/v1/traces", "/graphql", "/gateway/{rest:path}"),
     *("/get-artifact", "/model-versions/get-artifact"),
 ]
+_BELOW = tuple(path.partition("{")[0] for path in NOT_SERVED if "{" in path)
+_EXACT = frozenset(path for path in NOT_SERVED if "{" not in path)
+
+
+def speaks_at(path: str) -> bool:
+    """Whether it is MLflow's clients that call the path, served or not."""
+    return path.startswith(_BELOW) or path in _EXACT
 
 
 def mounts(services: Callable[[], Services]) -> list[BaseRoute]:

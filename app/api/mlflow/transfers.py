@@ -125,11 +125,12 @@ async def holder(services: Services, request: Request) -> Caller:
     """Who holds a signed URL may do what it grants, as the tenant that it is of."""
     slug = request.scope.get("tenant_in_path") or ""
     method: Literal["GET", "PUT"] = "PUT" if request.method == "PUT" else "GET"
+    tenant = await services.access.holder_of_url(slug)
     request.state.grant = services.uploads.signer.check(
-        method, slug, path_of(request), request.query_params
+        method, tenant, path_of(request), request.query_params
     )
     role = Role.WRITE if method == "PUT" else Role.READ
-    caller = Caller(await services.tenants.resolve(slug), role, "signed-url")
+    caller = Caller(tenant, role, "signed-url")
     request.scope["caller"] = caller
     return caller
 

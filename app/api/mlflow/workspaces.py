@@ -9,6 +9,7 @@ from app.errors import InvalidValueError, PermissionDeniedError
 from app.tenancy.caller import Role
 from app.tenancy.directory import DeletionMode
 from app.tenancy.entry import Entry
+from app.tenancy.tenant import Tenant
 
 routes = Routes()
 
@@ -49,7 +50,7 @@ class DeleteWorkspace(WorkspaceName):
 async def list_workspaces(call: Call, message: Empty) -> WorkspacesAnswer:
     directory, caller = call.services.directory, call.caller
     if caller.role < Role.OPERATOR:
-        return WorkspacesAnswer([_shown(await directory.get(caller.tenant.slug))])
+        return WorkspacesAnswer([_shown(await directory.get(caller.tenant.slug, of=caller.tenant))])
     return WorkspacesAnswer([_shown(one) for one in await directory.list()])
 
 
@@ -62,13 +63,15 @@ async def create(call: Call, message: CreateWorkspace) -> WorkspaceAnswer:
 
 @routes.add("GET", "workspaces/{workspace_name}", WorkspaceName, Role.READ, outside=True)
 async def get(call: Call, message: WorkspaceName) -> WorkspaceAnswer:
-    _check_own(call, message.workspace_name)
-    return WorkspaceAnswer(_shown(await call.services.directory.get(message.workspace_name)))
+    own = _own(call, message.workspace_name)
+    return WorkspaceAnswer(
+        _shown(await call.services.directory.get(message.workspace_name, of=own))
+    )
 
 
 @routes.add("PATCH", "workspaces/{workspace_name}", UpdateWorkspace, Role.ADMIN, outside=True)
 async def update(call: Call, message: UpdateWorkspace) -> WorkspaceAnswer:
-    _check_own(call, message.workspace_name)
+    own = _own(call, message.workspace_name)
     _refuse_artifact_root(message.default_artifact_root)
     if message.description is None:
         if message.default_artifact_root is None:
@@ -76,8 +79,12 @@ async def update(call: Call, message: UpdateWorkspace) -> WorkspaceAnswer:
                 "Workspace update must have at least one key", field="description"
             )
         # An empty root takes away the one that no workspace has.
-        return WorkspaceAnswer(_shown(await call.services.directory.get(message.workspace_name)))
-    entry = await call.services.directory.describe(message.workspace_name, message.description)
+        return WorkspaceAnswer(
+            _shown(await call.services.directory.get(message.workspace_name, of=own))
+        )
+    entry = await call.services.directory.describe(
+        message.workspace_name, message.description, of=own
+    )
     return WorkspaceAnswer(_shown(entry))
 
 
@@ -100,10 +107,14 @@ async def delete(call: Call, message: DeleteWorkspace) -> None:
     await call.services.directory.delete(message.workspace_name, chosen[0])
 
 
-def _check_own(call: Call, name: str) -> None:
-    """A key is for its own tenant, whether or not there is one of that name."""
-    if call.caller.role < Role.OPERATOR and name != call.tenant.slug:
+def _own(call: Call, name: str) -> Tenant | None:
+    """The tenant that a key is for, and no other whether or not there is one of that name; None
+    for an operator, who may name any."""
+    if call.caller.role >= Role.OPERATOR:
+        return None
+    if name != call.tenant.slug:
         raise PermissionDeniedError(f"The key is not one of the tenant '{name}'")
+    return call.tenant
 
 
 def _refuse_artifact_root(root: str | None) -> None:

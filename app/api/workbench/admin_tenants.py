@@ -184,7 +184,7 @@ async def create_tenant(body: CreateTenant, operator: Operator, services: Servic
 @router.get("/{tenant}", summary="Get a tenant", responses=answers(404))
 async def get_tenant(tenant: ManagedTenant, services: ServicesDep) -> Tenant:
     """For operators, and for admins of the tenant."""
-    return Tenant.of(await services.directory.get(tenant.slug))
+    return Tenant.of(await services.directory.get(tenant.slug, of=tenant))
 
 
 @router.patch(

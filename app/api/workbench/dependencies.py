@@ -77,9 +77,13 @@ class NeedsManaged(Needs):
         self, request: Request, tenant: TenantSlug
     ) -> Tenant:
         caller = await super().__call__(request)
+        others = PermissionDeniedError(f"The key is not one of the tenant '{tenant}'")
         if caller.role < Role.OPERATOR and caller.tenant.slug != tenant:
-            raise PermissionDeniedError(f"The key is not one of the tenant '{tenant}'")
+            raise others
         managed = await services_of(request).tenants.existing(tenant)
+        # The slug may have been another tenant's when the key was recognised.
+        if caller.role < Role.OPERATOR and caller.tenant.id != managed.id:
+            raise others
         request.scope["caller"] = replace(caller, tenant=managed)
         return managed
 

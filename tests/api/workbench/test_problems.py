@@ -22,7 +22,7 @@ class TestTenant:
             transport=httpx.ASGITransport(app), base_url="http://test"
         ).get(URL, headers={"X-Tenant-ID": name.encode()})
         assert_problem(header, 400, "tenant")
-        assert_problem(await client.get(f"http://test/t/{name}{URL}"), 400, "tenant")
+        assert_problem(await client.get(f"http://test/t/{name}{URL}"), 404, "tenant")
 
     async def test_disagreeing(self, client: httpx.AsyncClient) -> None:
         response = await client.get(URL, headers={"X-Tenant-ID": "another"})
