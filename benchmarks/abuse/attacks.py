@@ -16,7 +16,6 @@ from benchmarks.wrk import NUMBER
 MIB = 1 << 20
 AT_ONCE = 100  # tags of a batch
 
-
 Value = TypeVar("Value", str, None)
 
 

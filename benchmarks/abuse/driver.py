@@ -93,13 +93,13 @@ class _Client:
         return seconds
 
     def ask(self, connection: socket.socket, request: Request) -> str:
-        self._send(connection, self._head(request) + request.numbered_body(self._number))
+        self._send(connection, self._head(request), request.numbered_body(self._number))
         return self._answer(connection)
 
     def trickle(self, connection: socket.socket, request: Request) -> str:
         self._cut_off = self._ends  # also where the server does not take the beginning
         try:
-            self._send(connection, self._head(request) + request.body)
+            self._send(connection, self._head(request), request.body)
             while not select.select([connection], [], [], min(self._remaining(), 1))[0]:
                 self._send(connection, TRICKLE)
         except TimeoutError:
@@ -136,17 +136,19 @@ class _Client:
     def _head(self, request: Request) -> bytes:
         return request.head(self._host, self._key, self._number)
 
-    def _send(self, connection: socket.socket, data: bytes) -> None:
+    def _send(self, connection: socket.socket, *parts: bytes) -> None:
         """All of it, or until an answer comes: a body may be refused before it has arrived."""
-        rest = memoryview(data)
         connection.setblocking(False)
-        while rest:
-            readable, writable, _ = select.select([connection], [connection], [], self._remaining())
-            if readable:
-                break
-            if writable:
-                rest = rest[connection.send(rest[:PIECE]) :]
-        connection.setblocking(True)
+        for part in parts:
+            rest = memoryview(part)
+            while rest:
+                readable, writable, _ = select.select(
+                    [connection], [connection], [], self._remaining()
+                )
+                if readable:
+                    return
+                if writable:
+                    rest = rest[connection.send(rest[:PIECE]) :]
 
     def _answer(self, connection: socket.socket) -> str:
         connection.settimeout(self._remaining())

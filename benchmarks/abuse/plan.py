@@ -44,7 +44,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Plan:
-    """Which requests, in turn; how; and how many clients send them at once.
+    """Which requests, in turn, and how.
 
     `about` says what was seeded, where that depends on what the service takes.
     """
