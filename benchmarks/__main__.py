@@ -93,8 +93,9 @@ def run(arguments: argparse.Namespace) -> list[Result]:
             if group in GROUPS:
                 print(f"{group} …", flush=True)
                 results += GROUPS[group](bench)
-        for server in started:
-            results += storage.memory(server)
+        if wanted:  # what others leave behind is not what the goal is about
+            for server in started:
+                results += storage.memory(server)
         return sorted(results, key=_order([result.workload for result in results]))
 
 

@@ -24,7 +24,8 @@ class Goal:
 class Result:
     """One workload on one server: a figure a round, and what was wrong with the answers.
 
-    `unit` tells what the figures are; `p50` and `p99` are seconds a request.
+    `unit` tells what the figures are; `p50` and `p99` are seconds a request. `notes` are for who
+    reads the table.
     """
 
     workload: str
@@ -36,6 +37,7 @@ class Result:
     errors: int = 0
     problems: list[str] = field(default_factory=list)
     goals: tuple[Goal, ...] = ()
+    notes: list[str] = field(default_factory=list)
 
     @property
     def figure(self) -> float:

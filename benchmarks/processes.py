@@ -52,9 +52,9 @@ def stopped(pids: Sequence[int]) -> Iterator[None]:
                 os.killpg(pid, signal.SIGCONT)
 
 
-def wait_for_rest() -> None:
-    """Until the machine does next to nothing, or for REST_TIMEOUT at most."""
-    deadline = time.monotonic() + REST_TIMEOUT
+def wait_for_rest(at_most: float = REST_TIMEOUT) -> None:
+    """Until the machine does next to nothing, or for so many seconds at most."""
+    deadline = time.monotonic() + at_most
     busy, passed = _cpu_ticks()
     while time.monotonic() < deadline:
         time.sleep(REST_SAMPLE)
@@ -148,7 +148,17 @@ def memory(pid: int) -> Memory:
     sizes = []
     for one in family(pid):
         with suppress(OSError):
-            for line in Path(f"/proc/{one}/status").read_text().splitlines():
-                if line.startswith("VmRSS:"):
-                    sizes.append(int(line.split()[1]) / 1024)
+            sizes.append(_megabytes(one, "VmRSS"))
     return Memory(sorted(sizes, reverse=True))
+
+
+def peak_memory(pid: int) -> float:
+    """The most resident megabytes that the process itself ever had."""
+    return _megabytes(pid, "VmHWM")
+
+
+def _megabytes(pid: int, name: str) -> float:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1]) / 1024
+    raise ProcessLookupError(pid)  # it has ended, and waits to be seen off

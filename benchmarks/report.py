@@ -53,12 +53,14 @@ class Results:
 def table(results: Results) -> str:
     rows = [HEADER, *(_row(results, result) for result in results.all)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
-    lines, workload = [], ""
+    lines, subject = [], ""
     for row, result in zip(rows, [None, *results.all], strict=True):
-        if result and result.workload != workload:
+        # Rows of one subject stand together, whatever of it they tell.
+        if result and result.workload.partition(":")[0] != subject:
             lines.append("")
-            workload = result.workload
+            subject = result.workload.partition(":")[0]
         lines.append("  ".join(_aligned(row, widths)).rstrip())
+        lines += [f"    {note}" for note in (result.notes if result else ())]
         lines += [f"    wrong: {problem}" for problem in (result.problems if result else ())]
     return "\n".join(lines)
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from benchmarks.further import (
+    abuse,
     artifacts,
     authentication,
     connections,
@@ -31,4 +32,5 @@ GROUPS: dict[str, Callable[[Bench], list[Result]]] = {
     "artifacts-s3": artifacts.on_s3,
     "artifacts-small": artifacts.small,
     "artifacts-listing": artifacts.listing,
+    **abuse.GROUPS,
 }

@@ -10,6 +10,7 @@ from benchmarks.runner import Race
 from benchmarks.workloads import WORKLOADS
 
 MEASURED = ("log-metric", "get")
+ADMIN = "k" * 32
 AT_MOST = 5  # % of the throughput
 
 
@@ -17,10 +18,10 @@ def measure(bench: Bench) -> list[Result]:
     results = []
     name = f"{servers.OURS}, keys"
     postgres = bench.ours.server.postgres
-    settings = {"TRACKING_AUTH": "keys", "TRACKING_ADMIN_KEY": "k" * 32}
+    settings = {"TRACKING_AUTH": "keys", "TRACKING_ADMIN_KEY": ADMIN}
     with servers.ours(postgres, bench.folder, name=name, settings=settings) as server:
         bench.ours.new_run()  # so that the tenant exists
-        header = f"Bearer {_key(server)}"
+        header = f"Bearer {new_key(server, servers.TENANT, 'write')}"
         server.client.headers["Authorization"] = header
         both = (bench.ours, SameData(server, bench.ours))
         for workload in WORKLOADS:
@@ -40,11 +41,12 @@ def measure(bench: Bench) -> list[Result]:
     return results
 
 
-def _key(server: servers.Server) -> str:
+def new_key(server: servers.Server, tenant: str, role: str) -> str:
+    """Of a server whose admin key is ADMIN."""
     answer = server.client.post(
-        f"/api/v1/admin/tenants/{servers.TENANT}/keys",
-        json={"role": "write"},
-        headers={"Authorization": f"Bearer {'k' * 32}"},
+        f"/api/v1/admin/tenants/{tenant}/keys",
+        json={"role": role},
+        headers={"Authorization": f"Bearer {ADMIN}"},
     )
     answer.raise_for_status()
     return str(answer.json()["key"])
