@@ -1,6 +1,5 @@
 """How many connections a worker keeps open: as many as its limit of open files allows."""
 
-import functools
 import resource
 
 # Beside the connections of clients: Postgres, the object store, logs, Python itself.
@@ -23,7 +22,6 @@ def raise_open_files() -> None:
         return
 
 
-@functools.cache
 def most_connections() -> int:
     """How many connections of clients this process may have, by its limit of open files."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)

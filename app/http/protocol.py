@@ -153,6 +153,8 @@ class BoundedHttp(BoundedParsing):
         """Close our side; all of it when the client has closed its own, or after a while."""
         self._deaf, self._part = True, None
         self.pipeline.clear()
+        if self.cycle is not None:
+            self.cycle.body.clear()
         self._unset_keepalive_if_required()
         if self.transport.is_closing():
             return
