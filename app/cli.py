@@ -32,6 +32,7 @@ from app.db import migrate as migrations
 from app.db import roles
 from app.db.embedded import EmbeddedPostgresError, embedded_postgres
 from app.errors import TrackingError, UnavailableError
+from app.http.connections import raise_open_files
 from app.http.protocol import BoundedHttp
 from app.operations import logs
 from app.operations.workers import common_folder
@@ -224,6 +225,7 @@ def upgrade(url: str, revision: str = "head") -> None:
 
 
 def run_server(settings: Settings, sock: socket.socket) -> None:
+    raise_open_files()
     config = uvicorn.Config(
         "app.main:create_app",
         factory=True,

@@ -5,6 +5,7 @@ handled. What it does for a request is counted in microseconds, since logging a 
 two hundred of them in all.
 """
 
+import asyncio
 import logging
 import re
 import secrets
@@ -15,6 +16,7 @@ from time import perf_counter
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.http import sendfile
+from app.http.answer import CLIENT_GONE
 from app.operations import context
 from app.operations.access import AccessLog
 from app.operations.context import RequestContext
@@ -29,7 +31,7 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 UNMATCHED = "(no such route)"
 
 CLIENT_CLOSED = 499
-"""For the log and the counts: the client was gone before there was an answer."""
+"""For the log and the counts: the client was gone before it had the answer."""
 
 # Answers are data. Should a browser take one for a page all the same, the page can do nothing,
 # and nobody can frame it. The pages that are meant to be pages bring a policy of their own.
@@ -99,6 +101,9 @@ class RequestMiddleware:
             # An answer that had begun is cut off by the server, which sees that it is not whole.
             log.exception("unexpected error in %s %s", scope["method"], self._route(scope, prefix))
             status = 500
+        except asyncio.CancelledError:  # the server stops
+            status = status or 503
+            raise
         finally:
             request.end()
             self._counts.open -= 1
@@ -107,7 +112,8 @@ class RequestMiddleware:
             route = self._route(scope, prefix)
             caller = request.caller
             tenant = request.tenant
-            status = status or CLIENT_CLOSED
+            if not status or CLIENT_GONE in scope.get("state", ()):
+                status = CLIENT_CLOSED
             self._counts.add(method, route, status, tenant, seconds)
             if self._access.wants(status, seconds):
                 self._access.add(
