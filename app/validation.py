@@ -25,6 +25,12 @@ MAX_TAGS_PER_BATCH = 100
 MAX_ENTITIES_PER_BATCH = 1000
 MAX_BATCH_BYTES = 1_000_000
 # Tags or params in one request that has no tighter limit.
+MAX_PAIRS = 1_000
+
+# What a run may have in all, and models and experiments of the same: whoever reads one reads all of
+# them. Those that came with more, as from another server, keep what they have.
+MAX_METRICS = 20_000
+MAX_PARAMS = 5_000
 MAX_TAGS = 1_000
 
 # How much of a value an error repeats.
@@ -163,6 +169,16 @@ def batch(metrics: Sized, params: Sized, tags: Sized) -> None:
                 f" Please split up {name} across multiple requests and try again.",
                 field=name.partition(",")[0],
             )
+
+
+def fits(owner: str, field: str, count: int, limit: int) -> None:
+    """Raises InvalidValueError where what is called `owner` would have more than it may have."""
+    if count > limit:
+        raise too_many(owner, field, limit)
+
+
+def too_many(owner: str, field: str, limit: int) -> InvalidValueError:
+    return InvalidValueError(f"{owner} may have at most {limit} {field}", field=field)
 
 
 def experiment_name(value: str, limit: int = MAX_EXPERIMENT_NAME_LENGTH) -> None:

@@ -1,17 +1,28 @@
 """Experiments in SQL."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from typing import cast
 
-from sqlalchemy import Row, delete, func, select, update
-from sqlalchemy.dialects.postgresql import aggregate_order_by
+from sqlalchemy import BigInteger, Row, Table, any_, func, literal, select, update
+from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app import validation
+from app.db.pairs import Pairs
 from app.experiments.entities import Experiment
 from app.experiments.models import Experiment as ExperimentRow
 from app.experiments.models import ExperimentTag
 from app.runs.models import Run
 from app.tenancy.tenant import Tenant
+
+TAGS = Pairs(
+    table=cast(Table, ExperimentTag.__table__),
+    owner="experiment_id",
+    called="An experiment",
+    kind="tags",
+    limit=validation.MAX_TAGS,
+)
 
 _TAGS = (
     select(
@@ -46,7 +57,7 @@ async def get(
     rows = await connection.execute(
         _EXPERIMENT.where(
             ExperimentRow.tenant_id == tenant.id,
-            ExperimentRow.experiment_id.in_(experiment_ids),
+            ExperimentRow.experiment_id == any_(literal(list(experiment_ids), ARRAY(BigInteger))),
         )
     )
     found = {row.experiment_id: _entity(row) for row in rows}
@@ -125,41 +136,6 @@ async def mark_runs(
         .where(Run.tenant_id == tenant.id, Run.run_id == locked.c.run_id)
         .values(deleted_time=deleted_time, version=Run.version + 1)
     )
-
-
-async def set_tags(
-    connection: AsyncConnection, tenant: Tenant, experiment_id: int, tags: Mapping[str, str]
-) -> None:
-    if not tags:
-        return
-    statement = upsert(ExperimentTag).values(
-        [
-            {"tenant_id": tenant.id, "experiment_id": experiment_id, "key": key, "value": value}
-            for key, value in tags.items()
-        ]
-    )
-    await connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=["tenant_id", "experiment_id", "key"],
-            set_={"value": statement.excluded.value},
-        )
-    )
-
-
-async def delete_tag(
-    connection: AsyncConnection, tenant: Tenant, experiment_id: int, key: str
-) -> bool:
-    """False where there was no such tag."""
-    result = await connection.execute(
-        delete(ExperimentTag)
-        .where(
-            ExperimentTag.tenant_id == tenant.id,
-            ExperimentTag.experiment_id == experiment_id,
-            ExperimentTag.key == key,
-        )
-        .returning(ExperimentTag.key)
-    )
-    return result.first() is not None
 
 
 def _entity(row: Row[tuple[object, ...]]) -> Experiment:

@@ -63,7 +63,7 @@ class Experiments:
             )
             if not created:
                 raise _taken(name)
-            await repository.set_tags(connection, tenant, experiment_id, tags)
+            await repository.TAGS.set(connection, tenant, experiment_id, tags)
         return experiment_id
 
     async def get(self, tenant: Tenant, experiment_id: str) -> Experiment:
@@ -143,11 +143,11 @@ class Experiments:
         async with self._database.transaction(tenant) as connection:
             refusal = None if name is None else "Cannot rename a non-active experiment."
             key = await self._lock_active(connection, tenant, experiment_id, refusal)
-            await repository.set_tags(
+            removed = [k for k, v in tags.items() if v is None]
+            await repository.TAGS.delete(connection, tenant, key, removed)
+            await repository.TAGS.set(
                 connection, tenant, key, {k: v for k, v in tags.items() if v is not None}
             )
-            for removed in (k for k, v in tags.items() if v is None):
-                await repository.delete_tag(connection, tenant, key, removed)
             values: dict[str, object] = {"last_update_time": now_ms()}
             if name is not None:
                 values["name"] = name
@@ -160,14 +160,14 @@ class Experiments:
         _check_tags({key: value})
         async with self._database.transaction(tenant) as connection:
             number = await self._lock_active(connection, tenant, experiment_id)
-            await repository.set_tags(connection, tenant, number, {key: value})
+            await repository.TAGS.set(connection, tenant, number, {key: value})
 
     async def delete_tag(self, tenant: Tenant, experiment_id: str, key: str) -> None:
         validation.text(key, "key")
         validation.settable(key, "key")
         async with self._database.transaction(tenant) as connection:
             number = await self._lock_active(connection, tenant, experiment_id)
-            if not await repository.delete_tag(connection, tenant, number, key):
+            if not await repository.TAGS.delete(connection, tenant, number, [key]):
                 raise NotFoundError(
                     f"No tag with name: {key} in experiment with id {experiment_id}", field="key"
                 )

@@ -282,6 +282,7 @@ async def _read_even_places(
     the larger first: its first point, but the last one of the last part."""
     parts = max(1, min(total, limit))
     size, larger = divmod(total, parts)
+    await connection.execute(sql.ROOM_TO_SORT)
     cursor = await connection.cursor(binary=True).execute(
         sql.READ_EVEN_PLACES,
         values

@@ -15,6 +15,10 @@ IN_INDEX_ORDER = """
 SELECT set_config('enable_sort', 'off', true), set_config('enable_bitmapscan', 'off', true)
 """
 
+# Up to a quarter of a million points are sorted in memory, a little faster; a longer series
+# on disk, so that it takes no more of Postgres's memory.
+ROOM_TO_SORT = "SELECT set_config('work_mem', '16MB', true)"
+
 # A page of a history, as one array a column. Where points share a timestamp only the full order is
 # MLflow's; where none do, the index alone has it, and is read in half the time.
 _READ_HISTORY = """
@@ -70,7 +74,7 @@ WHERE tenant_id = %(tenant)s AND series_id = %(series)s
 
 # One point of each even part of the series, in the order of its steps: the first, and of the last
 # part, which begins at the place `last_part`, the last. Parts have `size` points, but those before
-# the place `larger` one more. Postgres keeps what `work_mem` holds, however long the series is.
+# the place `larger` one more.
 READ_EVEN_PLACES = f"""
 SELECT timestamp, step, value FROM ({_IN_STEP_ORDER}) AS points
 WHERE place = %(total)s - 1 OR place < %(last_part)s AND CASE

@@ -1,35 +1,45 @@
 """Logged models in SQL."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, cast
 
 from sqlalchemy import (
     ColumnElement,
     ScalarSelect,
-    Select,
     Table,
-    Text,
     and_,
     any_,
-    delete,
     func,
     insert,
-    literal,
     select,
     update,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by
-from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import InstrumentedAttribute
 
+from app import validation
+from app.db.pairs import Pairs, texts
 from app.experiments.models import Experiment
 from app.models.entities import LoggedModel, ModelMetric
 from app.models.models import LoggedModel as ModelRow
 from app.models.models import LoggedModelMetric, LoggedModelParam, LoggedModelTag
 from app.tenancy.tenant import Tenant
 
-Pairs = type[LoggedModelParam] | type[LoggedModelTag]
+PARAMS = Pairs(
+    table=cast(Table, LoggedModelParam.__table__),
+    owner="model_id",
+    called="A logged model",
+    kind="params",
+    limit=validation.MAX_PARAMS,
+)
+TAGS = Pairs(
+    table=cast(Table, LoggedModelTag.__table__),
+    owner="model_id",
+    called="A logged model",
+    kind="tags",
+    limit=validation.MAX_TAGS,
+)
 
 ATTACHED = [
     (cast(Table, rows.__table__), "model_id")
@@ -38,7 +48,7 @@ ATTACHED = [
 """What hangs on a model: tables, each with its column that holds the model's id."""
 
 
-def _object(pairs: Pairs) -> ScalarSelect[Any]:
+def _object(pairs: type[LoggedModelParam] | type[LoggedModelTag]) -> ScalarSelect[Any]:
     """A model's params or tags as one JSON object; not jsonb, which has an order of its own."""
     return (
         select(
@@ -136,70 +146,5 @@ async def change(
     return rows.first() is not None
 
 
-async def add_params(
-    connection: AsyncConnection, tenant: Tenant, model_id: str, params: Mapping[str, str]
-) -> dict[str, str]:
-    """Add the params that are new; returns what all of them now are."""
-    await connection.execute(
-        upsert(LoggedModelParam)
-        .from_select(*_rows(tenant, model_id, params))
-        .on_conflict_do_nothing()
-    )
-    rows = await connection.execute(
-        select(LoggedModelParam.key, LoggedModelParam.value).where(
-            LoggedModelParam.tenant_id == tenant.id,
-            LoggedModelParam.model_id == model_id,
-            _one_of(LoggedModelParam.key, list(params)),
-        )
-    )
-    return {row.key: row.value for row in rows}
-
-
-async def set_tags(
-    connection: AsyncConnection, tenant: Tenant, model_id: str, tags: Mapping[str, str]
-) -> None:
-    statement = upsert(LoggedModelTag).from_select(*_rows(tenant, model_id, tags))
-    await connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=["tenant_id", "model_id", "key"],
-            set_={"value": statement.excluded.value},
-        )
-    )
-
-
-async def delete_tag(connection: AsyncConnection, tenant: Tenant, model_id: str, key: str) -> bool:
-    """False where there was no such tag."""
-    rows = await connection.execute(
-        delete(LoggedModelTag)
-        .where(
-            LoggedModelTag.tenant_id == tenant.id,
-            LoggedModelTag.model_id == model_id,
-            LoggedModelTag.key == key,
-        )
-        .returning(LoggedModelTag.key)
-    )
-    return rows.first() is not None
-
-
-# Below, values travel as arrays: Postgres takes at most 65,535 parameters.
-
-
 def _one_of(column: InstrumentedAttribute[str], values: Sequence[str]) -> ColumnElement[bool]:
-    return column == any_(_array(values))
-
-
-def _rows(tenant: Tenant, model_id: str, pairs: Mapping[str, str]) -> tuple[list[str], Select[Any]]:
-    """Columns and rows of pairs to insert."""
-    given = (
-        func.unnest(_array(pairs.keys()), _array(pairs.values()))
-        .table_valued("key", "value", name="given")
-        .render_derived()
-    )
-    return (
-        ["tenant_id", "model_id", "key", "value"],
-        select(literal(tenant.id), literal(model_id, Text), given.c.key, given.c.value),
-    )
-
-
-def _array(values: Iterable[str]) -> ColumnElement[Any]:
-    return literal(list(values), ARRAY(Text))
+    return column == any_(texts(values))

@@ -77,10 +77,8 @@ class LoggedModels:
                 creation_time=now,
                 last_updated_time=now,
             )
-            if params:
-                await repository.add_params(connection, tenant, model_id, params)
-            if tags:
-                await repository.set_tags(connection, tenant, model_id, tags)
+            await repository.PARAMS.set(connection, tenant, model_id, params)
+            await repository.TAGS.set(connection, tenant, model_id, tags)
             (model,) = await repository.get(connection, tenant, [model_id])
         return model
 
@@ -141,14 +139,14 @@ class LoggedModels:
         _check_tags(tags)
         async with self._database.transaction(tenant) as connection:
             await self._lock(connection, tenant, model_id)
-            await repository.set_tags(connection, tenant, model_id, tags)
+            await repository.TAGS.set(connection, tenant, model_id, tags)
 
     async def delete_tag(self, tenant: Tenant, model_id: str, key: str) -> None:
         """Raises NotFoundError where the model has no such tag, too."""
         validation.text(key, "tag_key")
         async with self._database.transaction(tenant) as connection:
             await self._lock(connection, tenant, model_id)
-            if not await repository.delete_tag(connection, tenant, model_id, key):
+            if not await repository.TAGS.delete(connection, tenant, model_id, [key]):
                 raise NotFoundError(
                     f"No tag with key {key!r} found for model with ID {model_id!r}.",
                     field="tag_key",
@@ -162,7 +160,7 @@ class LoggedModels:
         _check_pairs("params", params)
         async with self._database.transaction(tenant) as connection:
             await self._lock(connection, tenant, model_id)
-            stored = await repository.add_params(connection, tenant, model_id, params)
+            stored = await repository.PARAMS.add(connection, tenant, model_id, params)
             for key, value in params.items():
                 if stored[key] != value:
                     raise ConflictError(

@@ -155,7 +155,7 @@ class RegisteredModels:
         validation.key(key, "key")
         async with self._database.transaction(tenant) as connection:
             model_id = await lookup.lock_model(connection, tenant, name)
-            await MODEL_TAGS.delete(connection, tenant, model_id, key)
+            await MODEL_TAGS.delete(connection, tenant, model_id, [key])
 
     async def set_alias(self, tenant: Tenant, name: str, alias: str, version: str) -> None:
         """Point the alias at a version, away from another. Raises NotFoundError for the version

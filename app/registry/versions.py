@@ -189,7 +189,7 @@ class ModelVersions:
         validation.key(key, "key")
         async with self._database.transaction(tenant) as connection:
             _, found = await lookup.lock_version(connection, tenant, name, version)
-            await VERSION_TAGS.delete(connection, tenant, found.version_id, key)
+            await VERSION_TAGS.delete(connection, tenant, found.version_id, [key])
 
 
 def _check(
@@ -218,7 +218,7 @@ async def _tell(
     new = {"name": name, "version": number}
     if new not in known:
         value = json.dumps([*known, new])
-        await logged_models.set_tags(connection, tenant, model_id, {REGISTRATIONS_TAG: value})
+        await logged_models.TAGS.set(connection, tenant, model_id, {REGISTRATIONS_TAG: value})
 
 
 def _registrations(text: str) -> list[object]:

@@ -17,6 +17,10 @@ ENDED = ("FINISHED", "FAILED", "KILLED")
 STATUSES = ("RUNNING", "SCHEDULED", *ENDED)
 
 
+RunKey = tuple[str, str]
+"""A run's id, and the key of a metric, a param or a tag."""
+
+
 class Point(msgspec.Struct, gc=False):
     """One value of a metric. The API's decoder makes these, so a point is never converted.
 

@@ -1,7 +1,8 @@
 """One transaction that writes what several requests log to the runs of a tenant.
 
 Two round trips: the first locks the runs and reads what the writes depend on; Python then
-decides, write by write, which are allowed; the second sends the rows and the commit.
+decides, write by write, which are allowed; the second sends the rows and the commit. Where there
+are new metrics, one more between them counts those that their runs have.
 
 Locks are taken in one order: runs by id, then the tenant's counter of series. A run's lock is
 held by whoever writes to it, so its series and params cannot change between the two trips.
@@ -22,14 +23,11 @@ from app.db.coalescer import Coalescer
 from app.db.database import Database
 from app.errors import NotFoundError, TrackingError
 from app.ids import parse_run_id
-from app.runs import sql
-from app.runs.entities import RUN_NAME_TAG, Point, RunWrite
+from app.runs import room, sql
+from app.runs.entities import RUN_NAME_TAG, Point, RunKey, RunWrite
 from app.runs.errors import param_changed, run_absent, run_not_active
 from app.runs.series import NAN, SeriesPoints, StoredSeries, Summary
 from app.tenancy.tenant import Tenant
-
-RunKey = tuple[str, str]
-"""A run's id, and the key of a metric, a param or a tag."""
 
 MAX_BATCH_ITEMS = 5_000
 MAX_WAITING_ITEMS = 200_000
@@ -51,6 +49,11 @@ class _Incoming:
             points.setdefault(point.key, []).append(point)
         return cls(write, points, [point for point in write.points if point.model_id])
 
+    @property
+    def stored_tags(self) -> Iterable[str]:
+        """The keys of the tags; the run's name is none that is stored as one."""
+        return self.write.tags.keys() - {RUN_NAME_TAG} if self.write.tags else ()
+
 
 @dataclass(slots=True)
 class _Stored:
@@ -60,6 +63,7 @@ class _Stored:
     series: dict[RunKey, StoredSeries]
     params: dict[RunKey, str]
     models: set[str]
+    room: room.Room
 
 
 @dataclass(slots=True)
@@ -101,7 +105,7 @@ async def flush(
     async with database.pipeline(tenant) as connection:
         stored = await _read(connection, tenant, known)
         for one in incoming:
-            error = _check(one, stored, accepted)
+            error = _check(one, stored, accepted) or _take_room(one, stored.room)
             if error is None:
                 _accept(one, accepted)
             results.append(error)
@@ -115,6 +119,7 @@ async def _read(
     runs = list({one.write.run_id for one in incoming})
     series = {(one.write.run_id, key) for one in incoming for key in one.points}
     params = {(one.write.run_id, key) for one in incoming for key in one.write.params}
+    tags = {(one.write.run_id, key) for one in incoming for key in one.stored_tags}
     models = {point.model_id for one in incoming for point in one.measured}
     values: dict[str, Any] = {"tenant": tenant.id}
     locked = await connection.execute(sql.LOCK_RUNS, values | {"runs": runs})
@@ -123,11 +128,16 @@ async def _read(
     found_models = models and await connection.execute(
         sql.FIND_MODELS, values | {"models": list(models)}
     )
+    asked = {kind: keys for kind, keys in (("params", params), ("tags", tags)) if keys}
+    counted = {
+        kind: await room.count(connection, tenant, kind, keys) for kind, keys in asked.items()
+    }
     stored = _Stored(
         runs={run_id.hex: deleted_time for run_id, deleted_time in await locked.fetchall()},
         series={},
         params={},
         models=set(),
+        room=room.Room(),
     )
     if found_series:
         for run_id, key, series_id, *summary in await found_series.fetchall():
@@ -136,6 +146,12 @@ async def _read(
         stored.params = {(r.hex, key): value for r, key, value in await found_params.fetchall()}
     if found_models:
         stored.models = {model_id for (model_id,) in await found_models.fetchall()}
+    if len(stored.series) < len(series):
+        asked["metrics"] = series - stored.series.keys()
+        counted["metrics"] = await room.count(connection, tenant, "metrics", asked["metrics"])
+    if counted:
+        known: dict[str, Iterable[RunKey]] = {"metrics": stored.series, "params": stored.params}
+        stored.room = await room.read(connection, tenant, asked, counted, known)
     return stored
 
 
@@ -164,6 +180,17 @@ def _check(one: _Incoming, stored: _Stored, accepted: _Accepted) -> TrackingErro
                 f"Logged model with ID '{point.model_id}' not found.", field="model_id"
             )
     return None
+
+
+def _take_room(one: _Incoming, left: room.Room) -> TrackingError | None:
+    if not left.left:
+        return None
+    keys: dict[str, Iterable[str]] = {
+        "metrics": one.points,
+        "params": one.write.params,
+        "tags": one.stored_tags,
+    }
+    return left.take(one.write.run_id, keys)
 
 
 def _accept(one: _Incoming, accepted: _Accepted) -> None:

@@ -23,7 +23,7 @@ from app.experiments.entities import run_artifact_uri
 from app.experiments.service import experiment_absent, experiment_not_active
 from app.ids import new_uuid, parse_experiment_id, parse_run_id
 from app.lifecycle import ViewType
-from app.runs import repository, sql
+from app.runs import repository, room, sql
 from app.runs.entities import ENDED, LOGGED_MODELS_TAG, RUN_NAME_TAG, Run, RunWrite
 from app.runs.errors import run_absent, run_not_active
 from app.runs.queues import creation_queue, version_queue
@@ -73,6 +73,8 @@ class Runs:
     ) -> Run:
         """A new run in an active experiment, running since `start_time` (now)."""
         tags, params = dict(tags or {}), dict(params or {})
+        validation.fits("A run", "params", len(params), validation.MAX_PARAMS)
+        validation.fits("A run", "tags", len(tags), validation.MAX_TAGS)
         for key, value in params.items():
             validation.param(key, value, "params.")
         for key, value in tags.items():
@@ -260,7 +262,8 @@ class Runs:
             validation.int64(end_time, "end_time", 0)
         number = _id(run_id)
         kept = {key: value for key, value in tags.items() if value is not None}
-        name = name or kept.pop(RUN_NAME_TAG, None)
+        named = kept.pop(RUN_NAME_TAG, None)
+        name = name or named
         async with self._database.pipeline(tenant) as connection:
             values: dict[str, Any] = {"tenant": tenant.id, "run": number}
             await _lock_active(connection, tenant, run_id)
@@ -270,18 +273,9 @@ class Runs:
             )
             if status in ENDED:
                 await connection.execute(sql.SETTLE_SERIES, values)
-            if kept:
-                await connection.execute(
-                    sql.UPSERT_TAGS,
-                    {
-                        "tenant": tenant.id,
-                        "runs": [number] * len(kept),
-                        "keys": list(kept),
-                        "values": list(kept.values()),
-                    },
-                )
-            for key in tags.keys() - kept.keys():
-                await connection.execute(sql.DELETE_TAG, values | {"key": key})
+            if removed := [key for key, value in tags.items() if value is None]:
+                await connection.execute(sql.DELETE_TAGS, values | {"keys": removed})
+            await _set_tags(connection, tenant, number, kept)
             (run,) = await repository.read(connection, tenant, [number])
         return self._reader.shown(tenant, [run])[0]
 
@@ -302,7 +296,7 @@ class Runs:
         async with self._database.pipeline(tenant) as connection:
             await _lock_active(connection, tenant, run_id)
             gone = await repository.one(
-                connection, sql.DELETE_TAG, tenant=tenant.id, run=_id(run_id), key=key
+                connection, sql.DELETE_TAGS, tenant=tenant.id, run=_id(run_id), keys=[key]
             )
             if gone is None:
                 raise NotFoundError(f"No tag with name: {key} in run with id {run_id}", field="key")
@@ -326,15 +320,7 @@ class Runs:
             )
             value = json.dumps([*recorded_models(row[0] if row else "[]"), model])
             validation.tag(LOGGED_MODELS_TAG, value, "model_json.")
-            await connection.execute(
-                sql.UPSERT_TAGS,
-                {
-                    "tenant": tenant.id,
-                    "runs": [_id(run_id)],
-                    "keys": [LOGGED_MODELS_TAG],
-                    "values": [value],
-                },
-            )
+            await _set_tags(connection, tenant, _id(run_id), {LOGGED_MODELS_TAG: value})
             await _raise_version(connection, tenant, run_id)
 
     async def _mark(self, tenant: Tenant, run_id: str, deleted_time: int | None) -> None:
@@ -373,6 +359,24 @@ async def _lock_active(connection: psycopg.AsyncConnection, tenant: Tenant, run_
         raise run_absent(run_id)
     if row[0] is not None:
         raise run_not_active(run_id, row[0])
+
+
+async def _set_tags(
+    connection: psycopg.AsyncConnection, tenant: Tenant, run_id: UUID, tags: Mapping[str, str]
+) -> None:
+    """Set tags of a run that is locked. Raises InvalidValueError where it would have too many."""
+    if not tags:
+        return
+    await room.check_tags(connection, tenant, run_id.hex, tags.keys())
+    await connection.execute(
+        sql.UPSERT_TAGS,
+        {
+            "tenant": tenant.id,
+            "runs": [run_id] * len(tags),
+            "keys": list(tags),
+            "values": list(tags.values()),
+        },
+    )
 
 
 async def _raise_version(connection: psycopg.AsyncConnection, tenant: Tenant, run_id: str) -> None:

@@ -32,6 +32,26 @@ FROM unnest(%(runs)s::uuid[], %(keys)s::text[]) AS wanted (run_id, key)
 JOIN params p ON p.tenant_id = %(tenant)s AND (p.run_id, p.key) = (wanted.run_id, wanted.key)
 """
 
+# Which of the tags exist among (run, key) pairs.
+FIND_TAGS = """
+SELECT t.run_id, t.key
+FROM unnest(%(runs)s::uuid[], %(keys)s::text[]) AS wanted (run_id, key)
+JOIN run_tags t ON t.tenant_id = %(tenant)s AND (t.run_id, t.key) = (wanted.run_id, wanted.key)
+"""
+
+# How many keys each of some runs has, counted as far as a limit.
+COUNT_PARAMS = """
+SELECT wanted.run_id, (
+    SELECT count(*) FROM (
+        SELECT FROM params
+        WHERE tenant_id = %(tenant)s AND run_id = wanted.run_id LIMIT %(limit)s
+    ) AS counted
+)
+FROM unnest(%(runs)s::uuid[]) AS wanted (run_id)
+"""
+COUNT_TAGS = COUNT_PARAMS.replace("FROM params", "FROM run_tags")
+COUNT_SERIES = COUNT_PARAMS.replace("FROM params", "FROM metric_series")
+
 # Which of these logged models exist.
 FIND_MODELS = """
 SELECT model_id FROM logged_models
@@ -219,8 +239,9 @@ WHERE tenant_id = %(tenant)s AND run_id = %(run)s AND deleted_time IS DISTINCT F
 RETURNING run_id
 """
 
-DELETE_TAG = """
-DELETE FROM run_tags WHERE tenant_id = %(tenant)s AND run_id = %(run)s AND key = %(key)s
+DELETE_TAGS = """
+DELETE FROM run_tags
+WHERE tenant_id = %(tenant)s AND run_id = %(run)s AND key = ANY(%(keys)s::text[])
 RETURNING key
 """
 

@@ -1,11 +1,12 @@
-"""A run with 10,000 params and tags in all: read alone, and found among others."""
+"""A run with 10,000 params, tags and metrics in all: read alone, and found among others."""
 
 from benchmarks.further.bench import Bench, timed
 from benchmarks.measure import Result
 from benchmarks.seeds import START, Seeds, pairs
 
-EACH = 5_000
-AT_ONCE = 100  # of params, and of tags, in a batch
+# As many params as a run may have, and nearly as many tags.
+PARAMS, TAGS, METRICS = 5_000, 900, 4_100
+AT_ONCE = 100  # in a batch
 CALLS = 20
 
 
@@ -17,11 +18,16 @@ def _of_server(seeds: Seeds) -> list[Result]:
     server = seeds.server
     experiment = seeds.experiment("wide")
     run_id = seeds.create_run({"experiment_id": experiment, "start_time": START})
-    for first in range(0, EACH, AT_ONCE):
-        numbers = range(first, first + AT_ONCE)
-        params = pairs({f"param_{number}": "value" for number in numbers})
-        tags = pairs({f"tag_{number}": "value" for number in numbers})
-        server.post("runs/log-batch", {"run_id": run_id, "params": params, "tags": tags})
+    for kind, count in (("params", PARAMS), ("tags", TAGS)):
+        for first in range(0, count, AT_ONCE):
+            some = {f"{kind}_{number}": "value" for number in range(first, first + AT_ONCE)}
+            server.post("runs/log-batch", {"run_id": run_id, kind: pairs(some)})
+    for first in range(0, METRICS, AT_ONCE):
+        metrics = [
+            {"key": f"metric_{number}", "value": 1.0, "timestamp": START, "step": 0}
+            for number in range(first, first + AT_ONCE)
+        ]
+        server.post("runs/log-batch", {"run_id": run_id, "metrics": metrics})
     body = {"experiment_ids": [experiment]}
     read = timed(
         "get, 10,000 items", server.name, [lambda: server.get("runs/get", run_id=run_id)] * CALLS
@@ -30,7 +36,8 @@ def _of_server(seeds: Seeds) -> list[Result]:
         "search, 10,000 items", server.name, [lambda: server.post("runs/search", body)] * CALLS
     )
     data = server.get("runs/get", run_id=run_id)["run"]["data"]
-    own_tags = [tag for tag in data["tags"] if tag["key"].startswith("tag_")]
-    if len(data["params"]) != EACH or len(own_tags) != EACH:
-        read.problems.append(f"{len(data['params'])} params and {len(own_tags)} tags")
+    own_tags = [tag for tag in data["tags"] if tag["key"].startswith("tags_")]
+    stored = len(data["params"]), len(own_tags), len(data["metrics"])
+    if stored != (PARAMS, TAGS, METRICS):
+        read.problems.append("it has {} params, {} tags and {} metrics".format(*stored))
     return [read, found]

@@ -29,7 +29,7 @@ POINTS = st.lists(
 )
 MANY = 500_000
 # Whole, so many points take a backend some 60 MB and more.
-MOST_MB = 25
+MOST_MB = 40
 
 
 def rows(points: Points) -> list[PointRow]:

@@ -34,7 +34,7 @@ def pairs(values: Mapping[str, str]) -> list[KeyValue]:
 
 def strings(values: Sequence[KeyValue], field: str = "tags") -> dict[str, str]:
     """The last value of each key. Raises InvalidValueError for more than one request may have."""
-    validation.at_most(len(values), validation.MAX_TAGS, field)
+    validation.at_most(len(values), validation.MAX_PAIRS, field)
     return {one.key: one.value for one in values}
 
 
