@@ -171,14 +171,14 @@ def batch(metrics: Sized, params: Sized, tags: Sized) -> None:
             )
 
 
-def fits(owner: str, field: str, count: int, limit: int) -> None:
+def fits(owner: str, field: str, count: int, limit: int, *, unit: str = "") -> None:
     """Raises InvalidValueError where what is called `owner` would have more than it may have."""
     if count > limit:
-        raise too_many(owner, field, limit)
+        raise too_many(owner, field, limit, unit=unit)
 
 
-def too_many(owner: str, field: str, limit: int) -> InvalidValueError:
-    return InvalidValueError(f"{owner} may have at most {limit} {field}", field=field)
+def too_many(owner: str, field: str, limit: int, *, unit: str = "") -> InvalidValueError:
+    return InvalidValueError(f"{owner} may have at most {limit} {unit}{field}", field=field)
 
 
 def experiment_name(value: str, limit: int = MAX_EXPERIMENT_NAME_LENGTH) -> None:

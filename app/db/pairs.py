@@ -16,13 +16,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app import validation
 from app.tenancy.tenant import Tenant
 
+# Whoever reads a thing reads all that hangs on it.
+MAX_PAIRS_BYTES = 8 << 20
+
 
 @dataclass(frozen=True)
 class Pairs:
     """The rows of `table`, of what its column `owner` has the id of and users know as `called`.
 
-    Of one owner there may be `limit`; one that came with more keeps them, and takes new values for
-    them. Whoever writes holds the owner's lock.
+    Of one owner there may be `limit`, and MAX_PAIRS_BYTES of values; one that came with more keeps
+    them, and takes new values for them. Whoever writes holds the owner's lock.
     """
 
     table: Table
@@ -37,7 +40,7 @@ class Pairs:
         """Set values, over those that there are. Raises InvalidValueError where it is too many."""
         if not pairs:
             return
-        await self._check_room(connection, tenant, owner, pairs.keys())
+        await self._check_room(connection, tenant, owner, pairs)
         statement = self._insert(tenant, owner, pairs)
         await connection.execute(
             statement.on_conflict_do_update(
@@ -53,7 +56,7 @@ class Pairs:
         where it is too many."""
         if not pairs:
             return {}
-        await self._check_room(connection, tenant, owner, pairs.keys())
+        await self._check_room(connection, tenant, owner, pairs)
         await connection.execute(self._insert(tenant, owner, pairs).on_conflict_do_nothing())
         rows = await connection.execute(
             select(self.table.c.key, self.table.c.value).where(
@@ -74,18 +77,26 @@ class Pairs:
         return result.rowcount
 
     async def _check_room(
-        self, connection: AsyncConnection, tenant: Tenant, owner: object, keys: Collection[str]
+        self, connection: AsyncConnection, tenant: Tenant, owner: object, pairs: Mapping[str, str]
     ) -> None:
-        known = func.count().filter(self.table.c.key == any_(texts(keys)))
+        given = self.table.c.key == any_(texts(pairs.keys()))
+        length = func.sum(func.octet_length(self.table.c.value))
         rows = await connection.execute(
-            select(func.count().label("stored"), known.label("known")).where(
-                self._of(tenant, owner)
-            )
+            select(
+                func.count(),
+                func.count().filter(given),
+                func.coalesce(length, 0),
+                func.coalesce(length.filter(given), 0),
+            ).where(self._of(tenant, owner))
         )
-        stored, already = rows.one()
-        if len(keys) > already:
-            new = stored + len(keys) - already
+        stored, already, bytes_stored, bytes_already = rows.one()
+        if len(pairs) > already:
+            new = stored + len(pairs) - already
             validation.fits(self.called, self.kind, new, self.limit)
+        bytes_given = sum(len(value.encode()) for value in pairs.values())
+        if bytes_given > bytes_already:
+            new = bytes_stored + bytes_given - bytes_already
+            validation.fits(self.called, self.kind, new, MAX_PAIRS_BYTES, unit="bytes of ")
 
     def _of(self, tenant: Tenant, owner: object) -> ColumnElement[bool]:
         column = self.table.c[self.owner]

@@ -252,7 +252,7 @@ class Runs:
         name: str | None = None,
         tags: Mapping[str, str | None] | None = None,
     ) -> Run:
-        """Change an active run, and merge tags, where None removes one; the run as it then is."""
+        """Change an active run, and merge tags, where None removes one; what `get_info` then is."""
         tags = dict(tags or {})
         for key, value in tags.items():
             validation.tag(key, value or "", "tags.")
@@ -276,8 +276,9 @@ class Runs:
             if removed := [key for key, value in tags.items() if value is None]:
                 await connection.execute(sql.DELETE_TAGS, values | {"keys": removed})
             await _set_tags(connection, tenant, number, kept)
-            (run,) = await repository.read(connection, tenant, [number])
-        return self._reader.shown(tenant, [run])[0]
+            run = await repository.read_info(connection, tenant, number)
+        assert run is not None
+        return run
 
     async def delete(self, tenant: Tenant, run_id: str) -> None:
         await self._mark(tenant, run_id, now_ms())

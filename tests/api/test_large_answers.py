@@ -235,3 +235,35 @@ class TestHistory:
         asked = {"run_id": "0" * 32, "metric_key": "m"}
         answer = await client.get(f"{MLFLOW}/metrics/get-history", params=asked)
         assert answer.status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("create", "set_tag", "owner"),
+    [
+        ("experiments/create", "experiments/set-experiment-tag", "An experiment"),
+        ("registered-models/create", "registered-models/set-tag", "A registered model"),
+    ],
+)
+async def test_tags_of_a_thing_in_all(
+    client: httpx.AsyncClient,
+    monkeypatch: pytest.MonkeyPatch,
+    create: str,
+    set_tag: str,
+    owner: str,
+) -> None:
+    """Who reads it reads all of them."""
+    monkeypatch.setattr("app.db.pairs.MAX_PAIRS_BYTES", 10_000)
+    created = await client.post(f"{MLFLOW}/{create}", json={"name": "tagged"})
+    thing = {"name": "tagged"} | created.json()
+
+    async def tag(key: str, length: int) -> httpx.Response:
+        message = thing | {"key": key, "value": "ü" * (length // 2)}
+        return await client.post(f"{MLFLOW}/{set_tag}", json=message)
+
+    assert (await tag("a", 6_000)).status_code == 200
+    assert (await tag("b", 4_000)).status_code == 200
+    refused = await tag("c", 2)
+    assert refused.status_code == 400
+    assert refused.json()["message"] == f"{owner} may have at most 10000 bytes of tags"
+    assert (await tag("a", 4_000)).status_code == 200
+    assert (await tag("c", 2_000)).status_code == 200

@@ -133,10 +133,10 @@ async def update_run(
     check_tags(body.tags)
     validation.text(body.name, "name")
     validation.text(body.description or "", "description")
-    run = await services.runs.update(
+    await services.runs.update(
         tenant, run_id, name=body.name or None, tags=with_description(body.tags, body)
     )
-    return await _shown(services, tenant, run)
+    return await _shown(services, tenant, run_id)
 
 
 @router.delete("/{run_id}", status_code=204, summary="Delete a run", responses=answers(404))
@@ -151,7 +151,7 @@ async def delete_run(run_id: RunId, services: ServicesDep, tenant: WriteTenant) 
 async def restore_run(run_id: RunId, services: ServicesDep, tenant: WriteTenant) -> Run:
     """Restoring an active run changes nothing."""
     await services.runs.restore(tenant, run_id)
-    return await _shown(services, tenant, await services.runs.get(tenant, run_id))
+    return await _shown(services, tenant, run_id)
 
 
 @router.post("/{run_id}/end", summary="End a run", responses=answers(404, 409, 413, 415))
@@ -162,10 +162,10 @@ async def end_run(
     its end changes only where one is given."""
     body = body or EndRun()
     run = await services.runs.get_info(tenant, run_id)
-    ended = await services.runs.update(
+    await services.runs.update(
         tenant, run_id, status=body.status.upper(), end_time=_end_time(run, body.end_time)
     )
-    return await _shown(services, tenant, ended)
+    return await _shown(services, tenant, run_id)
 
 
 def _end_time(run: entities.Run, given: int | None) -> int:
@@ -195,6 +195,6 @@ async def _with_artifacts(
     ]
 
 
-async def _shown(services: Services, tenant: Tenant, run: entities.Run) -> Run:
-    (shown,) = await shown_runs(services, tenant, [run])
+async def _shown(services: Services, tenant: Tenant, run_id: str) -> Run:
+    (shown,) = await shown_runs(services, tenant, [await services.runs.get(tenant, run_id)])
     return shown
