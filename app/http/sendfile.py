@@ -13,6 +13,7 @@ from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from app.errors import StalledError
+from app.operations import context
 from app.threads import Threads
 
 EXTENSION = "http.response.zerocopysend"
@@ -70,11 +71,13 @@ class FileSender:
             return
         # Of its own, since the transport may close its socket meanwhile; and event loops refuse to
         # watch the one that a transport has.
+        request = context.current()
+        threads = _threads.of((request and request.tenant) or "")
         with self._answer.transport.get_extra_info("socket").dup() as target:
             end = offset + count
             while offset < end and not self._answer.disconnected:
                 most = min(_AT_ONCE, end - offset)
-                sent = await _threads.run(_send_some, target.fileno(), file, offset, most)
+                sent = await threads.run(_send_some, target.fileno(), file, offset, most)
                 offset += sent
                 if sent < most:
                     await self._writable(target)
