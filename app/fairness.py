@@ -11,12 +11,13 @@ class Shares:
 
     Who waits is served in the order of asking within a tenant, and tenants in turn. A tenant that
     holds nothing gets what it asks for at once, also where others hold all: what is held in excess
-    of `total` is one piece a tenant.
+    of `total` is one piece a tenant. Not so where it is `strict`: then that is never exceeded.
     """
 
-    def __init__(self, total: int, per_tenant: int) -> None:
+    def __init__(self, total: int, per_tenant: int, *, strict: bool = False) -> None:
         self._total = total
         self._per_tenant = per_tenant
+        self._strict = strict
         self._held: Counter[str] = Counter()
         self._in_all = 0
         self._waiting: dict[str, deque[tuple[int, asyncio.Future[None]]]] = {}
@@ -39,9 +40,9 @@ class Shares:
             return bool(self._waiting)
         return tenant in self._waiting
 
-    async def take(self, tenant: str, amount: int, *, seconds: float) -> None:
+    async def take(self, tenant: str, amount: int, *, seconds: float | None = None) -> None:
         """Wait for an amount, which the caller gives back. Raises UnavailableError after so many
-        seconds."""
+        seconds, if that is given."""
         if tenant not in self._waiting and self._fits(tenant, amount):
             self._take(tenant, amount)
             return
@@ -72,7 +73,7 @@ class Shares:
     def _fits(self, tenant: str, amount: int) -> bool:
         held = self._held[tenant]
         within = held + amount <= self._per_tenant and self._in_all + amount <= self._total
-        return within or not held
+        return within or not (held or self._strict)
 
     def _take(self, tenant: str, amount: int) -> None:
         self._held[tenant] += amount

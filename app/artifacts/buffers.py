@@ -9,7 +9,7 @@ Buffer = bytearray | mmap.mmap
 
 # In one worker. A tenant's first upload gets its buffer also where others hold all of it.
 _BYTES = 256 << 20
-_BYTES_OF_TENANT = 96 << 20
+_BYTES_OF_TENANT = 128 << 20
 
 _WAIT_SECONDS = 8.0
 

@@ -26,6 +26,7 @@ from app.threads import Threads
 # Few hops to a thread, and where memory is short still long writes to the disk.
 _PART_BYTES = (4 << 20, 1 << 20)
 _THREADS = 16  # most of what they wait for is the disk's sync
+_DELETED_AT_ONCE = 50  # each may leave hundreds of empty folders, which go with it
 _SIGNING_KEY_BYTES = 32
 _NOBODY = ""  # whose work it is that is done for no tenant
 
@@ -92,7 +93,9 @@ class LocalStore(ArtifactStore):
 
     async def delete(self, tenant: str, keys: Sequence[str]) -> None:
         paths = [_path(tenant, key) for key in keys]
-        await self._threads.of(tenant).run(self._tree.delete, paths)
+        for at in range(0, len(paths), _DELETED_AT_ONCE):
+            some = paths[at : at + _DELETED_AT_ONCE]
+            await self._threads.of(tenant).run(self._tree.delete, some)
 
     async def delete_below(self, tenant: str, folder: str) -> None:
         await self._threads.of(tenant).run(self._tree.delete_folder, _path(tenant, folder))

@@ -17,6 +17,7 @@ from typing import Literal
 from app.artifacts.entities import Artifact
 from app.artifacts.service import Artifacts
 from app.errors import InvalidValueError
+from app.fairness import Shares
 from app.tenancy.tenant import Tenant
 
 Kind = Literal["text", "json", "table", "image"]
@@ -53,7 +54,7 @@ _TYPES: dict[str, Kind] = {
     "image/gif": "image",
     "image/webp": "image",
 }
-_decoding = asyncio.Semaphore(2)
+_decoding = Shares(total=2, per_tenant=1, strict=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,9 +165,12 @@ async def thumbnail(artifacts: Artifacts, tenant: Tenant, artifact: Artifact) ->
     image, or too large a one."""
     if artifact.size > IMAGE_BYTES:
         raise _no_image(f"an image of more than {IMAGE_BYTES:,} bytes is not shown")
-    async with _decoding:
+    await _decoding.take(tenant.slug, 1)
+    try:
         content, _ = await _first(artifacts, tenant, artifact, IMAGE_BYTES)
         return await asyncio.to_thread(partial(_thumbnail, content))
+    finally:
+        _decoding.give_back(tenant.slug, 1)
 
 
 async def _first(

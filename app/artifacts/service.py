@@ -16,7 +16,7 @@ from app.artifacts import page_tokens, sql
 from app.artifacts.checksums import Digest
 from app.artifacts.entities import Artifact, Entry, Received
 from app.artifacts.keys import object_key
-from app.artifacts.limits import TransferSlots, unless_stalled
+from app.artifacts.limits import Slot, TransferSlots, unless_stalled
 from app.artifacts.owners import owner_of
 from app.artifacts.reader import ObjectReader
 from app.artifacts.receiving import is_small
@@ -231,14 +231,27 @@ class Artifacts:
             raise artifact_absent(path)
         return Artifact(*row)
 
+    async def take_slot(self, tenant: Tenant) -> Slot:
+        """A place among the tenant's transfers, for one that reads several files. To be given back
+        by the caller. Raises UnavailableError where there is none for a while."""
+        return await self._slots.take(tenant.slug)
+
     async def open(
-        self, tenant: Tenant, artifact: Artifact, *, start: int = 0, end: int | None = None
+        self,
+        tenant: Tenant,
+        artifact: Artifact,
+        *,
+        start: int = 0,
+        end: int | None = None,
+        slot: Slot | None = None,
     ) -> ObjectReader:
         """The bytes from `start` up to and without `end`; the caller closes the reader.
 
-        They are those of a later file where the artifact was replaced since it was read. Raises
-        NotFoundError where it was deleted.
+        They are those of a later file where the artifact was replaced since it was read. A transfer
+        of its own, unless the caller has a slot. Raises NotFoundError where it was deleted.
         """
+        if slot is not None:
+            return await self._open(tenant, artifact, start, end)
         slot = await self._slots.take(tenant.slug)
         try:
             reader = await self._open(tenant, artifact, start, end)
