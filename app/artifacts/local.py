@@ -35,6 +35,7 @@ class LocalStore(ArtifactStore):
     """`root` is made when first written to. Beside it lies the key that signs URLs."""
 
     takes_parts = True
+    takes_parts_directly = False
 
     def __init__(self, root: Path) -> None:
         self._tree = Tree(root)

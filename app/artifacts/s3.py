@@ -178,6 +178,10 @@ class S3Store(ArtifactStore):
     def takes_parts(self) -> bool:
         return self._public is not None
 
+    @property
+    def takes_parts_directly(self) -> bool:
+        return self.takes_parts
+
     async def create_upload(self, tenant: str, key: str, *, content_type: str) -> str:
         key_segments(key)
         content_type = _header(content_type)

@@ -27,8 +27,8 @@ from app.api.workbench.fields import Limit
 from app.api.workbench.openapi import answers
 from app.artifacts import previews
 from app.artifacts.entities import Artifact
+from app.artifacts.index import run_folder
 from app.artifacts.paths import artifact_path
-from app.artifacts.service import run_folder
 from app.errors import InvalidValueError, NotFoundError
 from app.runs.entities import Run
 from app.runs.errors import run_not_active
