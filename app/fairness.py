@@ -2,11 +2,13 @@
 
 import asyncio
 from collections import Counter, deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from app.errors import UnavailableError
 
 
-class Shares:
+class Budget:
     """An amount of which each tenant may hold a part.
 
     Who waits is served in the order of asking within a tenant, and tenants in turn. A tenant that
@@ -62,6 +64,14 @@ class Shares:
                     " shortly"
                 ) from error
             raise
+
+    @asynccontextmanager
+    async def held(self, tenant: str, amount: int) -> AsyncIterator[None]:
+        await self.take(tenant, amount)
+        try:
+            yield
+        finally:
+            self.give_back(tenant, amount)
 
     def give_back(self, tenant: str, amount: int) -> None:
         self._held[tenant] -= amount

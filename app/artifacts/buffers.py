@@ -3,7 +3,7 @@
 import mmap
 from collections.abc import Sequence
 
-from app.fairness import Shares
+from app.fairness import Budget
 
 Buffer = bytearray | mmap.mmap
 
@@ -18,10 +18,10 @@ class UploadMemory:
     """What all uploads of a worker to one store have for their buffers."""
 
     def __init__(self, total: int = _BYTES, per_tenant: int = _BYTES_OF_TENANT) -> None:
-        self._shares = Shares(total, per_tenant)
+        self._budget = Budget(total, per_tenant)
 
     def of(self, tenant: str, sizes: Sequence[int]) -> "Buffers":
-        return Buffers(self._shares, tenant, sizes)
+        return Buffers(self._budget, tenant, sizes)
 
 
 class Buffers:
@@ -32,8 +32,8 @@ class Buffers:
     `size` is known when the first was given. An async context manager, which ends with all of them.
     """
 
-    def __init__(self, shares: Shares, tenant: str, sizes: Sequence[int]) -> None:
-        self._shares = shares
+    def __init__(self, budget: Budget, tenant: str, sizes: Sequence[int]) -> None:
+        self._budget = budget
         self._tenant = tenant
         self._sizes = sizes
         self.size = 0
@@ -42,28 +42,28 @@ class Buffers:
     async def first(self) -> Buffer:
         """Raises UnavailableError where there is no memory for a while."""
         for size in self._sizes:
-            if self._shares.take_spare(self._tenant, size):
+            if self._budget.take_spare(self._tenant, size):
                 break
         else:
-            await self._shares.take(self._tenant, size, seconds=_WAIT_SECONDS)
+            await self._budget.take(self._tenant, size, seconds=_WAIT_SECONDS)
         self.size = size
         return self._new()
 
     def another(self) -> Buffer | None:
         """One more, where there is memory to spare."""
-        if not self._shares.take_spare(self._tenant, self.size):
+        if not self._budget.take_spare(self._tenant, self.size):
             return None
         return self._new()
 
     @property
     def scarce(self) -> bool:
         """Whether others wait for what this upload could do without."""
-        return self._shares.scarce(self._tenant)
+        return self._budget.scarce(self._tenant)
 
     def drop(self) -> None:
         """One of them is no longer used."""
         self.count -= 1
-        self._shares.give_back(self._tenant, self.size)
+        self._budget.give_back(self._tenant, self.size)
 
     def _new(self) -> Buffer:
         self.count += 1
