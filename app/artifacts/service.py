@@ -6,6 +6,7 @@ the row says which one is the file: what replaces a file, or deletes it, can't t
 later one. No transfer holds a connection to the database.
 """
 
+import asyncio
 import logging
 import posixpath
 from collections.abc import AsyncIterator, Sequence
@@ -119,11 +120,25 @@ class Artifacts(ArtifactIndex):
                     content_type=content_type,
                     digests=digests,
                 )
-        except BaseException:
-            if reservation is not None:
-                await reservation.release()
+        except BaseException as error:
+            await self._give_up(tenant, path, object_id, reservation, error)
             raise
         return Received(path, object_id, stored, content_type, reservation)
+
+    async def _give_up(
+        self,
+        tenant: Tenant,
+        path: str,
+        object_id: UUID,
+        reservation: Reservation | None,
+        error: BaseException,
+    ) -> None:
+        """Leave nothing of an object that the store has failed to take."""
+        if isinstance(error, asyncio.CancelledError):
+            # The store was done with it at that very moment, for all that can be told.
+            await self._discard(tenant, path, object_id)
+        if reservation is not None:
+            await reservation.release()
 
     async def keep(self, tenant: Tenant, received: Received, path: str) -> Artifact:
         """Make what was received the file at the path, which may be another one than it was
@@ -219,9 +234,8 @@ class Artifacts(ArtifactIndex):
         try:
             key = object_key(path, object_id)
             source, copied = await self._copied(tenant, source, key, reservation)
-        except BaseException:
-            if reservation is not None:
-                await reservation.release()
+        except BaseException as error:
+            await self._give_up(tenant, path, object_id, reservation, error)
             raise
         stored = replace(copied, checksum=source.sha256)
         received = Received(path, object_id, stored, source.content_type, reservation)
