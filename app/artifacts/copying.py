@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Sequence
 
 from app.artifacts.entities import Artifact
-from app.artifacts.service import Artifacts, artifact_absent
+from app.artifacts.index import artifact_absent
+from app.artifacts.service import Artifacts
 from app.errors import InvalidValueError, NotFoundError
 from app.tenancy.tenant import Tenant
 

@@ -1,10 +1,14 @@
 """Files as they are stored, listed, and on their way in."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from app.artifacts.keys import object_key
 from app.artifacts.store import StoredObject
+
+if TYPE_CHECKING:
+    from app.artifacts.reservations import Reservation
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +46,14 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """The bytes of a file that is not at a path yet; `path` is what they were received for."""
+    """The bytes of a file that is not at a path yet; `path` is what they were received for.
+    `reservation` is the room for them, where the tenant has a quota."""
 
     path: str
     object_id: UUID
     stored: StoredObject
     content_type: str
+    reservation: "Reservation | None" = None
 
     @property
     def key(self) -> str:

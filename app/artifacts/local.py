@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from app.artifacts.buffers import Buffers, UploadMemory
 from app.artifacts.checksums import Digest
 from app.artifacts.local_tree import FileSource, Tree
-from app.artifacts.local_upload import FileUpload, LocalUploads, PartUpload, WholeFile
+from app.artifacts.local_upload import Assembly, FileUpload, LocalUploads, PartUpload, WholeFile
 from app.artifacts.paths import key_segments
 from app.artifacts.reader import ObjectReader, clamped
 from app.artifacts.receiving import is_small, receive
@@ -20,22 +21,27 @@ from app.artifacts.store import (
     UnfinishedUpload,
 )
 from app.errors import UnavailableError
-from app.threads import Threads, batched
+from app.threads import Threads
 
-_PART_BYTES = 4 << 20  # few hops to a thread; two of these are in memory during an upload
+# Few hops to a thread, and where memory is short still long writes to the disk.
+_PART_BYTES = (4 << 20, 1 << 20)
 _THREADS = 16  # most of what they wait for is the disk's sync
+_DELETED_AT_ONCE = 50  # each may leave hundreds of empty folders, which go with it
 _SIGNING_KEY_BYTES = 32
+_NOBODY = ""  # whose work it is that is done for no tenant
 
 
 class LocalStore(ArtifactStore):
     """`root` is made when first written to. Beside it lies the key that signs URLs."""
 
     takes_parts = True
+    takes_parts_directly = False
 
     def __init__(self, root: Path) -> None:
         self._tree = Tree(root)
         self._uploads = LocalUploads(self._tree)
         self._threads = Threads(_THREADS)
+        self._memory = UploadMemory()
 
     async def put(
         self,
@@ -49,56 +55,63 @@ class LocalStore(ArtifactStore):
     ) -> StoredObject:
         kind = WholeFile if is_small(content_length) else FileUpload
         return await receive(
-            self._threads,
+            self._threads.of(tenant),
             kind(self._tree, _path(tenant, key)),
             body,
-            part_bytes=_PART_BYTES,
+            buffers=self._buffers(tenant, content_length),
             content_length=content_length,
             digests=digests,
         )
 
+    def _buffers(self, tenant: str, content_length: int | None) -> Buffers:
+        return self._memory.of(tenant, [min(size, content_length or size) for size in _PART_BYTES])
+
     async def open(
         self, tenant: str, key: str, *, start: int = 0, end: int | None = None
     ) -> ObjectReader:
-        file, stored = await self._threads.run(self._tree.open, _path(tenant, key), start)
+        threads = self._threads.of(tenant)
+        file, stored = await threads.run(self._tree.open, _path(tenant, key), start)
         source = FileSource(file)
-        return ObjectReader(self._threads, source, stored, *clamped(start, end, stored.size))
+        return ObjectReader(threads, source, stored, *clamped(start, end, stored.size))
 
     async def stat(self, tenant: str, key: str) -> StoredObject | None:
-        return await self._threads.run(self._tree.stat, _path(tenant, key))
+        return await self._threads.of(tenant).run(self._tree.stat, _path(tenant, key))
 
     async def copy(self, tenant: str, source: str, target: str) -> StoredObject:
-        return await self._threads.run(self._copy, _path(tenant, source), _path(tenant, target))
+        sources = (self._tree.open(path)[0] for path in [_path(tenant, source)])
+        upload = FileUpload(self._tree, _path(tenant, target))
+        return await self._assemble(tenant, Assembly(upload, sources))
 
-    def _copy(self, source: list[str], target: list[str]) -> StoredObject:
-        file, _ = self._tree.open(source)
-        upload = FileUpload(self._tree, target)
-        with file:
-            try:
-                upload.append(file)
-                return upload.finish()
-            except BaseException:
-                upload.abort()
-                raise
+    async def _assemble(self, tenant: str, assembly: Assembly) -> StoredObject:
+        threads = self._threads.of(tenant)
+        try:
+            while (stored := await threads.run(assembly.step)) is None:
+                pass
+            return stored
+        except BaseException:
+            await threads.run(assembly.abort)
+            raise
 
     async def delete(self, tenant: str, keys: Sequence[str]) -> None:
         paths = [_path(tenant, key) for key in keys]
-        await self._threads.run(self._tree.delete, paths)
+        for at in range(0, len(paths), _DELETED_AT_ONCE):
+            some = paths[at : at + _DELETED_AT_ONCE]
+            await self._threads.of(tenant).run(self._tree.delete, some)
 
     async def delete_below(self, tenant: str, folder: str) -> None:
-        await self._threads.run(self._tree.delete_folder, _path(tenant, folder))
+        await self._threads.of(tenant).run(self._tree.delete_folder, _path(tenant, folder))
 
     async def keys(
         self, tenant: str, *, folder: str = "", after: str = ""
     ) -> AsyncIterator[StoredKey]:
-        async for found in batched(self._threads, self._tree.walk(tenant, folder, after)):
+        async for found in self._threads.of(tenant).batched(self._tree.walk(tenant, folder, after)):
             yield found
 
     async def tenants(self) -> list[str]:
-        return await self._threads.run(self._tree.tenants)
+        return await self._threads.of(_NOBODY).run(self._tree.tenants)
 
     async def create_upload(self, tenant: str, key: str, *, content_type: str) -> str:
-        return await self._threads.run(self._uploads.create, _path(tenant, key))
+        return await self._threads.of(tenant).run(self._uploads.create, _path(tenant, key))
 
     async def part_url(
         self, tenant: str, key: str, upload_id: str, number: int, *, seconds: int
@@ -116,12 +129,12 @@ class LocalStore(ArtifactStore):
         content_length: int | None,
         digests: Sequence[Digest] = (),
     ) -> str:
-        await self._threads.run(self._uploads.check, _path(tenant, key), upload_id)
+        await self._threads.of(tenant).run(self._uploads.check, _path(tenant, key), upload_id)
         part = await receive(
-            self._threads,
+            self._threads.of(tenant),
             PartUpload(self._uploads, tenant, upload_id, number),
             body,
-            part_bytes=_PART_BYTES,
+            buffers=self._buffers(tenant, content_length),
             content_length=content_length,
             digests=digests,
         )
@@ -130,19 +143,28 @@ class LocalStore(ArtifactStore):
     async def complete_upload(
         self, tenant: str, key: str, upload_id: str, parts: Sequence[Part]
     ) -> StoredObject:
-        path = _path(tenant, key)
-        return await self._threads.run(self._uploads.complete, path, upload_id, parts)
+        path, threads = _path(tenant, key), self._threads.of(tenant)
+        await threads.run(self._uploads.check, path, upload_id)
+        try:
+            assembly = self._uploads.assembly(path, upload_id, parts)
+            completed = await self._assemble(tenant, assembly)
+        except Exception:
+            # Another attempt may just have completed the upload, and taken the parts away.
+            await threads.run(self._uploads.check, path, upload_id)
+            raise
+        await threads.run(self._uploads.remove, tenant, upload_id)
+        return completed
 
     async def abort_upload(self, tenant: str, key: str, upload_id: str) -> None:
         key_segments(key)
-        await self._threads.run(self._uploads.remove, tenant, upload_id)
+        await self._threads.of(tenant).run(self._uploads.remove, tenant, upload_id)
 
     async def unfinished(self, tenant: str) -> AsyncIterator[UnfinishedUpload]:
-        async for found in batched(self._threads, self._uploads.unfinished(tenant)):
+        async for found in self._threads.of(tenant).batched(self._uploads.unfinished(tenant)):
             yield found
 
     async def discard(self, tenant: str, upload: UnfinishedUpload) -> None:
-        await self._threads.run(self._uploads.remove, tenant, upload.upload_id)
+        await self._threads.of(tenant).run(self._uploads.remove, tenant, upload.upload_id)
 
     async def object_url(self, tenant: str, key: str, *, disposition: str, seconds: int) -> None:
         return None
@@ -170,7 +192,7 @@ class LocalStore(ArtifactStore):
             ) from error
 
     async def check(self) -> None:
-        await self._threads.run(self._tree.check)
+        await self._threads.of(_NOBODY).run(self._tree.check)
 
     async def close(self) -> None:
         await self._threads.close()

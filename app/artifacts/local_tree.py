@@ -7,7 +7,6 @@ leads out of it. The root itself may be one: the operator's choice.
 import errno
 import logging
 import os
-import shutil
 import stat
 import time
 import uuid
@@ -74,33 +73,84 @@ class Tree:
         for path in paths:
             with suppress(NotFoundError), disk_errors(path), self.folder(path[:-1]) as folder:
                 os.unlink(path[-1], dir_fd=folder)
-        self._prune({tuple(path[:depth]) for path in paths for depth in range(2, len(path))})
+        self._prune(paths)
 
     def delete_folder(self, path: list[str]) -> None:
         """Remove a folder with all that it holds; none is no error."""
-        with suppress(NotFoundError), disk_errors(path), self.folder(path[:-1]) as folder:
-            shutil.rmtree(path[-1], dir_fd=folder)
-        self._prune({tuple(path[:depth]) for depth in range(2, len(path))})
+        with suppress(NotFoundError), disk_errors(path):
+            self._remove_tree(tuple(path))
+        self._prune([path])
 
-    def _prune(self, folders: Iterable[tuple[str, ...]]) -> None:
-        """Remove those that are empty, deepest first. rmdir refuses what an upload has just filled;
-        an upload whose folder goes away makes it anew."""
-        for *parents, name in sorted(folders, key=len, reverse=True):
-            with suppress(OSError), self.folder(parents) as parent:
+    def _remove_tree(self, path: tuple[str, ...]) -> None:
+        """Folder by folder, with few descriptors at a time, however deep they lie."""
+        pending = [path]
+        while pending:
+            folder = pending[-1]
+            if below := self._emptied(folder):
+                pending.extend((*folder, name) for name in below)
+                continue
+            try:
+                with self.folder(folder[:-1]) as parent:
+                    os.rmdir(folder[-1], dir_fd=parent)
+            except OSError as error:
+                if error.errno == errno.ENOTEMPTY:  # something has just come
+                    continue
+                if error.errno != errno.ENOENT:
+                    raise
+            pending.pop()
+
+    def _emptied(self, path: Sequence[str]) -> list[str]:
+        """The folders in a folder, all else of which is removed."""
+        below = []
+        with suppress(FileNotFoundError), self.folder(path) as folder, os.scandir(folder) as found:
+            for entry in found:
+                if entry.is_dir(follow_symlinks=False):
+                    below.append(entry.name)
+                else:
+                    os.unlink(entry.name, dir_fd=folder)
+        return below
+
+    def _prune(self, paths: Iterable[Sequence[str]]) -> None:
+        """Remove the folders above these paths that are empty, the tenants' own not. rmdir refuses
+        what an upload has just filled; an upload whose folder goes away makes it anew."""
+        folders = {tuple(path[:-1]) for path in paths}
+        while folders:
+            above = set()
+            for *parents, name in folders:
+                if parents and self._pruned(parents, name):
+                    above.add(tuple(parents))
+            folders = above
+
+    def _pruned(self, parents: Sequence[str], name: str) -> bool:
+        try:
+            with self.folder(parents) as parent:
                 os.rmdir(name, dir_fd=parent)
+        except OSError as error:
+            return error.errno == errno.ENOENT  # another deletion's, which may end before it is up
+        return True
 
     def walk(self, tenant: str, folder: str, after: str) -> Iterator[StoredKey]:
         """The files below a folder whose keys come after `after`, in order. The names in the
         folders that lead to the current one are in memory."""
-        entries = self.entries(key_segments(f"{tenant}/{folder}" if folder else tenant))
-        # All that lies in a folder sorts by its name and a slash.
-        for name, found in sorted(entries, key=lambda one: one[0] if one[1] else f"{one[0]}/"):
-            key = f"{folder}/{name}" if folder else name
+        levels = [self._sorted(tenant, folder)]
+        while levels:
+            entry = next(levels[-1], None)
+            if entry is None:
+                levels.pop()
+                continue
+            key, found = entry
             if found is None:
                 if f"{key}0" > after:
-                    yield from self.walk(tenant, key, after)
+                    levels.append(self._sorted(tenant, key))
             elif key > after:
                 yield StoredKey(key, found.st_size, milliseconds(found))
+
+    def _sorted(self, tenant: str, folder: str) -> Iterator[tuple[str, os.stat_result | None]]:
+        """The entries of a folder by their keys, in order."""
+        entries = self.entries(key_segments(f"{tenant}/{folder}" if folder else tenant))
+        # All that lies in a folder sorts by its name and a slash.
+        entries.sort(key=lambda one: one[0] if one[1] else f"{one[0]}/")
+        return ((f"{folder}/{name}" if folder else name, found) for name, found in entries)
 
     def entries(self, path: list[str]) -> list[tuple[str, os.stat_result | None]]:
         """The files in a folder with what is known of them, and the folders with None; none where
@@ -202,20 +252,30 @@ class Tree:
             os.close(descriptor)
 
     def _descriptor(self, path: Sequence[str], create: bool) -> int:
-        if not path:
-            if create:
-                # Artifacts are nobody else's on a shared machine.
-                self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            return os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            return self._at_once(path)
-        except FileNotFoundError:
-            if not create:
-                raise
-        except OSError:  # a symlink, or a system that does not tell
-            pass
-        with self.folder(path[:-1], create=create) as parent:
-            return _subfolder(parent, path[-1], create=create)
+        descriptor, depth = self._nearest(path, create)
+        for name in path[depth:]:
+            parent = descriptor
+            try:
+                descriptor = _subfolder(parent, name, create=create)
+            finally:
+                os.close(parent)
+        return descriptor
+
+    def _nearest(self, path: Sequence[str], create: bool) -> tuple[int, int]:
+        """The descriptor of the deepest folder on the way that can be had by one call, and how many
+        segments lead to it: all of them, but where folders are to be made."""
+        for depth in range(len(path), 0, -1):
+            try:
+                return self._at_once(path[:depth]), depth
+            except FileNotFoundError:
+                if not create:
+                    raise
+            except OSError:  # a symlink, or a system that does not tell
+                break
+        if create:
+            # Artifacts are nobody else's on a shared machine.
+            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return os.open(self.root, os.O_RDONLY | os.O_DIRECTORY), 0
 
     def _at_once(self, path: Sequence[str]) -> int:
         """The descriptor by one call for all the segments, which follows symlinks; where the kernel

@@ -2,7 +2,7 @@
 
 What is on its way lies in `.uploads/<tenant>/`: a file for a `put`, a folder for an upload in
 parts. That holds its key, in a file `key`, and each part in a file named by its number and etag;
-a part that is stored twice is the same file.
+a part that is stored again takes the place of the one before.
 """
 
 import errno
@@ -23,7 +23,7 @@ from app.errors import InvalidValueError, NotFoundError
 _KEY = "key"
 _UPLOAD_ID = re.compile(r"[0-9a-f]{32}")
 _ETAG = re.compile(r"[0-9a-f]{64}")
-_COPY_BYTES = 64 << 20
+_STEP_BYTES = 64 << 20
 _DIRECT_BYTES = 1 << 20
 _O_DIRECT: int = getattr(os, "O_DIRECT", 0)  # not everywhere
 _NO_COPYING = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
@@ -95,23 +95,58 @@ class FileUpload:
         if self._staged is not None:
             self._staged.remove()
 
-    def append(self, source: BinaryIO) -> None:
-        """Take over another file's bytes, without copying them where the file system can share
-        them (XFS, Btrfs), and else within the kernel."""
+    def append(self, source: BinaryIO, size: int) -> int:
+        """Take over up to so many of another file's bytes, from its position on: without copying
+        them where the file system can share them (XFS, Btrfs), and else within the kernel. How many
+        that were; 0 at its end."""
         with disk_errors(self._path, writing=True):
             target = self._begun().file
             try:
-                while os.copy_file_range(source.fileno(), target.fileno(), _COPY_BYTES):
-                    pass
+                return os.copy_file_range(source.fileno(), target.fileno(), size)
             except OSError as error:
                 if error.errno not in _NO_COPYING:
                     raise
-                shutil.copyfileobj(source, target, 1 << 20)
+            part = source.read(min(size, _DIRECT_BYTES))
+            self._begun().write(memoryview(part))
+            return len(part)
 
     def _begun(self) -> StagedFile:
         if self._staged is None:
             self._staged = StagedFile(self._tree, self._path[:1])
         return self._staged
+
+
+class Assembly:
+    """A file that is put together from others, in steps none of which takes long."""
+
+    def __init__(self, upload: FileUpload, sources: Iterator[BinaryIO]) -> None:
+        self._upload = upload
+        self._sources = sources
+        self._source: BinaryIO | None = None
+
+    def step(self) -> StoredObject | None:
+        """The file, once it has its place."""
+        left = _STEP_BYTES
+        while left > 0:
+            if self._source is None:
+                self._source = next(self._sources, None)
+            if self._source is None:
+                return self._upload.finish()
+            taken = self._upload.append(self._source, left)
+            left -= taken
+            if not taken:
+                self._close()
+        return None
+
+    def abort(self) -> None:
+        """Does not raise."""
+        self._close()
+        self._upload.abort()
+
+    def _close(self) -> None:
+        source, self._source = self._source, None
+        if source is not None:
+            source.close()
 
 
 class WholeFile(FileUpload):
@@ -149,8 +184,13 @@ class PartUpload:
             staged = self._begun()
             staged.file.close()
             with self._uploads.tree.folder([UPLOADS, *self._folder]) as folder:
+                # Two that come at once must not remove each other's.
+                fcntl.flock(folder, fcntl.LOCK_EX)
                 name = _part_name(Part(self._number, sha256))
                 os.replace(staged.name, name, src_dir_fd=folder, dst_dir_fd=folder)
+                for other in os.listdir(folder):
+                    if other.startswith(_part_name(Part(self._number, ""))) and other != name:
+                        os.unlink(other, dir_fd=folder)
         return StoredObject(self._size, sha256, sha256)
 
     def abort(self) -> None:
@@ -185,21 +225,10 @@ class LocalUploads:
         if self._key(path[0], upload_id) != "/".join(path[1:]):
             raise NotFoundError(f"No such upload: '{upload_id}'", field="upload_id")
 
-    def complete(self, path: list[str], upload_id: str, parts: Sequence[Part]) -> StoredObject:
-        self.check(path, upload_id)
-        upload = FileUpload(self.tree, path)
-        try:
-            for part in parts:
-                with self._part(path[0], upload_id, part) as source:
-                    upload.append(source)
-            completed = upload.finish()
-        except BaseException:
-            upload.abort()
-            # Another attempt may just have completed the upload, and taken the parts away.
-            self.check(path, upload_id)
-            raise
-        self.remove(path[0], upload_id)
-        return completed
+    def assembly(self, path: list[str], upload_id: str, parts: Sequence[Part]) -> Assembly:
+        """The upload's file, from its parts."""
+        sources = (self._part(path[0], upload_id, part) for part in parts)
+        return Assembly(FileUpload(self.tree, path), sources)
 
     def remove(self, tenant: str, upload_id: str) -> None:
         """Remove an upload in parts, or the file of a `put`."""

@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from sqlalchemy import LargeBinary, SmallInteger, Text
+from sqlalchemy import Integer, LargeBinary, SmallInteger, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.base import Base, TenantOwned, belongs_to_tenant, key
@@ -40,3 +40,16 @@ class ArtifactUsage(TenantOwned, Base):
 
     slot: Mapped[int] = mapped_column(SmallInteger)
     bytes: Mapped[int]
+
+
+class ArtifactReservation(TenantOwned, Base):
+    """Bytes that a tenant with a quota may yet store: for the object of an upload that is under
+    way, or for a part of one. Worth nothing after `expiry_time`, if its worker was killed."""
+
+    __tablename__ = "artifact_reservations"
+    __table_args__ = (key("object_id", "part"), belongs_to_tenant())
+
+    object_id: Mapped[UUID]
+    part: Mapped[int] = mapped_column(Integer)
+    bytes: Mapped[int]
+    expiry_time: Mapped[int]

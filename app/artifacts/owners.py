@@ -29,6 +29,13 @@ class Owner:
         return sql.RECORD_OF_RUNS if isinstance(self.key, UUID) else sql.RECORD_OF_MODELS
 
     @property
+    def record_reserved(self) -> str:
+        """`record` where some of the files have reservations."""
+        if isinstance(self.key, UUID):
+            return sql.RECORD_RESERVED_OF_RUNS
+        return sql.RECORD_RESERVED_OF_MODELS
+
+    @property
     def parents(self) -> list[str]:
         """The folders that could be files: all but the owner's own."""
         return self.folders[1:]

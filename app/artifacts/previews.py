@@ -17,6 +17,7 @@ from typing import Literal
 from app.artifacts.entities import Artifact
 from app.artifacts.service import Artifacts
 from app.errors import InvalidValueError
+from app.fairness import Budget
 from app.tenancy.tenant import Tenant
 
 Kind = Literal["text", "json", "table", "image"]
@@ -53,7 +54,7 @@ _TYPES: dict[str, Kind] = {
     "image/gif": "image",
     "image/webp": "image",
 }
-_decoding = asyncio.Semaphore(2)
+_decoding = Budget(total=2, per_tenant=1, strict=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,7 @@ async def first_json(artifacts: Artifacts, tenant: Tenant, artifact: Artifact) -
     """The document with indentation; as it stands where it is long, or deep, or no JSON."""
     content, truncated = await _first(artifacts, tenant, artifact, JSON_BYTES)
     if not truncated:
-        async with _decoding:
+        async with _decoding.held(tenant.slug, 1):
             indented = await asyncio.to_thread(_indented, content)
         if indented is not None:
             return Text(indented, False)
@@ -139,7 +140,7 @@ async def first_rows(artifacts: Artifacts, tenant: Tenant, artifact: Artifact) -
     text = shown.text
     if truncated:  # the last line may be half a line
         text = text[: text.rfind("\n") + 1]
-    async with _decoding:
+    async with _decoding.held(tenant.slug, 1):
         return await asyncio.to_thread(_table, text, _delimiter(artifact, text), truncated)
 
 
@@ -164,7 +165,7 @@ async def thumbnail(artifacts: Artifacts, tenant: Tenant, artifact: Artifact) ->
     image, or too large a one."""
     if artifact.size > IMAGE_BYTES:
         raise _no_image(f"an image of more than {IMAGE_BYTES:,} bytes is not shown")
-    async with _decoding:
+    async with _decoding.held(tenant.slug, 1):
         content, _ = await _first(artifacts, tenant, artifact, IMAGE_BYTES)
         return await asyncio.to_thread(partial(_thumbnail, content))
 

@@ -8,7 +8,7 @@ from typing import BinaryIO, Protocol, Self
 
 from app.artifacts.store import StoredObject
 from app.errors import UnavailableError
-from app.threads import Threads, finished
+from app.threads import TenantThreads, finished
 
 READ_BYTES = 1 << 20  # the longest chunk a reader gives
 
@@ -40,7 +40,12 @@ class ObjectReader:
     """
 
     def __init__(
-        self, threads: Threads, source: Source | None, stored: StoredObject, start: int, end: int
+        self,
+        threads: TenantThreads,
+        source: Source | None,
+        stored: StoredObject,
+        start: int,
+        end: int,
     ) -> None:
         self.stored = stored
         self.start = start

@@ -1,16 +1,17 @@
 """Bodies on their way into a store: gathered into parts, hashed, and written part by part."""
 
 import asyncio
-import mmap
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing, suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Protocol, TypeGuard
 
+from app.artifacts.buffers import Buffer, Buffers
 from app.artifacts.checksums import Checksums, Digest
 from app.artifacts.store import StoredObject
 from app.errors import InvalidValueError
-from app.threads import Threads, finished
+from app.threads import TenantThreads, finished
 
 # To hash so much takes no longer than to ask a thread for it, and a body of no more is stored by
 # one call to a thread.
@@ -36,71 +37,59 @@ class Upload(Protocol):
 
 
 async def receive(
-    threads: Threads,
+    threads: TenantThreads,
     upload: Upload,
     body: AsyncIterator[bytes],
     *,
-    part_bytes: int,
+    buffers: Buffers,
     content_length: int | None,
     digests: Sequence[Digest] = (),
     parts_at_once: int = 1,
 ) -> StoredObject:
-    """Write the body in parts and finish; abort on any failure.
+    """Write the body in parts, each a full buffer but for the last, and finish; abort on any
+    failure.
 
-    So many parts are written, and hashed beside that, while the next is gathered: with that one
-    they are all the memory that an upload of any size takes. Raises InvalidValueError where the
-    body is not what the client declared.
+    So many parts are written, and hashed beside that, while the next is gathered. Raises
+    InvalidValueError where the body is not what the client declared, UnavailableError where there
+    is no memory for it.
     """
-    if is_small(content_length):
-        return await _receive_small(threads, upload, body, content_length, digests)
     checksums = Checksums(digests)
-    hashing: asyncio.Future[None] | None = None
-    writing: deque[asyncio.Future[None]] = deque()
-    try:
-        async with aclosing(in_parts(body, part_bytes, content_length, parts_at_once + 1)) as parts:
-            number = 0
-            async for part in parts:
-                number += 1
-                if hashing is not None:
-                    await finished(hashing)
-                    hashing = None
-                if len(writing) == parts_at_once:
-                    await finished(writing.popleft())
-                writing.append(threads.start(upload.write, part, number))
-                if len(part) > SMALL_BYTES:
-                    hashing = threads.start(checksums.update, part)
-                else:
-                    checksums.update(part)
-        if hashing is not None:
-            await finished(hashing)
-        while writing:
-            await finished(writing.popleft())
-        checksums.check()
-        return await threads.run(upload.finish, checksums.sha256)
-    except BaseException:
-        try:
-            for work in (hashing, *writing):
-                if work is not None:
-                    with suppress(Exception):
-                        await finished(work)
-        finally:
-            await threads.run(upload.abort)
-        raise
-
-
-async def _receive_small(
-    threads: Threads,
-    upload: Upload,
-    body: AsyncIterator[bytes],
-    content_length: int,
-    digests: Sequence[Digest],
-) -> StoredObject:
-    whole = b""
+    head = bytearray()
+    received = 0
     async for chunk in body:
-        whole = whole + chunk if whole else chunk
-        _check_length(len(whole), content_length, complete=False)
-    _check_length(len(whole), content_length, complete=True)
-    checksums = Checksums(digests)
+        received += len(chunk)
+        _check_length(received, content_length, complete=False)
+        head += chunk
+        # A client that sends no more than that for now holds no buffer.
+        if received > SMALL_BYTES:
+            break
+    else:
+        _check_length(received, content_length, complete=True)
+        return await _store_small(threads, upload, head, checksums)
+    async with buffers:
+        parts = _Parts(threads, upload, checksums, buffers, parts_at_once)
+        try:
+            await parts.add(head)
+            del head
+            async for chunk in body:
+                received += len(chunk)
+                _check_length(received, content_length, complete=False)
+                await parts.add(chunk)
+            _check_length(received, content_length, complete=True)
+            await parts.end()
+            checksums.check()
+            return await threads.run(upload.finish, checksums.sha256)
+        except BaseException:
+            try:
+                await parts.settle()
+            finally:
+                await threads.run(upload.abort)
+            raise
+
+
+async def _store_small(
+    threads: TenantThreads, upload: Upload, whole: bytearray, checksums: Checksums
+) -> StoredObject:
     checksums.update(memoryview(whole))
     checksums.check()
 
@@ -116,41 +105,105 @@ async def _receive_small(
     return await threads.run(store)
 
 
-async def in_parts(
-    body: AsyncIterator[bytes], part_bytes: int, content_length: int | None, buffers: int
-) -> AsyncGenerator[memoryview, None]:
-    """The body in parts of exactly `part_bytes`, but for the last; none for an empty body.
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """A part that is being written, and hashed."""
 
-    So many buffers take turns: a part is there until as many more were asked for. InvalidValueError
-    if the body's length is not the declared one: before the last part is given, or as soon as there
-    is too much.
-    """
-    room = part_bytes if content_length is None else min(part_bytes, content_length)
-    buffer, given = _buffer(room), deque[bytearray | mmap.mmap]()
-    filled = received = 0
-    async for chunk in body:
-        received += len(chunk)
-        _check_length(received, content_length, complete=False)
+    buffer: Buffer
+    writing: "asyncio.Future[None]"
+    hashing: "asyncio.Future[None] | None"
+
+
+class _Parts:
+    """The parts of one body: one is gathered while others are written."""
+
+    def __init__(
+        self,
+        threads: TenantThreads,
+        upload: Upload,
+        checksums: Checksums,
+        buffers: Buffers,
+        at_once: int,
+    ) -> None:
+        self._threads = threads
+        self._upload = upload
+        self._checksums = checksums
+        self._buffers = buffers
+        self._at_once = at_once
+        self._under_way: deque[_Written] = deque()  # the oldest first
+        self._free: list[Buffer] = []
+        self._gathering: Buffer | None = None
+        self._filled = 0
+        self._number = 0
+
+    async def add(self, chunk: bytes | bytearray) -> None:
+        """Gather a chunk of the body, and write each part that becomes full."""
         taken = 0
         while taken < len(chunk):
-            some = min(len(chunk) - taken, room - filled)
+            if self._gathering is None:
+                self._gathering = await self._buffer()
+            some = min(len(chunk) - taken, self._buffers.size - self._filled)
             # Slices of a chunk that fits are the chunk itself, and no copy.
-            buffer[filled : filled + some] = chunk[taken : taken + some]
-            filled += some
+            self._gathering[self._filled : self._filled + some] = chunk[taken : taken + some]
+            self._filled += some
             taken += some
-            if filled == part_bytes:
-                yield memoryview(buffer)
-                given.append(buffer)
-                buffer = given.popleft() if len(given) == buffers else _buffer(room)
-                filled = 0
-    _check_length(received, content_length, complete=True)
-    if filled:
-        yield memoryview(buffer)[:filled]
+            if self._filled == self._buffers.size:
+                await self._write(self._gathering)
 
+    async def end(self) -> None:
+        """Write what is gathered, and wait until all is written."""
+        if self._gathering is not None:
+            await self._write(self._gathering)
+        while self._under_way:
+            await self._end_oldest()
 
-def _buffer(size: int) -> bytearray | mmap.mmap:
-    """Large ones start on a page, as direct writes to a disk want."""
-    return bytearray(size) if size < mmap.PAGESIZE else mmap.mmap(-1, size)
+    async def settle(self) -> None:
+        """Wait for what is under way, however it ends."""
+        for written in self._under_way:
+            for work in (written.writing, written.hashing):
+                if work is not None:
+                    with suppress(Exception):
+                        await finished(work)
+
+    async def _write(self, buffer: Buffer) -> None:
+        part = memoryview(buffer)[: self._filled]
+        self._gathering, self._filled = None, 0
+        if self._under_way and (hashing := self._under_way[-1].hashing) is not None:
+            await finished(hashing)
+        while len(self._under_way) >= self._at_once:
+            await self._end_oldest()
+        self._number += 1
+        writing = self._threads.start(self._upload.write, part, self._number)
+        hashing = None
+        if len(part) > SMALL_BYTES:
+            hashing = self._threads.start(self._checksums.update, part)
+        else:
+            self._checksums.update(part)
+        self._under_way.append(_Written(buffer, writing, hashing))
+
+    async def _buffer(self) -> Buffer:
+        """One to gather the next part in: a new one where there is memory to spare, else the one
+        that is free first. What others wait for goes back."""
+        if not self._number:
+            return await self._buffers.first()
+        if not self._free and self._buffers.count <= self._at_once:
+            another = self._buffers.another()
+            if another is not None:
+                return another
+        while not self._free or (self._under_way and self._buffers.scarce):
+            await self._end_oldest()
+        while len(self._free) > 1:
+            self._free.pop()
+            self._buffers.drop()
+        return self._free.pop()
+
+    async def _end_oldest(self) -> None:
+        oldest = self._under_way[0]
+        for work in (oldest.writing, oldest.hashing):
+            if work is not None:
+                await finished(work)
+        self._under_way.popleft()
+        self._free.append(oldest.buffer)
 
 
 def _check_length(received: int, content_length: int | None, *, complete: bool) -> None:

@@ -18,13 +18,16 @@ from app.db.database import Database
 from app.errors import ConflictError, TrackingError
 from app.tenancy.tenant import Tenant
 
-_MAX_BATCH = 100
-_MAX_WAITING = 10_000
+# What is counted are the paths that a file locks, its own and those of its folders: Postgres has
+# room for 64 locks of each of its connections, on an average.
+_MAX_BATCH = 500
+_MAX_WAITING = 50_000
 
 
 @dataclass(frozen=True, slots=True)
 class NewFile:
-    """An object that is to be the file at `path`, which is its owner's."""
+    """An object that is to be the file at `path`, which is its owner's. Where it is `reserved`,
+    its reservation ends."""
 
     path: str
     owner: Owner
@@ -32,6 +35,7 @@ class NewFile:
     stored: StoredObject
     content_type: str
     updated_time: int
+    reserved: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,12 @@ def recording(database: Database) -> Recording:
     Raises for a file NotFoundError where there is no such run or model, InvalidStateError where it
     is deleted, ConflictError where a file stands in for a folder of its path or a folder for it.
     """
-    return Coalescer(partial(_record, database), max_batch=_MAX_BATCH, max_waiting=_MAX_WAITING)
+    return Coalescer(
+        partial(_record, database),
+        max_batch=_MAX_BATCH,
+        max_waiting=_MAX_WAITING,
+        size=lambda file: 1 + len(file.owner.folders),
+    )
 
 
 def check_nothing_in_the_way(path: str, through_file: bool, is_folder: bool) -> None:
@@ -122,9 +131,9 @@ async def _enter(
         }
         for file in files
     ]
-    return await connection.execute(
-        files[0].owner.record, {"tenant": tenant.id, "files": _json(given)}
-    )
+    owner = files[0].owner
+    statement = owner.record_reserved if any(file.reserved for file in files) else owner.record
+    return await connection.execute(statement, {"tenant": tenant.id, "files": _json(given)})
 
 
 def _json(rows: object) -> Json:

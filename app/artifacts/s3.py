@@ -17,6 +17,7 @@ import certifi
 import urllib3
 from minio import Minio
 
+from app.artifacts.buffers import UploadMemory
 from app.artifacts.checksums import Digest
 from app.artifacts.paths import key_segments
 from app.artifacts.reader import ObjectReader, clamped
@@ -32,15 +33,17 @@ from app.artifacts.store import (
     UnfinishedUpload,
 )
 from app.errors import InvalidValueError, NotFoundError
-from app.threads import Threads, batched
+from app.threads import Threads
 
 # S3 wants parts of at least 5 MiB, and at most 10,000 of them. While so many are on their way to it
 # the next one is gathered; all of them are in memory.
 _PART_BYTES = 6 << 20
+_MAX_PART_BYTES = 64 << 20
 _PARTS_AT_ONCE = 2
-_MAX_OBJECT_BYTES = 5 << 40
 
 _THREADS = 16
+_THREADS_FOR_LONG = 8  # what S3 does by itself, a copy, may take minutes: no transfer waits for it
+_NOBODY = ""  # whose work it is that is done for no tenant
 _TIMEOUT = urllib3.Timeout(
     connect=5, read=60
 )  # seconds; `read` is for one wait, not for a transfer
@@ -81,7 +84,7 @@ class S3Store(ArtifactStore):
             )
         self._http = urllib3.PoolManager(
             num_pools=64,  # Amazon has a host name for each bucket
-            maxsize=2 * _THREADS,
+            maxsize=2 * (_THREADS + _THREADS_FOR_LONG),
             timeout=_TIMEOUT,
             retries=_RETRIES,
             ca_certs=os.environ.get("SSL_CERT_FILE") or certifi.where(),
@@ -104,6 +107,8 @@ class S3Store(ArtifactStore):
         self._buckets = Buckets(client, endpoint, new)
         self._uploads = S3Uploads(self._buckets)
         self._threads = Threads(_THREADS)
+        self._long = Threads(_THREADS_FOR_LONG)
+        self._memory = UploadMemory()
         self._secret_key = secret_key
 
     async def put(
@@ -119,10 +124,10 @@ class S3Store(ArtifactStore):
         key_segments(key)
         part_bytes = _part_bytes(content_length)
         return await receive(
-            self._threads,
+            self._threads.of(tenant),
             S3Upload(self._buckets, tenant, key, _header(content_type), part_bytes),
             body,
-            part_bytes=part_bytes,
+            buffers=self._memory.of(tenant, [min(part_bytes, content_length or part_bytes)]),
             content_length=content_length,
             digests=digests,
             parts_at_once=_PARTS_AT_ONCE,
@@ -132,48 +137,55 @@ class S3Store(ArtifactStore):
         self, tenant: str, key: str, *, start: int = 0, end: int | None = None
     ) -> ObjectReader:
         key_segments(key)
-        source, stored = await self._threads.run(self._buckets.open, tenant, key, start, end)
-        return ObjectReader(self._threads, source, stored, *clamped(start, end, stored.size))
+        threads = self._threads.of(tenant)
+        source, stored = await threads.run(self._buckets.open, tenant, key, start, end)
+        return ObjectReader(threads, source, stored, *clamped(start, end, stored.size))
 
     async def stat(self, tenant: str, key: str) -> StoredObject | None:
         key_segments(key)
         with suppress(NotFoundError):
-            return await self._threads.run(self._buckets.stat, tenant, key)
+            return await self._threads.of(tenant).run(self._buckets.stat, tenant, key)
         return None
 
     async def copy(self, tenant: str, source: str, target: str) -> StoredObject:
         key_segments(source)
         key_segments(target)
-        return await self._threads.run(self._buckets.copy, tenant, source, target)
+        return await self._long.of(tenant).run(self._buckets.copy, tenant, source, target)
 
     async def delete(self, tenant: str, keys: Sequence[str]) -> None:
         for key in keys:
             key_segments(key)
         if keys:
-            await self._threads.run(self._buckets.delete, tenant, keys)
+            await self._threads.of(tenant).run(self._buckets.delete, tenant, keys)
 
     async def delete_below(self, tenant: str, folder: str) -> None:
         key_segments(folder)
-        await self._threads.run(self._buckets.delete_below, tenant, folder)
+        await self._threads.of(tenant).run(self._buckets.delete_below, tenant, folder)
 
     async def keys(
         self, tenant: str, *, folder: str = "", after: str = ""
     ) -> AsyncIterator[StoredKey]:
         prefix = f"{folder}/" if folder else ""
-        async for found in batched(self._threads, self._buckets.walk(tenant, prefix, after)):
+        async for found in self._threads.of(tenant).batched(
+            self._buckets.walk(tenant, prefix, after)
+        ):
             yield found
 
     async def tenants(self) -> list[str]:
-        return await self._threads.run(self._buckets.tenants)
+        return await self._threads.of(_NOBODY).run(self._buckets.tenants)
 
     @property
     def takes_parts(self) -> bool:
         return self._public is not None
 
+    @property
+    def takes_parts_directly(self) -> bool:
+        return self.takes_parts
+
     async def create_upload(self, tenant: str, key: str, *, content_type: str) -> str:
         key_segments(key)
         content_type = _header(content_type)
-        return await self._threads.run(self._uploads.create, tenant, key, content_type)
+        return await self._threads.of(tenant).run(self._uploads.create, tenant, key, content_type)
 
     async def part_url(
         self, tenant: str, key: str, upload_id: str, number: int, *, seconds: int
@@ -207,14 +219,15 @@ class S3Store(ArtifactStore):
         self, tenant: str, key: str, upload_id: str, parts: Sequence[Part]
     ) -> StoredObject:
         key_segments(key)
-        return await self._threads.run(self._uploads.complete, tenant, key, upload_id, parts)
+        complete = self._uploads.complete
+        return await self._long.of(tenant).run(complete, tenant, key, upload_id, parts)
 
     async def abort_upload(self, tenant: str, key: str, upload_id: str) -> None:
         key_segments(key)
-        await self._threads.run(self._uploads.abort, tenant, key, upload_id)
+        await self._threads.of(tenant).run(self._uploads.abort, tenant, key, upload_id)
 
     async def unfinished(self, tenant: str) -> AsyncIterator[UnfinishedUpload]:
-        async for found in batched(self._threads, self._uploads.unfinished(tenant)):
+        async for found in self._threads.of(tenant).batched(self._uploads.unfinished(tenant)):
             yield found
 
     async def discard(self, tenant: str, upload: UnfinishedUpload) -> None:
@@ -240,10 +253,11 @@ class S3Store(ArtifactStore):
         return hmac.digest(self._secret_key.encode(), b"signed transfers", hashlib.sha256)
 
     async def check(self) -> None:
-        await self._threads.run(self._buckets.check)
+        await self._threads.of(_NOBODY).run(self._buckets.check)
 
     async def close(self) -> None:
         await self._threads.close()
+        await self._long.close()
         self._http.clear()
 
 
@@ -259,8 +273,12 @@ def _part_bytes(content_length: int | None) -> int:
     """Flat up to 58 GiB; above that S3's limit on their number makes parts, and memory, grow."""
     if content_length is None:
         return _PART_BYTES
-    if content_length > _MAX_OBJECT_BYTES:
-        raise InvalidValueError("An artifact can have at most 5 TiB", field="Content-Length")
+    if content_length > MAX_PARTS * _MAX_PART_BYTES:
+        raise InvalidValueError(
+            f"An artifact can have at most {MAX_PARTS * _MAX_PART_BYTES >> 30} GiB, unless its"
+            " parts are sent to the artifact store itself",
+            field="Content-Length",
+        )
     return max(_PART_BYTES, -(-content_length // MAX_PARTS))
 
 

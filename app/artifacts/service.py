@@ -6,21 +6,24 @@ the row says which one is the file: what replaces a file, or deletes it, can't t
 later one. No transfer holds a connection to the database.
 """
 
+import asyncio
 import logging
 import posixpath
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from uuid import UUID
 
-from app.artifacts import page_tokens, sql
+from app.artifacts import sql
 from app.artifacts.checksums import Digest
-from app.artifacts.entities import Artifact, Entry, Received
+from app.artifacts.entities import Artifact, Received
+from app.artifacts.index import CHUNK, ArtifactIndex, artifact_absent
 from app.artifacts.keys import object_key
-from app.artifacts.limits import TransferSlots, unless_stalled
+from app.artifacts.limits import Slot, TransferSlots, unless_stalled
 from app.artifacts.owners import owner_of
 from app.artifacts.reader import ObjectReader
 from app.artifacts.receiving import is_small
 from app.artifacts.recording import NewFile, check_nothing_in_the_way, recording
+from app.artifacts.reservations import Reservation, Reservations
 from app.artifacts.store import ArtifactStore, StoredObject
 from app.audit import trail
 from app.clock import now_ms
@@ -32,21 +35,15 @@ from app.errors import (
     NotFoundError,
     UnavailableError,
 )
-from app.experiments.entities import ARTIFACT_SCHEME
 from app.ids import new_uuid
-from app.runs.entities import Placed
 from app.tenancy.quotas import Quotas
 from app.tenancy.tenant import Tenant
 
 log = logging.getLogger(__name__)
 
-# How many rows one statement reads or deletes.
-_CHUNK = 1000
-_MOST_SUMMED = 10_000
 
-
-class Artifacts:
-    """Paths have been through `app.artifacts.paths`. Those of another tenant do not exist here."""
+class Artifacts(ArtifactIndex):
+    """The files of tenants: what is read of their index, and all that changes it."""
 
     def __init__(
         self,
@@ -55,9 +52,9 @@ class Artifacts:
         quotas: Quotas | None = None,
         slots: TransferSlots | None = None,
     ) -> None:
-        self._database = database
+        super().__init__(database)
         self._store = store
-        self._quotas = quotas
+        self.reservations = Reservations(database, quotas)
         self._slots = slots or TransferSlots()
         self._recording = recording(database)
 
@@ -109,19 +106,39 @@ class Artifacts:
             object_id = new_uuid()
         else:
             object_id = await self.begin(tenant, path)
-        room = await self.check_room(tenant, content_length)
-        if self._quotas is not None and room is not None:
-            body = self._quotas.bounded(tenant, body, room)
-        async with self._slots.taken(tenant.slug):
-            stored = await self._store.put(
-                tenant.slug,
-                object_key(path, object_id),
-                unless_stalled(body),
-                content_length=content_length,
-                content_type=content_type,
-                digests=digests,
-            )
-        return Received(path, object_id, stored, content_type)
+        reservation = await self.reservations.begin(tenant, object_id, content_length)
+        body = unless_stalled(body)
+        if reservation is not None:
+            body = reservation.bounded(body)
+        try:
+            async with self._slots.taken(tenant.slug):
+                stored = await self._store.put(
+                    tenant.slug,
+                    object_key(path, object_id),
+                    body,
+                    content_length=content_length,
+                    content_type=content_type,
+                    digests=digests,
+                )
+        except BaseException as error:
+            await self._give_up(tenant, path, object_id, reservation, error)
+            raise
+        return Received(path, object_id, stored, content_type, reservation)
+
+    async def _give_up(
+        self,
+        tenant: Tenant,
+        path: str,
+        object_id: UUID,
+        reservation: Reservation | None,
+        error: BaseException,
+    ) -> None:
+        """Leave nothing of an object that the store has failed to take."""
+        if isinstance(error, asyncio.CancelledError):
+            # The store was done with it at that very moment, for all that can be told.
+            await self._discard(tenant, path, object_id)
+        if reservation is not None:
+            await reservation.release()
 
     async def keep(self, tenant: Tenant, received: Received, path: str) -> Artifact:
         """Make what was received the file at the path, which may be another one than it was
@@ -129,12 +146,13 @@ class Artifacts:
         try:
             if path != received.path:
                 received = await self._moved(tenant, received, path)
-            return await self.record(
-                tenant, path, received.object_id, received.stored, received.content_type
-            )
+            return await self._record(tenant, received)
         except (ConflictError, InvalidStateError, InvalidValueError, NotFoundError):
             await self.discard(tenant, received)
             raise
+        finally:
+            if received.reservation is not None:
+                received.reservation.end()
 
     async def _moved(self, tenant: Tenant, received: Received, path: str) -> Received:
         owner_of(path)
@@ -150,17 +168,12 @@ class Artifacts:
     async def discard(self, tenant: Tenant, received: Received) -> None:
         """Remove what was received."""
         await self._discard(tenant, received.path, received.object_id)
-
-    async def check_room(self, tenant: Tenant, size: int | None = None) -> int | None:
-        """How many bytes the tenant may still store; None for any number. Raises
-        QuotaExceededError where it has no room for a file of that size."""
-        if self._quotas is None:
-            return None
-        return await self._quotas.room_for_artifacts(tenant, size)
+        if received.reservation is not None:
+            await received.reservation.release()
 
     async def begin(self, tenant: Tenant, path: str) -> UUID:
-        """The id of a new object, whose bytes go to `object_key` before `record` makes it the file
-        at the path. Raises what `put` does for a path that no file can have."""
+        """The id of a new object, whose bytes go to `object_key` before `keep` makes it the file at
+        the path. Raises what `put` does for a path that no file can have."""
         owner = owner_of(path)
         parameters = owner.parameters | {"tenant": tenant.id, "path": path}
         async with self._database.pipeline(tenant) as connection:
@@ -174,26 +187,33 @@ class Artifacts:
         check_nothing_in_the_way(path, through_file, is_folder)
         return new_uuid()
 
-    async def record(
-        self,
-        tenant: Tenant,
-        path: str,
-        object_id: UUID,
-        stored: StoredObject,
-        content_type: str,
-    ) -> Artifact:
-        """Make a stored object the file at the path, in place of one that is there.
+    async def _record(self, tenant: Tenant, received: Received) -> Artifact:
+        """Make a stored object the file at its path, in place of one that is there.
 
         Raises NotFoundError or InvalidStateError where the run or the model is gone by now, and
-        ConflictError where another upload has got in the way; the object is then left to the
-        caller, or to garbage collection.
+        ConflictError where another upload has got in the way.
         """
+        path, object_id, stored = received.path, received.object_id, received.stored
         artifact = Artifact(
-            path, stored.size, stored.etag, content_type, now_ms(), object_id, stored.checksum
+            path,
+            stored.size,
+            stored.etag,
+            received.content_type,
+            now_ms(),
+            object_id,
+            stored.checksum,
         )
         replaced = await self._recording.submit(
             tenant,
-            NewFile(path, owner_of(path), object_id, stored, content_type, artifact.updated_time),
+            NewFile(
+                path,
+                owner_of(path),
+                object_id,
+                stored,
+                received.content_type,
+                artifact.updated_time,
+                received.reservation is not None,
+            ),
         )
         if replaced:
             await self._discard(tenant, path, replaced.object_id)
@@ -210,35 +230,51 @@ class Artifacts:
         """Make a copy of a file the file at the path, without moving its bytes through this process
         where the store can. Raises what `put` does, and NotFoundError where the source is gone."""
         object_id = await self.begin(tenant, path)
+        reservation = await self.reservations.begin(tenant, object_id, source.size)
+        try:
+            key = object_key(path, object_id)
+            source, copied = await self._copied(tenant, source, key, reservation)
+        except BaseException as error:
+            await self._give_up(tenant, path, object_id, reservation, error)
+            raise
+        stored = replace(copied, checksum=source.sha256)
+        received = Received(path, object_id, stored, source.content_type, reservation)
+        return await self.keep(tenant, received, path)
+
+    async def _copied(
+        self, tenant: Tenant, source: Artifact, key: str, reservation: Reservation | None
+    ) -> tuple[Artifact, StoredObject]:
+        """The file that was copied, which may have replaced the source, and its copy."""
         while True:
             try:
                 async with self._slots.taken(tenant.slug):
-                    copied = await self._store.copy(
-                        tenant.slug, source.key, object_key(path, object_id)
-                    )
-                break
+                    return source, await self._store.copy(tenant.slug, source.key, key)
             except NotFoundError:
                 source = await self._replacement(tenant, source)
-        stored = replace(copied, checksum=source.sha256)
-        return await self.record(tenant, path, object_id, stored, source.content_type)
+                if reservation is not None:
+                    await reservation.cover(source.size)
 
-    async def get(self, tenant: Tenant, path: str) -> Artifact:
-        """Raises NotFoundError where no file lies at the path."""
-        async with self._database.pipeline(tenant, read_only=True) as connection:
-            cursor = await connection.execute(sql.GET, {"tenant": tenant.id, "path": path})
-            row = await cursor.fetchone()
-        if row is None:
-            raise artifact_absent(path)
-        return Artifact(*row)
+    async def take_slot(self, tenant: Tenant) -> Slot:
+        """A place among the tenant's transfers, for one that reads several files. To be given back
+        by the caller. Raises UnavailableError where there is none for a while."""
+        return await self._slots.take(tenant.slug)
 
     async def open(
-        self, tenant: Tenant, artifact: Artifact, *, start: int = 0, end: int | None = None
+        self,
+        tenant: Tenant,
+        artifact: Artifact,
+        *,
+        start: int = 0,
+        end: int | None = None,
+        slot: Slot | None = None,
     ) -> ObjectReader:
         """The bytes from `start` up to and without `end`; the caller closes the reader.
 
-        They are those of a later file where the artifact was replaced since it was read. Raises
-        NotFoundError where it was deleted.
+        They are those of a later file where the artifact was replaced since it was read. A transfer
+        of its own, unless the caller has a slot. Raises NotFoundError where it was deleted.
         """
+        if slot is not None:
+            return await self._open(tenant, artifact, start, end)
         slot = await self._slots.take(tenant.slug)
         try:
             reader = await self._open(tenant, artifact, start, end)
@@ -264,84 +300,6 @@ class Artifacts:
             raise artifact_absent(gone.path)
         return current
 
-    async def paths_of_runs(
-        self, tenant: Tenant, runs: Sequence[Placed], *, limit: int = 100
-    ) -> dict[UUID, list[str]]:
-        """The first `limit` files of each run, as paths below the run's own folder."""
-        folders = {run_folder(run): run.run_id for run in runs if is_ours(run)}
-        paths: dict[UUID, list[str]] = {run.run_id: [] for run in runs}
-        if not folders:
-            return paths
-        async with self._database.pipeline(tenant, read_only=True) as connection:
-            cursor = await connection.execute(
-                sql.FIRST_FILES,
-                {"tenant": tenant.id, "folders": list(folders), "limit": limit},
-            )
-            for folder, path in await cursor.fetchall():
-                paths[folders[folder]].append(path[len(folder) + 1 :])
-        return paths
-
-    async def list(
-        self,
-        tenant: Tenant,
-        folder: str,
-        *,
-        limit: int | None = None,
-        page_token: str | None = None,
-    ) -> tuple[list[Entry], str | None]:
-        """A page of what lies directly in a folder, in order, and the token of the next page.
-
-        Its cost depends on the page and not on what the folder holds.
-        """
-        after = page_tokens.decode(folder, page_token) if page_token else f"{folder}/"
-        async with self._database.pipeline(tenant, read_only=True) as connection:
-            cursor = await connection.execute(
-                sql.LIST,
-                {
-                    "tenant": tenant.id,
-                    "folder": folder,
-                    "start": len(folder) + 2,
-                    "after": after,
-                    "limit": None if limit is None else limit + 1,
-                },
-            )
-            rows = await cursor.fetchall()
-        entries = [
-            Entry(path, True, None, None, None) if is_dir else Entry(path, False, *facts)
-            for path, is_dir, *facts in rows
-        ]
-        if limit is None or len(entries) <= limit:
-            return entries, None
-        del entries[limit:]
-        return entries, page_tokens.encode(entries[-1])
-
-    async def sizes(self, tenant: Tenant, folders: Sequence[str]) -> Sequence[int | None]:
-        """The bytes below each folder; None for one with more files than are summed while a client
-        waits (10,000 take 3 ms)."""
-        async with self._database.pipeline(tenant, read_only=True) as connection:
-            cursor = await connection.execute(
-                sql.SIZES,
-                {"tenant": tenant.id, "folders": list(folders), "most": _MOST_SUMMED},
-            )
-            rows = await cursor.fetchall()
-        return [size if files <= _MOST_SUMMED else None for files, size in rows]
-
-    async def walk(self, tenant: Tenant, folder: str) -> AsyncIterator[Artifact]:
-        """Every file below a folder, in order; no connection is held between two pages."""
-        after = f"{folder}/"
-        while True:
-            async with self._database.pipeline(tenant, read_only=True) as connection:
-                cursor = await connection.execute(
-                    sql.WALK,
-                    {"tenant": tenant.id, "folder": folder, "after": after, "limit": _CHUNK},
-                )
-                rows = await cursor.fetchall()
-            for row in rows:
-                yield Artifact(*row)
-            if len(rows) < _CHUNK:
-                return
-            after = rows[-1][0]
-
     async def delete(self, tenant: Tenant, path: str) -> None:
         """Remove a file, or all that lies in a folder. NotFoundError where there is neither."""
         found = False
@@ -355,7 +313,7 @@ class Artifacts:
         while True:
             async with self._database.pipeline(tenant) as connection:
                 cursor = await connection.execute(
-                    sql.FORGET, {"tenant": tenant.id, "paths": list(paths), "limit": _CHUNK}
+                    sql.FORGET, {"tenant": tenant.id, "paths": list(paths), "limit": CHUNK}
                 )
                 gone = [Artifact(*row) for row in await cursor.fetchall()]
                 if gone:
@@ -366,31 +324,8 @@ class Artifacts:
             await self._store.delete(tenant.slug, [artifact.key for artifact in gone])
             for artifact in gone:
                 yield artifact
-            if len(gone) < _CHUNK:
+            if len(gone) < CHUNK:
                 return
 
     async def close(self) -> None:
         await self._store.close()
-
-
-def is_ours(run: Placed) -> bool:
-    """Whether the run's artifacts lie with this server, and not at a location of the user's."""
-    return run.artifact_uri.startswith(ARTIFACT_SCHEME)
-
-
-def run_folder(run: Placed) -> str:
-    """The folder of a run's artifacts, from the tenant's root.
-
-    Raises ConflictError where they lie at a location of the user's.
-    """
-    if not is_ours(run):
-        raise ConflictError(
-            f"The artifacts of run {run.run_id.hex} lie at {run.artifact_uri}, which only clients"
-            " with credentials of their own can reach",
-            field="run_id",
-        )
-    return run.artifact_uri.removeprefix(ARTIFACT_SCHEME)
-
-
-def artifact_absent(path: str) -> NotFoundError:
-    return NotFoundError(f"No such artifact: '{path}'", field="path")

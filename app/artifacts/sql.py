@@ -69,10 +69,20 @@ written AS (
         updated_time = EXCLUDED.updated_time,
         object_id = EXCLUDED.object_id,
         sha256 = EXCLUDED.sha256
-)
+){released}
 SELECT owned, deleted_time, through_file, is_folder, replaces, replaced_id
 FROM file ORDER BY position
 """
+
+# What was reserved for files is used by them from now on.
+_RELEASED = """,
+released AS (
+    DELETE FROM artifact_reservations
+    WHERE tenant_id = %(tenant)s AND object_id IN (
+        SELECT object_id FROM file
+        WHERE owned AND deleted_time IS NULL AND NOT (through_file OR is_folder)
+    )
+)"""
 
 _ONE = _IN_THE_WAY.format(path="%(path)s", parents="%(parents)s")
 _EACH = _IN_THE_WAY.format(path="given.path", parents="given.parents")
@@ -80,8 +90,10 @@ _OF_RUNS = {"owners": "runs", "key": "run_id", "type": "uuid"}
 _OF_MODELS = {"owners": "logged_models", "key": "model_id", "type": "text"}
 CHECK_RUN = _CHECK.format(in_the_way=_ONE, **_OF_RUNS)
 CHECK_MODEL = _CHECK.format(in_the_way=_ONE, **_OF_MODELS)
-RECORD_OF_RUNS = _RECORD.format(in_the_way=_EACH, **_OF_RUNS)
-RECORD_OF_MODELS = _RECORD.format(in_the_way=_EACH, **_OF_MODELS)
+RECORD_OF_RUNS = _RECORD.format(in_the_way=_EACH, released="", **_OF_RUNS)
+RECORD_OF_MODELS = _RECORD.format(in_the_way=_EACH, released="", **_OF_MODELS)
+RECORD_RESERVED_OF_RUNS = _RECORD.format(in_the_way=_EACH, released=_RELEASED, **_OF_RUNS)
+RECORD_RESERVED_OF_MODELS = _RECORD.format(in_the_way=_EACH, released=_RELEASED, **_OF_MODELS)
 
 GET = f"""
 SELECT {_COLUMNS} FROM artifacts WHERE tenant_id = %(tenant)s AND path = %(path)s
@@ -159,6 +171,63 @@ RETURNING {_COLUMNS}
 # The bytes of all artifacts of a tenant.
 USED_BYTES = """
 SELECT COALESCE(sum(bytes), 0)::bigint FROM artifact_usage WHERE tenant_id = %(tenant)s
+"""
+
+# Held to the end of the transaction, so that two that look for room take it one after the other.
+LOCK_ROOM = "SELECT pg_advisory_xact_lock(hashtextextended('tracking.artifacts', %(tenant)s))"
+
+# Reserve `wanted` bytes, or what is left of the limit if that is at least `least`. What the object
+# and part had reserved before, and what they replace (all parts: null), is not counted. The row is
+# (the bytes, null where there is no room; the bytes of all artifacts; those reserved by others).
+RESERVE = """
+WITH taken AS MATERIALIZED (
+    SELECT
+        COALESCE((
+            SELECT sum(bytes) FROM artifact_usage WHERE tenant_id = %(tenant)s
+        ), 0)::bigint AS used,
+        COALESCE((
+            SELECT sum(bytes) FROM artifact_reservations
+            WHERE tenant_id = %(tenant)s AND expiry_time > %(now)s
+                AND (object_id, part) <> (%(object)s, %(part)s)
+                AND NOT (object_id = %(replaces)s AND part = COALESCE(%(replaced_part)s, part))
+        ), 0)::bigint AS reserved
+),
+granted AS (
+    INSERT INTO artifact_reservations (tenant_id, object_id, part, bytes, expiry_time)
+    SELECT %(tenant)s, %(object)s, %(part)s, least(%(wanted)s, %(limit)s - used - reserved),
+        %(expiry)s
+    FROM taken WHERE used + reserved + %(least)s <= %(limit)s
+    ON CONFLICT (tenant_id, object_id, part) DO UPDATE SET
+        bytes = EXCLUDED.bytes, expiry_time = EXCLUDED.expiry_time
+    RETURNING bytes
+)
+SELECT (SELECT bytes FROM granted), used, reserved FROM taken
+"""
+
+RENEW = """
+UPDATE artifact_reservations SET expiry_time = %(expiry)s
+WHERE tenant_id = %(tenant)s AND object_id = %(object)s AND part = %(part)s
+"""
+
+RELEASE = """
+DELETE FROM artifact_reservations WHERE tenant_id = %(tenant)s AND object_id = %(object)s
+"""
+
+RELEASE_PARTS = """
+DELETE FROM artifact_reservations
+WHERE tenant_id = %(tenant)s AND object_id = %(object)s AND part > 0
+"""
+
+# What was reserved for a part on its way is the part's from now on. Which of two that come at once
+# the store has kept is not known: the larger one counts.
+SETTLE = """
+WITH arrived AS (
+    DELETE FROM artifact_reservations WHERE tenant_id = %(tenant)s AND object_id = %(arrived)s
+)
+INSERT INTO artifact_reservations AS r (tenant_id, object_id, part, bytes, expiry_time)
+VALUES (%(tenant)s, %(object)s, %(part)s, %(bytes)s, %(expiry)s)
+ON CONFLICT (tenant_id, object_id, part) DO UPDATE SET
+    bytes = greatest(r.bytes, EXCLUDED.bytes), expiry_time = EXCLUDED.expiry_time
 """
 
 # Files and bytes in each of several folders; past `most` files it counts no further.

@@ -132,6 +132,12 @@ class ArtifactStore(ABC):
     def takes_parts(self) -> bool:
         """Whether a client can upload in parts: to `part_url`, or through `put_part`."""
 
+    @property
+    @abstractmethod
+    def takes_parts_directly(self) -> bool:
+        """Whether parts go to `part_url`, where nobody sees how long they are before they lie
+        there."""
+
     @abstractmethod
     async def create_upload(self, tenant: str, key: str, *, content_type: str) -> str:
         """The id of a new upload. ConflictError as `put`."""

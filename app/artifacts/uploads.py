@@ -2,18 +2,20 @@
 
 A client asks for an upload, sends its parts to URLs (of the store, or of this server where the
 store has none for clients), and says which parts make the file. Nothing is kept in the database
-meanwhile: an upload's id names the object that it will be, and the store knows the rest.
+meanwhile, but for the room of a tenant with a quota: an upload's id names the object that it will
+be, and the store knows the rest.
 """
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from app.artifacts.checksums import Digest
-from app.artifacts.entities import Artifact
+from app.artifacts.entities import Artifact, Received
+from app.artifacts.index import artifact_absent
 from app.artifacts.keys import object_key
 from app.artifacts.limits import TransferSlots, unless_stalled
-from app.artifacts.service import Artifacts, artifact_absent
+from app.artifacts.service import Artifacts
 from app.artifacts.signing import Grant, Signer
 from app.artifacts.store import MAX_PARTS, ArtifactStore, Part
 from app.clock import now_ms
@@ -22,6 +24,7 @@ from app.errors import (
     InvalidStateError,
     InvalidValueError,
     NotFoundError,
+    QuotaExceededError,
     UnsupportedError,
 )
 from app.tenancy.tenant import Tenant
@@ -64,10 +67,13 @@ class Uploads:
     ) -> tuple[str, list[Address]]:
         """The id of a new upload of a file, and where its parts go.
 
-        Raises UnsupportedError where clients can't reach the store, InvalidValueError for a number
-        of parts that no upload can have, and what `Artifacts.begin` does.
+        Raises UnsupportedError where clients can't reach the store, or must not fill it unseen,
+        InvalidValueError for a number of parts that no upload can have, and what `Artifacts.begin`
+        does.
         """
-        if not self._store.takes_parts:
+        quota = self._artifacts.reservations.limit(tenant)
+        unseen = self._store.takes_parts_directly and quota is not None
+        if unseen or not self._store.takes_parts:
             # MLflow's client knows these words, and sends the file in one piece then.
             raise UnsupportedError(
                 "Multipart upload is not supported for the current artifact repository"
@@ -76,7 +82,6 @@ class Uploads:
             raise InvalidValueError(
                 f"An upload has from 1 to {MAX_PARTS} parts, not {parts}", field="num_parts"
             )
-        await self._artifacts.check_room(tenant)
         object_id = await self._artifacts.begin(tenant, path)
         key = object_key(path, object_id)
         within = await self._store.create_upload(tenant.slug, key, content_type=content_type)
@@ -98,6 +103,7 @@ class Uploads:
 
     async def put_part(
         self,
+        tenant: Tenant,
         grant: Grant,
         body: AsyncIterator[bytes],
         *,
@@ -106,19 +112,35 @@ class Uploads:
     ) -> str:
         """Store the part that a grant permits, and give its etag.
 
-        Raises NotFoundError where the upload is no more.
+        Raises NotFoundError where the upload is no more, QuotaExceededError where the tenant has no
+        room for it.
         """
         key, within = _key_and_id(grant.path, grant.upload_id)
-        async with self._slots.taken(grant.tenant.slug):
-            return await self._store.put_part(
-                grant.tenant.slug,
-                key,
-                within,
-                int(grant.part),
-                unless_stalled(body),
-                content_length=content_length,
-                digests=digests,
-            )
+        object_id, number = _object_id(grant.upload_id), int(grant.part)
+        reservation = await self._artifacts.reservations.begin_part(
+            tenant, object_id, number, content_length
+        )
+        body = unless_stalled(body)
+        if reservation is not None:
+            body = reservation.bounded(body)
+        try:
+            async with self._slots.taken(tenant.slug):
+                etag = await self._store.put_part(
+                    tenant.slug,
+                    key,
+                    within,
+                    number,
+                    body,
+                    content_length=content_length,
+                    digests=digests,
+                )
+        except BaseException:
+            if reservation is not None:
+                await reservation.release()
+            raise
+        if reservation is not None:
+            await reservation.settle(_end(object_id))
+        return etag
 
     async def complete(
         self,
@@ -132,15 +154,14 @@ class Uploads:
         """Make the file out of the parts. May be repeated, also where the first time was cut off.
 
         Raises InvalidValueError for parts that were not stored so or don't ascend, NotFoundError
-        where there is no such upload, and what `Artifacts.put` does. A file for which there is no
-        room is left to garbage collection.
+        where there is no such upload, and what `Artifacts.put` does, after which it is no more.
         """
         _check_parts(parts)
         key, within = _key_and_id(path, upload_id)
-        object_id = UUID(hex=upload_id.partition(".")[0])
+        object_id = _object_id(upload_id)
         await self._artifacts.begin(tenant, path)  # for its checks
         stored = None
-        if now_ms() - _began(object_id) < _MAX_AGE_MS:
+        if now_ms() < _end(object_id):
             try:
                 stored = await self._store.complete_upload(tenant.slug, key, within, parts)
             except NotFoundError:
@@ -148,8 +169,16 @@ class Uploads:
                 stored = await self._store.stat(tenant.slug, key)
         if stored is None:
             raise _upload_absent(upload_id)
-        await self._artifacts.check_room(tenant, stored.size)
-        return await self._artifacts.record(tenant, path, object_id, stored, content_type)
+        received = Received(path, object_id, stored, content_type)
+        try:
+            reservation = await self._artifacts.reservations.begin_whole(
+                tenant, object_id, stored.size, _end(object_id)
+            )
+        except QuotaExceededError:
+            await self._artifacts.discard(tenant, received)
+            await self._artifacts.reservations.forget(tenant, object_id)
+            raise
+        return await self._artifacts.keep(tenant, replace(received, reservation=reservation), path)
 
     async def abort(self, tenant: Tenant, path: str, upload_id: str) -> None:
         """Forget the upload and its parts; one that is no more is no error, nor is one that is
@@ -162,6 +191,12 @@ class Uploads:
         except (InvalidStateError, ConflictError):
             pass  # no file can come of it any more, but it is the tenant's
         await self._store.abort_upload(tenant.slug, key, within)
+        reservations = self._artifacts.reservations
+        if reservations.limit(tenant) is None:
+            return
+        # What was completed, and is no file yet, still takes room.
+        if await self._store.stat(tenant.slug, key) is None:
+            await reservations.forget(tenant, _object_id(upload_id))
 
     async def abandon(self, tenant: Tenant) -> None:
         """Remove all that the tenant has not completed. For one that is no more: whoever gets its
@@ -219,9 +254,14 @@ def _upload_absent(upload_id: str) -> NotFoundError:
     return NotFoundError(f"No such upload: '{upload_id[:_MAX_ETAG]}'", field="upload_id")
 
 
-def _began(object_id: UUID) -> int:
-    """When the upload was created, in milliseconds since 1970: its object's id is a UUIDv7."""
-    return object_id.int >> 80
+def _object_id(upload_id: str) -> UUID:
+    return UUID(hex=upload_id.partition(".")[0])
+
+
+def _end(object_id: UUID) -> int:
+    """Until when an upload may be completed, in milliseconds since 1970: its object's id is a
+    UUIDv7, which tells when it began."""
+    return (object_id.int >> 80) + _MAX_AGE_MS
 
 
 def _check_parts(parts: Sequence[Part]) -> None:

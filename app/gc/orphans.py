@@ -60,6 +60,12 @@ class Orphans:
                 for upload in left:
                     await self._store.discard(self._tenant.slug, upload)
 
+    async def forget_reservations(self) -> None:
+        """Those that have ended count for nothing, and are not reported."""
+        async with self._database.pipeline(self._tenant) as connection:
+            values = {"tenant": self._tenant.id, "now": now_ms()}
+            await connection.execute(sql.FORGET_RESERVATIONS, values)
+
     async def sweep_objects(self, before: int, *, delete: bool) -> None:
         """Objects that no row names, and rows whose objects are not there.
 

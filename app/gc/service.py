@@ -76,4 +76,6 @@ class GarbageCollector:
         orphans = Orphans(self._database, self._store, self._artifacts, tenant, report, progress)
         await orphans.sweep_uploads(now - policy.grace, delete=policy.delete)
         await orphans.sweep_objects(now - policy.grace, delete=policy.delete)
+        if policy.delete:
+            await orphans.forget_reservations()
         return report

@@ -234,3 +234,13 @@ WHERE tenant_id = %(tenant)s AND path = %(path)s
     AND object_id IS NOT DISTINCT FROM %(object)s::uuid
 RETURNING path
 """
+
+# Of workers that were killed, and of uploads that can't be completed any more.
+FORGET_RESERVATIONS = """
+DELETE FROM artifact_reservations
+WHERE tenant_id = %(tenant)s AND (object_id, part) IN (
+    SELECT object_id, part FROM artifact_reservations
+    WHERE tenant_id = %(tenant)s AND expiry_time <= %(now)s
+    FOR UPDATE SKIP LOCKED
+)
+"""

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
+from app.operations import context
 from app.threads import Threads
 
 EXTENSION = "http.response.zerocopysend"
@@ -42,13 +43,15 @@ async def sent(
     await _flushed(answer)
     if answer.disconnected:
         return
+    request = context.current()
+    threads = _threads.of((request and request.tenant) or "")
     # Of its own, since the transport may close its socket meanwhile; and event loops refuse to
     # watch the one that a transport has.
     with answer.transport.get_extra_info("socket").dup() as target:
         end = offset + count
         while offset < end and not answer.disconnected:
             most = min(_AT_ONCE, end - offset)
-            some = await _threads.run(_send_some, target.fileno(), file, offset, most)
+            some = await threads.run(_send_some, target.fileno(), file, offset, most)
             offset += some
             yield some
             if some < most:

@@ -3,7 +3,7 @@
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 
@@ -158,32 +158,10 @@ class Quotas:
             " (quota runs)"
         )
 
-    async def room_for_artifacts(self, tenant: Tenant, size: int | None) -> int | None:
-        """How many bytes may still be stored; None for any number.
-
-        Raises QuotaExceededError where `size`, as declared, would be more.
-        """
+    def artifact_bytes(self, tenant: Tenant) -> int | None:
+        """How many bytes of artifacts the tenant may have; None for any number."""
         limits = self._tenants.limits(tenant)
-        if limits is None or limits.artifact_bytes is None:
-            return None
-        async with self._database.pipeline(tenant) as connection:
-            used = await used_bytes(connection, tenant)
-        room = limits.artifact_bytes - used
-        if room <= 0 or (size or 0) > room:
-            raise _full(tenant, limits, used)
-        return room
-
-    async def bounded(
-        self, tenant: Tenant, body: AsyncIterator[bytes], room: int
-    ) -> AsyncIterator[bytes]:
-        """The body, broken off with QuotaExceededError where it is longer than there is room."""
-        size = 0
-        async for chunk in body:
-            size += len(chunk)
-            if size > room:
-                limits = self._tenants.limits(tenant) or Limits()
-                raise _full(tenant, limits, (limits.artifact_bytes or room) - room)
-            yield chunk
+        return None if limits is None else limits.artifact_bytes
 
     async def usage(self, tenant: Tenant) -> Usage:
         """What the tenant uses of its quotas."""
@@ -201,13 +179,6 @@ async def _number(connection: psycopg.AsyncConnection, statement: str, tenant: T
     row = await (await connection.execute(statement, {"tenant": tenant.id})).fetchone()
     assert row is not None
     return int(row[0])
-
-
-def _full(tenant: Tenant, limits: Limits, used: int) -> QuotaExceededError:
-    return QuotaExceededError(
-        f"The tenant '{tenant.slug}' may store {limits.artifact_bytes} bytes of artifacts and has"
-        f" {used} (quota artifact_bytes)"
-    )
 
 
 def _today() -> date:

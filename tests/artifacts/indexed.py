@@ -4,7 +4,8 @@ from collections.abc import AsyncIterator
 from uuid import UUID
 
 from app.artifacts.entities import Artifact
-from app.artifacts.service import Artifacts, run_folder
+from app.artifacts.index import run_folder
+from app.artifacts.service import Artifacts
 from app.artifacts.store import ArtifactStore
 from app.db.database import Database
 from app.runs.entities import Run

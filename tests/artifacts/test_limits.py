@@ -16,7 +16,8 @@ from starlette.requests import ClientDisconnect
 
 from app.api.downloads import ReaderResponse
 from app.artifacts import limits
-from app.artifacts.service import Artifacts, run_folder
+from app.artifacts.index import run_folder
+from app.artifacts.service import Artifacts
 from app.config import Settings
 from app.errors import UnavailableError
 from app.main import create_app

@@ -17,9 +17,9 @@ from app.api.headers import content_length, declared_digests
 from app.api.mlflow.router import Call, Routes
 from app.api.streams import StreamedJson
 from app.artifacts.entities import Entry
+from app.artifacts.index import run_folder
 from app.artifacts.owners import check_owned
 from app.artifacts.paths import artifact_path
-from app.artifacts.service import run_folder
 from app.errors import InvalidValueError, NotFoundError
 from app.tenancy.caller import Role
 

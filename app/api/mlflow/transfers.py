@@ -22,8 +22,8 @@ from app.api.headers import content_length, declared_digests
 from app.api.mlflow.artifacts import path_of, upload
 from app.api.mlflow.router import Call, Routes, decoded, require_json
 from app.artifacts.entities import Artifact
+from app.artifacts.index import run_folder
 from app.artifacts.paths import artifact_path
-from app.artifacts.service import run_folder
 from app.artifacts.signing import Grant
 from app.artifacts.store import Part
 from app.artifacts.uploads import Address
@@ -140,6 +140,7 @@ async def signed(call: Call, request: Request) -> Response:
     grant: Grant = request.state.grant
     if grant.upload_id:
         etag = await call.services.uploads.put_part(
+            call.tenant,
             grant,
             request.stream(),
             content_length=content_length(request.headers),

@@ -1,18 +1,52 @@
 """A folder of artifacts as a ZIP file, made while it is sent: memory stays flat for any size."""
 
+import logging
 import time
 import zipfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing
 
-from anyio import to_thread
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from app.artifacts.entities import Artifact
+from app.artifacts.limits import Slot, unless_stalled_sending
+from app.artifacts.reader import ObjectReader
 from app.artifacts.service import Artifacts
-from app.errors import NotFoundError
+from app.errors import NotFoundError, StalledError, UnavailableError
 from app.tenancy.tenant import Tenant
+from app.threads import Threads
+
+log = logging.getLogger(__name__)
 
 # Models and plots are compressed already; more effort would cost time and gain nothing.
 _LEVEL = 1
+
+_threads = Threads(4)  # to compress in
+
+
+class ArchiveResponse(StreamingResponse):
+    """Streams a ZIP file within one of the tenant's transfers, which is given back however the
+    answer ends: also where the client stands still, or the store fails. Then the connection is
+    closed for an answer that is not complete."""
+
+    media_type = "application/zip"
+
+    def __init__(
+        self, chunks: AsyncGenerator[bytes, None], slot: Slot, headers: Mapping[str, str]
+    ) -> None:
+        super().__init__(chunks, headers=headers)
+        self._chunks = chunks
+        self._slot = slot
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            async with aclosing(self._chunks):
+                await super().__call__(scope, receive, unless_stalled_sending(send))
+        except (StalledError, UnavailableError) as error:
+            log.warning("%s %s: %s", scope["method"], scope["path"], error)
+        finally:
+            self._slot.give_back()
 
 
 class _Sink:
@@ -41,28 +75,44 @@ class _Sink:
 
 
 async def zipped(
-    artifacts: Artifacts, tenant: Tenant, folder: str, files: AsyncIterator[Artifact]
-) -> AsyncIterator[bytes]:
+    artifacts: Artifacts, tenant: Tenant, slot: Slot, folder: str, files: AsyncIterator[Artifact]
+) -> AsyncGenerator[bytes, None]:
     """The chunks of a ZIP file of `files`, named by their paths below `folder`.
 
-    A file that is deleted in the meantime is left out.
+    A file that is deleted in the meantime is left out. Raises UnavailableError where another one
+    cannot be read to its end; what came until then is no ZIP file.
     """
+    threads = _threads.of(tenant.slug)
     sink = _Sink()
-    with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED, compresslevel=_LEVEL) as archive:
-        async for file in files:
-            try:
-                reader = await artifacts.open(tenant, file)
-            except NotFoundError:
-                continue
-            async with reader:
-                member = _member(file, reader.stored.size, folder)
-                with archive.open(member, "w") as target:
-                    async for chunk in reader:
-                        # Compressing a chunk takes milliseconds that others would wait.
-                        await to_thread.run_sync(target.write, chunk)
-                        yield sink.take()
-            yield sink.take()
+    archive = zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED, compresslevel=_LEVEL)
+    async for file in files:
+        reader = await _opened(artifacts, tenant, slot, file)
+        if reader is None:
+            continue
+        async with reader:
+            member = _member(file, reader.stored.size, folder)
+            with archive.open(member, "w") as target:
+                async for chunk in reader:
+                    # Compressing a chunk takes milliseconds that others would wait.
+                    await threads.run(target.write, chunk)
+                    yield sink.take()
+        yield sink.take()
+    archive.close()
     yield sink.take()
+
+
+async def _opened(
+    artifacts: Artifacts, tenant: Tenant, slot: Slot, file: Artifact
+) -> ObjectReader | None:
+    """None where the file was deleted."""
+    try:
+        return await artifacts.open(tenant, file, slot=slot)
+    except NotFoundError:
+        try:
+            await artifacts.get(tenant, file.path)
+        except NotFoundError:
+            return None
+        raise UnavailableError(f"The artifact store has lost '{file.path}'") from None
 
 
 def _member(file: Artifact, size: int, folder: str) -> zipfile.ZipInfo:

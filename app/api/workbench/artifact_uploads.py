@@ -23,8 +23,8 @@ from app.api.workbench.forms import FormPart, form_parts
 from app.api.workbench.openapi import answers
 from app.artifacts.copying import copy_all
 from app.artifacts.entities import Received
+from app.artifacts.index import run_folder
 from app.artifacts.paths import MAX_PATH_BYTES, artifact_path
-from app.artifacts.service import run_folder
 from app.errors import InvalidValueError
 from app.services import Services
 from app.tenancy.tenant import Tenant

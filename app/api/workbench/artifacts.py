@@ -5,11 +5,10 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.responses import StreamingResponse
 
 from app.api.downloads import attachment, is_current, validators
 from app.api.file_answers import file_answer
-from app.api.workbench.archive import zipped
+from app.api.workbench.archive import ArchiveResponse, zipped
 from app.api.workbench.artifact_shapes import (
     ArtifactEntry,
     FilePath,
@@ -28,8 +27,8 @@ from app.api.workbench.fields import Limit
 from app.api.workbench.openapi import answers
 from app.artifacts import previews
 from app.artifacts.entities import Artifact
+from app.artifacts.index import run_folder
 from app.artifacts.paths import artifact_path
-from app.artifacts.service import run_folder
 from app.errors import InvalidValueError, NotFoundError
 from app.runs.entities import Run
 from app.runs.errors import run_not_active
@@ -128,7 +127,7 @@ async def download_artifact(
     relative = artifact_path(path, allow_root=archive is not None)
     run = await services.runs.get_info(tenant, run_id)
     if archive is not None:
-        return await _archive(services, tenant, run, relative)
+        return await _archive(services, tenant, run, relative, request.method)
     root = run_folder(run)
     with relative_to(root):
         artifact = await _file(services, tenant, root, relative)
@@ -200,7 +199,9 @@ async def _preview(
     return Response(shown.model_dump_json(), headers=headers, media_type="application/json")
 
 
-async def _archive(services: Services, tenant: Tenant, run: Run, path: str) -> Response:
+async def _archive(
+    services: Services, tenant: Tenant, run: Run, path: str, method: str
+) -> Response:
     root = run_folder(run)
     folder = posixpath.join(root, path).rstrip("/")
     files = services.artifacts.walk(tenant, folder)
@@ -208,15 +209,16 @@ async def _archive(services: Services, tenant: Tenant, run: Run, path: str) -> R
     if first is None:
         raise NotFoundError(f"There are no files in the folder '{path}'", field="path")
     name = posixpath.basename(path) or run.run_id.hex
-    return StreamingResponse(
-        zipped(services.artifacts, tenant, folder, _with_first(first, files)),
-        media_type="application/zip",
-        headers={
-            "Content-Disposition": attachment(f"{name}.zip"),
-            "X-Content-Type-Options": "nosniff",
-            "Cache-Control": "private, no-cache",
-        },
-    )
+    headers = {
+        "Content-Disposition": attachment(f"{name}.zip"),
+        "X-Content-Type-Options": "nosniff",
+        "Cache-Control": "private, no-cache",
+    }
+    if method == "HEAD":
+        return Response(media_type=ArchiveResponse.media_type, headers=headers)
+    slot = await services.artifacts.take_slot(tenant)
+    chunks = zipped(services.artifacts, tenant, slot, folder, _with_first(first, files))
+    return ArchiveResponse(chunks, slot, headers)
 
 
 async def _with_first(first: Artifact, rest: AsyncIterator[Artifact]) -> AsyncIterator[Artifact]:

@@ -591,14 +591,45 @@ class TestDownloadArchive:
         client: httpx.AsyncClient,
         run: dict[str, Any],
         services: Services,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """Its row was read with its neighbours', and is gone when its turn comes."""
+        await stored(client, run["id"], "f/a", "f/b", "f/c")
+        opened = services.artifacts.open
+
+        async def delete_the_second(
+            tenant: Tenant, artifact: Artifact, **more: Any
+        ) -> ObjectReader:
+            if artifact.path.endswith("/b"):
+                await services.artifacts.delete(tenant, artifact.path)
+            return await opened(tenant, artifact, **more)
+
+        monkeypatch.setattr(services.artifacts, "open", delete_the_second)
+        assert (await self.archive(client, run, "f")).namelist() == ["a", "c"]
+
+    async def test_file_lost_by_the_store(
+        self,
+        app: FastAPI,
+        client: httpx.AsyncClient,
+        run: dict[str, Any],
+        services: Services,
         tenant: Tenant,
     ) -> None:
+        """It is not passed over as if there were no such file."""
         await stored(client, run["id"], "f/a", "f/b")
         folder = f"experiments/{run['experiment_id']}/runs/{run['id']}/artifacts/f"
-        # The object is gone and its row is not yet: as a reader may find it.
-        artifact = await services.artifacts.get(tenant, f"{folder}/a")
+        artifact = await services.artifacts.get(tenant, f"{folder}/b")
         await services.artifacts._store.delete(tenant.slug, [artifact.key])
-        assert (await self.archive(client, run, "f")).namelist() == ["b"]
+        sent = await cut_off(app, client, f"{url(run, 'f')}?archive=zip")
+        with pytest.raises(zipfile.BadZipFile):
+            zipfile.ZipFile(io.BytesIO(sent))
+
+    async def test_head(self, client: httpx.AsyncClient, run: dict[str, Any]) -> None:
+        await stored(client, run["id"], "f/a")
+        answer = await client.head(url(run, "f"), params={"archive": "zip"})
+        assert (answer.status_code, answer.content) == (200, b"")
+        assert answer.headers["content-type"] == "application/zip"
+        assert answer.headers["content-disposition"] == 'attachment; filename="f.zip"'
 
     @pytest.mark.parametrize("path", ["nothing", "file", ""])
     async def test_empty(self, client: httpx.AsyncClient, run: dict[str, Any], path: str) -> None:
@@ -619,10 +650,12 @@ class TestDownloadArchive:
         await stored(client, run["id"], "f/a", "f/b")
         opened = services.artifacts.open
 
-        async def fail_on_the_second(tenant: Tenant, artifact: Artifact) -> ObjectReader:
+        async def fail_on_the_second(
+            tenant: Tenant, artifact: Artifact, **more: Any
+        ) -> ObjectReader:
             if artifact.path.endswith("/b"):
                 raise UnavailableError("gone")
-            return await opened(tenant, artifact)
+            return await opened(tenant, artifact, **more)
 
         monkeypatch.setattr(services.artifacts, "open", fail_on_the_second)
         sent = await cut_off(app, client, f"{url(run, 'f')}?archive=zip")
