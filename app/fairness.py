@@ -24,6 +24,10 @@ class Budget:
         self._in_all = 0
         self._waiting: dict[str, deque[tuple[int, asyncio.Future[None]]]] = {}
 
+    @property
+    def held_in_all(self) -> int:
+        return self._in_all
+
     def take_spare(self, tenant: str, amount: int) -> bool:
         """Take what can be done without: it leaves half of all, and of the tenant's part, to those
         that come."""
