@@ -42,8 +42,7 @@ class BoundedParsing(HttpToolsProtocol):
         # between two requests uvicorn's keep-alive applies.
         self._part: Literal["head", "body"] | None = "head"
         self._fresh = True  # it is not under way for a whole window yet
-        # Whether nothing is parsed any more, and whether that left something out.
-        self._deaf = self._left_out = False
+        self._deaf = False  # nothing is parsed any more
         self._received = 0  # since the window began
         self._read = 0  # at once, the last time
         self._body = self._trailers = 0
@@ -101,7 +100,7 @@ class BoundedParsing(HttpToolsProtocol):
 
     def _hear_no_more(self) -> None:
         """Close the connection after the answer to the last request that was parsed."""
-        self._deaf = self._left_out = True
+        self._deaf = True
         self.cycle.keep_alive = False
 
     def _without_upgrade(self, rest: bytes) -> bytes:

@@ -55,7 +55,7 @@ class BoundedHttp(BoundedParsing):
         super().__init__(*args, **options)
         self._timer: asyncio.TimerHandle | None = None
         self._answer: Answer | None = None  # the one under way, or the last
-        self._lingers = False
+        self._lingers = self._stops = False
         self._lingering: asyncio.TimerHandle | None = None
         self._last: Refusal | None = None  # after the answers that are under way
         self._waiting = _Waiting(None, 0, 0)
@@ -82,6 +82,7 @@ class BoundedHttp(BoundedParsing):
         super().connection_lost(exc)
 
     def shutdown(self) -> None:
+        self._stops = True
         if self._lingering is not None:
             self.transport.close()
         else:
@@ -95,9 +96,8 @@ class BoundedHttp(BoundedParsing):
 
     def _closes(self, cycle: RequestResponseCycle) -> None:
         """Called before the last part of an answer after which the connection is closed."""
-        if self._part is not None or self.pipeline or self._left_out:
-            cycle.keep_alive = True  # else uvicorn closes it, whatever comes
-            self._lingers = True
+        cycle.keep_alive = True  # else uvicorn closes it, whatever still comes
+        self._lingers = True
 
     def on_response_complete(self) -> None:
         if self._lingers:
@@ -116,13 +116,14 @@ class BoundedHttp(BoundedParsing):
 
     def refuse(self, refusal: Refusal) -> None:
         in_body, self._part = self._part == "body", None
-        self._deaf = self._left_out = True
+        self._deaf = True
         if in_body and self.pipeline:
             self.pipeline.popleft()  # it has not begun to be answered
         elif in_body:
             if self.cycle.response_started:
                 return  # after which the connection is closed
             self.cycle.disconnected = True
+            self.cycle.waiting_for_100_continue = False
             self.cycle.message_event.set()
             self._end_with(refusal)
             return
@@ -140,7 +141,6 @@ class BoundedHttp(BoundedParsing):
         self.transport.write(refusal.on_the_wire(self.server_state.default_headers))
 
     def _drop(self) -> None:
-        self._left_out = True
         self.flow.pause_reading()
         if self._lingering is not None:
             self.loop.call_later(self.linger_pause, self._read_on)
@@ -158,8 +158,8 @@ class BoundedHttp(BoundedParsing):
         self._unset_keepalive_if_required()
         if self.transport.is_closing():
             return
-        if not self.transport.can_write_eof():
-            self.transport.close()
+        if self._stops or not self.transport.can_write_eof():
+            self.transport.close()  # what is written arrives; the process does not wait for more
             return
         self.transport.write_eof()
         self.flow.resume_reading()
@@ -191,7 +191,7 @@ class BoundedHttp(BoundedParsing):
         waits = self.transport.get_write_buffer_size() + self._unacknowledged()
         self._waiting = _Waiting(answer, written, waits)
         if before.answer is not answer:
-            return False  # one answer or more was taken whole
+            return False  # the one of before was taken, but for what the transport may keep
         taken = before.bytes + written - before.written - waits
         return taken < min(self.window_taken, before.bytes)
 

@@ -227,3 +227,16 @@ def test_an_upgrade_is_ignored(local_target: Target, protocol: str) -> None:
 def test_this_is_no_proxy(local_target: Target) -> None:
     for sent in (b"CONNECT example.org:80 HTTP/1.1\r\n\r\n", b"CONNECT / HTTP/1.1\r\n\r\n"):
         assert status_of(answer_to(local_target.url, sent)) in (400, 405)
+
+
+@pytest.mark.parametrize("path", [CREATE, EXPERIMENTS])
+def test_a_malformed_body_of_a_client_that_waits_to_be_asked_for_it(
+    local_target: Target, path: str
+) -> None:
+    """It is refused, and not asked for in what would come behind the refusal."""
+    logged = local_target.log.read_text().count("Traceback")
+    sent = request("POST", path, JSON, CHUNKED, "Expect: 100-continue", body=b"no size\r\n")
+    answer = answer_to(local_target.url, sent)
+    assert status_of(answer) == 400
+    assert b"100 Continue" not in answer
+    assert local_target.log.read_text().count("Traceback") == logged
