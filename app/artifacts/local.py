@@ -32,8 +32,8 @@ class LocalStore(ArtifactStore):
 
     takes_parts = True
 
-    def __init__(self, root: Path) -> None:
-        self._tree = Tree(root)
+    def __init__(self, root: Path, *, reserve_bytes: int | None = None) -> None:
+        self._tree = Tree(root, reserve_bytes)
         self._uploads = LocalUploads(self._tree)
         self._threads = Threads(_THREADS)
 
@@ -47,6 +47,7 @@ class LocalStore(ArtifactStore):
         content_type: str,
         digests: Sequence[Digest] = (),
     ) -> StoredObject:
+        await self._check_room(content_length)
         kind = WholeFile if is_small(content_length) else FileUpload
         return await receive(
             self._threads,
@@ -56,6 +57,12 @@ class LocalStore(ArtifactStore):
             content_length=content_length,
             digests=digests,
         )
+
+    async def _check_room(self, content_length: int | None) -> None:
+        """Refuse what can't fit before it is sent. What is small is all there by then; what is of
+        unknown length is checked as it comes, as all is that is written."""
+        if content_length is not None and not is_small(content_length):
+            await self._threads.run(self._tree.reserve.check, content_length)
 
     async def open(
         self, tenant: str, key: str, *, start: int = 0, end: int | None = None
@@ -117,6 +124,7 @@ class LocalStore(ArtifactStore):
         digests: Sequence[Digest] = (),
     ) -> str:
         await self._threads.run(self._uploads.check, _path(tenant, key), upload_id)
+        await self._check_room(content_length)
         part = await receive(
             self._threads,
             PartUpload(self._uploads, tenant, upload_id, number),

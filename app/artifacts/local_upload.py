@@ -65,7 +65,8 @@ class StagedFile:
 
     def remove(self) -> None:
         """Does not raise."""
-        self.file.close()
+        with suppress(OSError):  # some disks tell only now what went wrong
+            self.file.close()
         with suppress(OSError), self._tree.folder([UPLOADS, *self._parents]) as folder:
             os.unlink(self.name, dir_fd=folder)
 
@@ -79,6 +80,7 @@ class FileUpload:
         self._staged: StagedFile | None = None
 
     def write(self, part: memoryview, number: int = 1) -> None:
+        self._tree.reserve.check(len(part))
         with disk_errors(self._path, writing=True):
             self._begun().write(part)
 
@@ -99,6 +101,7 @@ class FileUpload:
         """Take over another file's bytes, without copying them where the file system can share
         them (XFS, Btrfs), and else within the kernel."""
         with disk_errors(self._path, writing=True):
+            self._tree.reserve.check(os.fstat(source.fileno()).st_size)
             target = self._begun().file
             try:
                 while os.copy_file_range(source.fileno(), target.fileno(), _COPY_BYTES):
@@ -123,6 +126,7 @@ class WholeFile(FileUpload):
         self._content = part
 
     def finish(self, sha256: str | None = None) -> StoredObject:
+        self._tree.reserve.check(len(self._content))
         with suppress(OSError):  # what is wrong with the disk itself is met again below
             return stored(self._tree.create(self._path, self._content), sha256)
         super().write(memoryview(self._content))
@@ -140,6 +144,7 @@ class PartUpload:
         self._size = 0
 
     def write(self, part: memoryview, number: int = 1) -> None:
+        self._uploads.tree.reserve.check(len(part))
         with disk_errors(self._folder):
             self._begun().write(part)
         self._size += len(part)
@@ -172,6 +177,7 @@ class LocalUploads:
     def create(self, path: list[str]) -> str:
         tenant, key = path[0], "/".join(path[1:])
         upload_id = uuid.uuid4().hex
+        self.tree.reserve.check(0)
         with disk_errors(path, writing=True):
             name, file = self.tree.begin([tenant, upload_id])
             with file:

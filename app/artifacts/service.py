@@ -27,6 +27,7 @@ from app.clock import now_ms
 from app.db.database import Database
 from app.errors import (
     ConflictError,
+    InsufficientStorageError,
     InvalidStateError,
     InvalidValueError,
     NotFoundError,
@@ -76,7 +77,8 @@ class Artifacts:
         Raises NotFoundError where there is no such run or model, InvalidStateError where it is
         deleted, ConflictError where a file stands in for a folder of the path or a folder for its
         file, InvalidValueError where the body is not what was declared, StalledError where the
-        client stops sending, QuotaExceededError where the tenant has no room for it.
+        client stops sending, QuotaExceededError where the tenant has no room for it,
+        InsufficientStorageError where the store has none.
         """
         received = await self.receive(
             tenant,
@@ -132,7 +134,13 @@ class Artifacts:
             return await self.record(
                 tenant, path, received.object_id, received.stored, received.content_type
             )
-        except (ConflictError, InvalidStateError, InvalidValueError, NotFoundError):
+        except (
+            ConflictError,
+            InsufficientStorageError,
+            InvalidStateError,
+            InvalidValueError,
+            NotFoundError,
+        ):
             await self.discard(tenant, received)
             raise
 
