@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from app.artifacts.checksums import Digest
-from app.artifacts.local_tree import FileSource, Tree
+from app.artifacts.local_tree import FileSource, Tree, disk_errors
 from app.artifacts.local_upload import FileUpload, LocalUploads, PartUpload, WholeFile
 from app.artifacts.paths import key_segments
 from app.artifacts.reader import ObjectReader, clamped
@@ -80,7 +80,7 @@ class LocalStore(ArtifactStore):
     def _copy(self, source: list[str], target: list[str]) -> StoredObject:
         file, _ = self._tree.open(source)
         upload = FileUpload(self._tree, target)
-        with file:
+        with disk_errors(target, writing=True), file:
             try:
                 upload.append(file)
                 return upload.finish()

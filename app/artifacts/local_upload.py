@@ -196,7 +196,8 @@ class LocalUploads:
         upload = FileUpload(self.tree, path)
         try:
             for part in parts:
-                with self._part(path[0], upload_id, part) as source:
+                source = self._part(path[0], upload_id, part)
+                with disk_errors(path, writing=True), source:
                     upload.append(source)
             completed = upload.finish()
         except BaseException:
@@ -234,9 +235,10 @@ class LocalUploads:
         """The key that an upload is for; None if there is no such upload."""
         if not _UPLOAD_ID.fullmatch(upload_id):
             return None
+        path = [UPLOADS, tenant, upload_id, _KEY]
         with suppress(NotFoundError):
-            file, _ = self.tree.open([UPLOADS, tenant, upload_id, _KEY])
-            with file:
+            file, _ = self.tree.open(path)
+            with disk_errors(path), file:
                 return file.read().decode()
         return None
 

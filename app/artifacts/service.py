@@ -211,7 +211,7 @@ class Artifacts:
         """Delete an object that no row names."""
         try:
             await self._store.delete(tenant.slug, [object_key(path, object_id)])
-        except UnavailableError as error:
+        except (InsufficientStorageError, UnavailableError) as error:
             log.warning("an object without a row is left to garbage collection: %s", error)
 
     async def copy(self, tenant: Tenant, source: Artifact, path: str) -> Artifact:

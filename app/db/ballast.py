@@ -14,9 +14,13 @@ from app.private import open_private
 
 log = logging.getLogger(__name__)
 
-SIZE = 48 << 20  # three segments of the write-ahead log
-# Made only where so much is left, so that it is not made and given up in turns.
-_PLENTY = 3 * SIZE
+# Three segments of the write-ahead log. No more than the reserve that artifacts leave by default
+# (`app.artifacts.reserve`), so that they don't use what is given up.
+MOST_BYTES = 48 << 20
+_PART = 10  # of a small disk the tenth part
+_PLENTY = (
+    3  # times its size are left where it is made, so that it is not made and given up in turns
+)
 _FULL = 4 << 20
 _CHUNK = 1 << 20
 _PAUSE = 60.0  # seconds until a failed attempt is repeated
@@ -33,38 +37,42 @@ class Ballast:
     def tend(self) -> bool:
         """Make the file where there is plenty of room, and give it up on a full disk; whether it
         was given up now."""
-        free = self._free()
+        size, free = self._sizes()
         if free < _FULL:
-            return self.give_up()
-        if free >= _PLENTY and time.monotonic() >= self._not_before and not self._path.exists():
-            self._make()
+            return self._give_up()
+        wanted = free >= _PLENTY * size and time.monotonic() >= self._not_before
+        if wanted and not self._path.exists():
+            self._make(size)
         return False
 
-    def give_up(self) -> bool:
-        """Remove the file; whether there was one."""
+    def give_up_if_needed(self) -> bool:
+        """Remove the file where there is less room than it takes; whether it was removed now."""
+        size, free = self._sizes()
+        return free < size and self._give_up()
+
+    def _sizes(self) -> tuple[int, int]:
+        """How large the file is to be, and what is free on the disk, in bytes. Where it can't be
+        asked: what leaves all as it is."""
+        try:
+            found = os.statvfs(self._folder)
+        except OSError:
+            return _FULL, _FULL
+        size = min(MOST_BYTES, found.f_blocks * found.f_frsize // _PART)
+        return size, found.f_bavail * found.f_frsize
+
+    def _give_up(self) -> bool:
         try:
             self._path.unlink()
         except OSError:  # it is gone already, or its folder is
             return False
         return True
 
-    def give_up_if_needed(self) -> bool:
-        """Remove the file where there is less room than it takes; whether it was removed now."""
-        return self._free() < SIZE and self.give_up()
-
-    def _free(self) -> int:
-        """In bytes. Where the folder can't be asked: what leaves the file as it is."""
-        try:
-            found = os.statvfs(self._folder)
-        except OSError:
-            return SIZE
-        return found.f_bavail * found.f_frsize
-
-    def _make(self) -> None:
+    def _make(self, size: int) -> None:
         try:
             with open(open_private(self._path, os.O_WRONLY), "wb") as file:
-                for _ in range(SIZE // _CHUNK):
-                    file.write(os.urandom(_CHUNK))  # no file system makes that smaller
+                while size:
+                    # Random, so that no file system makes it smaller.
+                    size -= file.write(os.urandom(min(size, _CHUNK)))
         except OSError as error:
             self._not_before = time.monotonic() + _PAUSE
             with suppress(OSError):
