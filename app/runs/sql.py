@@ -32,10 +32,12 @@ FROM unnest(%(runs)s::uuid[], %(keys)s::text[]) AS wanted (run_id, key)
 JOIN params p ON p.tenant_id = %(tenant)s AND (p.run_id, p.key) = (wanted.run_id, wanted.key)
 """
 
-# Which of these logged models exist.
+# Which of these logged models exist, and can't be removed before what refers to them is written;
+# the rows that do would lock them as well.
 FIND_MODELS = """
 SELECT model_id FROM logged_models
 WHERE tenant_id = %(tenant)s AND model_id = ANY(%(models)s::text[]) AND deleted_time IS NULL
+ORDER BY model_id FOR KEY SHARE
 """
 
 # Enter new series with their points. `series` and `of` number the new series from 1; the tenant's
