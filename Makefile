@@ -6,7 +6,7 @@ PY := .venv/bin/python
 INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench check format migration parity compatibility clean
+.PHONY: help run test bench check audit format migration parity compatibility clean
 
 help: ## Print what can be made
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' Makefile
@@ -25,6 +25,9 @@ check: .venv/dev.stamp ## Check the format, lint and types
 	@$(PY) -m ruff check .
 	@$(PY) -m mypy
 
+audit: .venv-audit/audit.stamp ## Look for known vulnerabilities in what is pinned; args="-s osv" asks another database
+	@.venv-audit/bin/python .ci/audit $(args)
+
 format: .venv/dev.stamp ## Format the code, and fix what lint can fix
 	@$(PY) -m ruff check --fix .
 	@$(PY) -m ruff format .
@@ -41,7 +44,7 @@ migration: .venv/dev.stamp ## m="add a column": write the migration that the mod
 	@$(PY) -m ruff format --quiet migrations
 
 clean: ## Remove what was installed and built; the data in .data stays
-	rm -rf .venv .venv-peers build dist tracking.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-audit .venv-peers build dist tracking.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamps are newer than what they were installed from, so that nothing is installed twice.
@@ -51,6 +54,14 @@ clean: ## Remove what was installed and built; the data in .data stays
 		echo "Python 3.11 or newer is needed, and $(PYTHON) is not: name one with" \
 			"'make $(MAKECMDGOALS) PYTHON=python3.12'" >&2; exit 1; }
 	@$(PYTHON) -m venv .venv
+	@touch $@
+
+# An environment of its own: what the tool needs is no part of what it looks at.
+.venv-audit/audit.stamp: constraints.txt constraints-tools.txt
+	@echo "Installing pip-audit into .venv-audit (the first time only)"
+	@$(PYTHON) -m venv .venv-audit
+	@.venv-audit/bin/python -m pip install --quiet --disable-pip-version-check \
+		-c constraints.txt -c constraints-tools.txt pip-audit
 	@touch $@
 
 .venv/run.stamp: pyproject.toml constraints.txt | .venv/created.stamp

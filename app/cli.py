@@ -31,11 +31,13 @@ from app.console import CommandError, check_schema, connect, load_settings, owne
 from app.db import migrate as migrations
 from app.db import roles
 from app.db.embedded import EmbeddedPostgresError, embedded_postgres
+from app.db.embedded_watch import watched_postgres
 from app.errors import TrackingError, UnavailableError
 from app.http.connections import raise_open_files
 from app.http.protocol import BoundedHttp
 from app.operations import logs
 from app.operations.workers import common_folder
+from app.private import make_private
 
 GRACE = 10  # seconds that open requests have to finish when the service is stopped
 
@@ -80,6 +82,7 @@ def serve(
         store = artifact_store(settings)
     except ValueError as error:
         raise CommandError(str(error)) from None
+    check_privacy(settings)
     stop_on_signals()
     with (
         suppress(KeyboardInterrupt),
@@ -173,7 +176,7 @@ def database(settings: Settings, migrate: bool | None) -> Iterator[None]:
     data_dir = settings.data_dir
     if not (data_dir / "postgres").exists():
         say(f"creating a Postgres database in {data_dir} (the first time only)")
-    with embedded_postgres(data_dir) as server:
+    with watched_postgres(data_dir, say) as server:
         if migrate is not False:
             upgrade(server.owner_url)
         check_schema(server.owner_url)
@@ -190,6 +193,23 @@ def check_exposure(settings: Settings) -> None:
             f"TRACKING_AUTH is off and TRACKING_HOST is {settings.host}: whoever reaches this"
             " machine could read and delete what every tenant has. Set TRACKING_AUTH=keys; or,"
             " behind a gateway that does this, TRACKING_ALLOW_UNAUTHENTICATED=true"
+        )
+
+
+def check_privacy(settings: Settings) -> None:
+    """Keep the data folder from others on this machine, where one is used."""
+    if settings.database_url and settings.minio_endpoint:
+        return
+    try:
+        private = make_private(settings.data_dir)
+    except OSError as error:
+        raise CommandError(
+            f"data folder {settings.data_dir} cannot be used: {error.strerror}"
+        ) from None
+    if not private:
+        say(
+            f"warning: other users may read {settings.data_dir}, which belongs to one of them:"
+            " take their permissions away (chmod -R go-rwx), or set TRACKING_DATA_DIR"
         )
 
 

@@ -28,6 +28,7 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535)
     workers: int = Field(default=1, ge=1)
     data_dir: Path = Path(".data")
+    disk_reserve_bytes: int | None = Field(default=None, ge=0)
 
     database_url: str | None = None
     migration_database_url: str | None = None
@@ -114,7 +115,14 @@ class Settings(BaseSettings):
     def _no_empty_token(cls, token: SecretStr | None) -> SecretStr | None:
         return token if token and token.get_secret_value() else None
 
-    @field_validator("auto_create_tenants", "jwt_issuer", "jwt_audience", "jwt_jwks", mode="before")
+    @field_validator(
+        "auto_create_tenants",
+        "disk_reserve_bytes",
+        "jwt_issuer",
+        "jwt_audience",
+        "jwt_jwks",
+        mode="before",
+    )
     @classmethod
     def _none_for_empty(cls, given: object) -> object:
         return None if given == "" else given

@@ -67,6 +67,10 @@ class UnavailableError(TrackingError):
     """A part that is needed (a database, a store) did not answer; retrying may help."""
 
 
+class InsufficientStorageError(TrackingError):
+    """The store has no room; trying again helps only once somebody has made some."""
+
+
 class StalledError(TrackingError):
     """The client began to send and stopped."""
 

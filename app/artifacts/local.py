@@ -37,8 +37,8 @@ class LocalStore(ArtifactStore):
     takes_parts = True
     takes_parts_directly = False
 
-    def __init__(self, root: Path) -> None:
-        self._tree = Tree(root)
+    def __init__(self, root: Path, *, reserve_bytes: int | None = None) -> None:
+        self._tree = Tree(root, reserve_bytes)
         self._uploads = LocalUploads(self._tree)
         self._threads = Threads(_THREADS)
         self._memory = UploadMemory()
@@ -53,6 +53,7 @@ class LocalStore(ArtifactStore):
         content_type: str,
         digests: Sequence[Digest] = (),
     ) -> StoredObject:
+        await self._check_room(tenant, content_length)
         kind = WholeFile if is_small(content_length) else FileUpload
         return await receive(
             self._threads.of(tenant),
@@ -65,6 +66,12 @@ class LocalStore(ArtifactStore):
 
     def _buffers(self, tenant: str, content_length: int | None) -> Buffers:
         return self._memory.of(tenant, [min(size, content_length or size) for size in _PART_BYTES])
+
+    async def _check_room(self, tenant: str, content_length: int | None) -> None:
+        """Refuse what can't fit before it is sent. What is small is all there by then; what is of
+        unknown length is checked as it comes, as all is that is written."""
+        if content_length is not None and not is_small(content_length):
+            await self._threads.of(tenant).run(self._tree.reserve.check, content_length)
 
     async def open(
         self, tenant: str, key: str, *, start: int = 0, end: int | None = None
@@ -130,6 +137,7 @@ class LocalStore(ArtifactStore):
         digests: Sequence[Digest] = (),
     ) -> str:
         await self._threads.of(tenant).run(self._uploads.check, _path(tenant, key), upload_id)
+        await self._check_room(tenant, content_length)
         part = await receive(
             self._threads.of(tenant),
             PartUpload(self._uploads, tenant, upload_id, number),

@@ -16,8 +16,15 @@ from pathlib import Path
 from typing import BinaryIO
 
 from app.artifacts.paths import key_segments
+from app.artifacts.reserve import DiskReserve
 from app.artifacts.store import StoredKey, StoredObject
-from app.errors import ConflictError, InvalidValueError, NotFoundError, UnavailableError
+from app.errors import (
+    ConflictError,
+    InsufficientStorageError,
+    InvalidValueError,
+    NotFoundError,
+    UnavailableError,
+)
 
 log = logging.getLogger(__name__)
 
@@ -42,8 +49,9 @@ _PUBLISH_ATTEMPTS = 100
 class Tree:
     """A path is the list of its segments below the root; the first is a tenant or UPLOADS."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, reserve_bytes: int | None = None) -> None:
         self.root = root
+        self.reserve = DiskReserve(root, reserve_bytes)
         self._real_root = os.path.realpath(root)
 
     def open(self, path: list[str], start: int = 0) -> tuple[BinaryIO, StoredObject]:
@@ -274,7 +282,8 @@ class Tree:
                 break
         if create:
             # Artifacts are nobody else's on a shared machine.
-            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.root.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.root.mkdir(mode=0o700, exist_ok=True)
         return os.open(self.root, os.O_RDONLY | os.O_DIRECTORY), 0
 
     def _at_once(self, path: Sequence[str]) -> int:
@@ -362,12 +371,11 @@ def disk_errors(path: Sequence[str], *, writing: bool = False) -> Iterator[None]
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
             raise InvalidValueError(f"Invalid path: '{key}': a segment is too long") from error
-        unavailable = None
         if error.errno in _FULL:
-            unavailable = "The artifact store is full"
-        elif error.errno not in _NOT_THERE or (writing and error.errno == errno.ENOENT):
+            log.warning("the artifact store is full: %s", error.strerror)
+            raise InsufficientStorageError("The artifact store is full") from error
+        if error.errno not in _NOT_THERE or (writing and error.errno == errno.ENOENT):
             unavailable = f"The artifact store could not use its disk: {error.strerror}"
-        if unavailable:
             log.warning("%s", unavailable)
             raise UnavailableError(unavailable) from error
         if writing:

@@ -65,7 +65,8 @@ class StagedFile:
 
     def remove(self) -> None:
         """Does not raise."""
-        self.file.close()
+        with suppress(OSError):  # some disks tell only now what went wrong
+            self.file.close()
         with suppress(OSError), self._tree.folder([UPLOADS, *self._parents]) as folder:
             os.unlink(self.name, dir_fd=folder)
 
@@ -79,6 +80,7 @@ class FileUpload:
         self._staged: StagedFile | None = None
 
     def write(self, part: memoryview, number: int = 1) -> None:
+        self._tree.reserve.check(len(part))
         with disk_errors(self._path, writing=True):
             self._begun().write(part)
 
@@ -100,6 +102,7 @@ class FileUpload:
         them where the file system can share them (XFS, Btrfs), and else within the kernel. How many
         that were; 0 at its end."""
         with disk_errors(self._path, writing=True):
+            self._tree.reserve.check(os.fstat(source.fileno()).st_size - source.tell())
             target = self._begun().file
             try:
                 return os.copy_file_range(source.fileno(), target.fileno(), size)
@@ -158,6 +161,7 @@ class WholeFile(FileUpload):
         self._content = part
 
     def finish(self, sha256: str | None = None) -> StoredObject:
+        self._tree.reserve.check(len(self._content))
         with suppress(OSError):  # what is wrong with the disk itself is met again below
             return stored(self._tree.create(self._path, self._content), sha256)
         super().write(memoryview(self._content))
@@ -175,6 +179,7 @@ class PartUpload:
         self._size = 0
 
     def write(self, part: memoryview, number: int = 1) -> None:
+        self._uploads.tree.reserve.check(len(part))
         with disk_errors(self._folder):
             self._begun().write(part)
         self._size += len(part)
@@ -212,6 +217,7 @@ class LocalUploads:
     def create(self, path: list[str]) -> str:
         tenant, key = path[0], "/".join(path[1:])
         upload_id = uuid.uuid4().hex
+        self.tree.reserve.check(0)
         with disk_errors(path, writing=True):
             name, file = self.tree.begin([tenant, upload_id])
             with file:
@@ -257,9 +263,10 @@ class LocalUploads:
         """The key that an upload is for; None if there is no such upload."""
         if not _UPLOAD_ID.fullmatch(upload_id):
             return None
+        path = [UPLOADS, tenant, upload_id, _KEY]
         with suppress(NotFoundError):
-            file, _ = self.tree.open([UPLOADS, tenant, upload_id, _KEY])
-            with file:
+            file, _ = self.tree.open(path)
+            with disk_errors(path), file:
                 return file.read().decode()
         return None
 

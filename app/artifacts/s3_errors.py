@@ -8,7 +8,13 @@ from xml.etree.ElementTree import ParseError
 import urllib3
 from minio.error import MinioException, S3Error
 
-from app.errors import ConflictError, InvalidValueError, NotFoundError, UnavailableError
+from app.errors import (
+    ConflictError,
+    InsufficientStorageError,
+    InvalidValueError,
+    NotFoundError,
+    UnavailableError,
+)
 
 log = logging.getLogger(__name__)
 
@@ -16,6 +22,8 @@ ABSENT = {"NoSuchKey", "NoSuchBucket"}
 DENIED = {"AccessDenied", "AllAccessDisabled"}
 # Some MinIO versions, unlike Amazon, keep no object whose key is also the folder of another.
 _CLASH = {"XMinioParentIsObject", "XMinioObjectExistsAsDirectory"}
+# MinIO's disks, or a quota of the bucket that was set there.
+_FULL = {"XMinioStorageFull", "XMinioAdminBucketQuotaExceeded"}
 _REFUSED = (
     "The artifact store refuses the credentials: check TRACKING_MINIO_ACCESS_KEY and"
     " TRACKING_MINIO_SECRET_KEY"
@@ -55,7 +63,7 @@ def s3_errors(key: str = "") -> Iterator[None]:
     try:
         with _translated(key):
             yield
-    except UnavailableError as error:
+    except (UnavailableError, InsufficientStorageError) as error:
         log.warning("%s", error)
         raise
 
@@ -72,6 +80,8 @@ def _translated(key: str) -> Iterator[None]:
                 f"Cannot store '{key}': it is a folder, or a part of its path is a file",
                 field="path",
             ) from error
+        if error.code in _FULL:
+            raise InsufficientStorageError("The artifact store is full") from error
         if error.code == "NoSuchUpload":
             raise NotFoundError("No such upload", field="upload_id") from error
         if error.code in _BAD_PARTS:

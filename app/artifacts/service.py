@@ -30,6 +30,7 @@ from app.clock import now_ms
 from app.db.database import Database
 from app.errors import (
     ConflictError,
+    InsufficientStorageError,
     InvalidStateError,
     InvalidValueError,
     NotFoundError,
@@ -73,7 +74,8 @@ class Artifacts(ArtifactIndex):
         Raises NotFoundError where there is no such run or model, InvalidStateError where it is
         deleted, ConflictError where a file stands in for a folder of the path or a folder for its
         file, InvalidValueError where the body is not what was declared, StalledError where the
-        client stops sending, QuotaExceededError where the tenant has no room for it.
+        client stops sending, QuotaExceededError where the tenant has no room for it,
+        InsufficientStorageError where the store has none.
         """
         received = await self.receive(
             tenant,
@@ -147,7 +149,13 @@ class Artifacts(ArtifactIndex):
             if path != received.path:
                 received = await self._moved(tenant, received, path)
             return await self._record(tenant, received)
-        except (ConflictError, InvalidStateError, InvalidValueError, NotFoundError):
+        except (
+            ConflictError,
+            InsufficientStorageError,
+            InvalidStateError,
+            InvalidValueError,
+            NotFoundError,
+        ):
             await self.discard(tenant, received)
             raise
         finally:
@@ -223,7 +231,7 @@ class Artifacts(ArtifactIndex):
         """Delete an object that no row names."""
         try:
             await self._store.delete(tenant.slug, [object_key(path, object_id)])
-        except UnavailableError as error:
+        except (InsufficientStorageError, UnavailableError) as error:
             log.warning("an object without a row is left to garbage collection: %s", error)
 
     async def copy(self, tenant: Tenant, source: Artifact, path: str) -> Artifact:

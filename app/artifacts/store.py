@@ -63,7 +63,8 @@ class UnfinishedUpload:
 
 
 class ArtifactStore(ABC):
-    """All methods raise UnavailableError when the store can't do its work, and may be cancelled.
+    """All methods raise UnavailableError when the store can't do its work, and those that store
+    something InsufficientStorageError when it has no room. They may be cancelled.
 
     A cancelled method ends only when its thread does, so that nothing goes on behind its back.
     """
@@ -217,7 +218,9 @@ def artifact_store(settings: Settings) -> ArtifactStore:
     if not settings.minio_endpoint:
         from app.artifacts.local import LocalStore
 
-        return LocalStore(settings.data_dir / "artifacts")
+        return LocalStore(
+            settings.data_dir / "artifacts", reserve_bytes=settings.disk_reserve_bytes
+        )
 
     # A deployment without S3 never pays for importing its client.
     from app.artifacts.s3 import S3Store

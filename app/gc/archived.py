@@ -1,7 +1,10 @@
 """Removes what has been archived for long enough: runs, logged models, experiments.
 
 Each of them goes in one short transaction, under its lock, so that a restore which comes at the
-same moment wins as a whole or loses as a whole; the audit log tells of it in the same transaction.
+same moment wins as a whole or loses as a whole, and so does a version that is registered from it.
+The audit log tells of it in the same transaction. Locks are taken in one order: the experiment, or
+the folders of uploads (`app.artifacts.recording`); then runs or logged models, by id.
+
 What is too much for one transaction, points and files, goes afterwards, by itself: wherever the
 process is killed, the next one goes on.
 """
@@ -139,7 +142,10 @@ class Archive:
         folders = [_folder(experiment, "runs", run.hex) for run, experiment in found]
         async with self._locked(folders) as connection:
             mine = self._with(runs=[run for run, _ in found], cutoff=cutoff)
-            runs = [run for (run,) in await _fetch(connection, sql.LOCK_RUNS, mine)]
+            locked = [run for (run,) in await _fetch(connection, sql.LOCK_RUNS, mine)]
+            mine = self._with(runs=locked)
+            runs = [run for (run,) in await _fetch(connection, sql.UNUSED_RUNS, mine)]
+            self._report.kept += len(locked) - len(runs)
             mine = self._with(runs=runs)
             await connection.execute(sql.NOTE_SERIES, mine)
             await connection.execute(sql.DELETE_RUNS, mine)
@@ -150,7 +156,10 @@ class Archive:
         folders = [_folder(experiment, "models", model) for model, experiment in found]
         async with self._locked(folders) as connection:
             mine = self._with(models=[model for model, _ in found], cutoff=cutoff)
-            gone = [model for (model,) in await _fetch(connection, sql.DELETE_MODELS, mine)]
+            locked = [model for (model,) in await _fetch(connection, sql.LOCK_MODELS, mine)]
+            mine = self._with(models=locked)
+            gone = [model for (model,) in await _fetch(connection, sql.DELETE_UNUSED_MODELS, mine)]
+            self._report.kept += len(locked) - len(gone)
             await self._tell(connection, "gc.logged_model", gone)
         return len(gone)
 

@@ -3,7 +3,9 @@
 from app.lifecycle import PURGING
 
 # Runs and logged models whose files a version in the registry uses, by the 32 hexadecimal digits
-# of their ids: they are kept, since deleting them would break the version.
+# of their ids: they are kept, since deleting them would break the version. Who registers a version
+# holds its run or model, and their experiment, FOR KEY SHARE until the version is there
+# (`app.registry.version_repository.hold`): what is locked FOR UPDATE is looked at once more.
 _USED = """
 used AS MATERIALIZED (
     SELECT DISTINCT found.digits[1] AS id
@@ -45,7 +47,8 @@ WHERE tenant_id = %(tenant)s AND experiment_id > %(after)s AND experiment_id <> 
 ORDER BY experiment_id LIMIT %(limit)s
 """
 
-# Whether it is still archived: a restore that came first has won.
+# Whether it is still archived: a restore that came first has won. Waits for whoever makes runs,
+# models or versions of what is in it, and keeps them waiting.
 LOCK_EXPERIMENT = """
 SELECT experiment_id FROM experiments
 WHERE tenant_id = %(tenant)s AND experiment_id = %(experiment)s AND deleted_time <= %(cutoff)s
@@ -121,6 +124,12 @@ SELECT run_id FROM runs
 WHERE tenant_id = %(tenant)s AND run_id = ANY(%(runs)s::uuid[]) AND deleted_time <= %(cutoff)s
 ORDER BY run_id FOR UPDATE
 """
+# Those of them that no version has come to use meanwhile.
+UNUSED_RUNS = f"""
+WITH {_USED}
+SELECT run_id FROM runs
+WHERE tenant_id = %(tenant)s AND run_id = ANY(%(runs)s::uuid[]) AND NOT {_RUN_IS_USED}
+"""
 NOTE_SERIES = """
 INSERT INTO purged_series (tenant_id, series_id)
 SELECT tenant_id, series_id FROM metric_series
@@ -130,9 +139,15 @@ DELETE_RUNS = """
 DELETE FROM runs WHERE tenant_id = %(tenant)s AND run_id = ANY(%(runs)s::uuid[])
 """
 
-DELETE_MODELS = """
-DELETE FROM logged_models
+LOCK_MODELS = """
+SELECT model_id FROM logged_models
 WHERE tenant_id = %(tenant)s AND model_id = ANY(%(models)s::text[]) AND deleted_time <= %(cutoff)s
+ORDER BY model_id FOR UPDATE
+"""
+DELETE_UNUSED_MODELS = f"""
+WITH {_USED}
+DELETE FROM logged_models
+WHERE tenant_id = %(tenant)s AND model_id = ANY(%(models)s::text[]) AND NOT {_MODEL_IS_USED}
 RETURNING model_id
 """
 

@@ -2,8 +2,12 @@
 
 A source must be something that the caller's tenant has: below the artifacts of the run or of the
 logged model that the request names, a version of a registered model, or in a cloud storage.
+
+What a version is made from is locked before it is looked at, until the version is there: garbage
+collection keeps what a version has, and must not remove it in between.
 """
 
+import re
 from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -16,13 +20,14 @@ from app.models.entities import LoggedModel, is_model_id
 from app.models.entities import model_absent as logged_model_absent
 from app.registry import lookup, uris
 from app.registry import version_repository as versions
-from app.registry.entities import PROMPT_SOURCES, is_prompt
+from app.registry.entities import PROMPT_SOURCES, is_prompt, version_absent
 from app.schemes import scheme
 from app.tenancy.tenant import Tenant
 
 _NOT_CONTAINED = (
     "The {field} request parameter must identify the resource that contains the source."
 )
+_IDS = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +58,8 @@ async def resolve(
     run_id: str | None,
     model_id: str | None,
 ) -> Origin:
-    """Where `source` leads. None differs from an empty id where a version is copied: it stands
-    for the copied version's.
+    """Where `source` leads, to something that stays until the transaction ends. None differs from
+    an empty id where a version is copied: it stands for the copied version's.
 
     Raises InvalidValueError for a source that is malformed, refused, or not of the run or model
     that is named; NotFoundError for a model, a version or a logged model that is not there.
@@ -65,6 +70,9 @@ async def resolve(
         if not named.model_id:
             return await _of_version(connection, tenant, source, named, run_id, model_id)
     uris.check_path(source)
+    # What garbage collection (`app.gc.sql`) finds in the storage location of the version.
+    if not await versions.hold(connection, tenant, _IDS.findall(f"{source} {model_id or ''}")):
+        raise uris.invalid(source, "What it names is being removed for good.")
     model = await _logged_model(connection, tenant, model_id) if model_id else None
     if model_id:
         _check_in_model(source, model_id, model)
@@ -111,6 +119,9 @@ async def _of_version(
                 f"No versions of model with name '{named.name}'{stage} found", field="source"
             )
         version = found
+    # The copied version guards the files until the copy does.
+    if not await versions.hold_version(connection, tenant, version.version_id):
+        raise version_absent(version.name, version.version)
     if (run_id is not None and run_id != version.run_id) or model_id:
         raise uris.invalid(
             source,
@@ -136,6 +147,7 @@ def _check_in_model(source: str, model_id: str, model: LoggedModel | None) -> No
             contained = uris.segments(source) == [model_id]
         case "mlflow-artifacts":
             contained = model is not None and uris.is_within(source, model.artifact_uri)
+            contained = contained and _names(source, model_id)
         case other:
             contained = other != "runs"
     if not contained:
@@ -150,13 +162,22 @@ async def _check_in_run(
             raise uris.invalid(source, _NOT_CONTAINED.format(field="model_id"))
         case "runs":
             contained = not uris.host(source) and uris.segments(source)[0] == run_id
+            contained = contained and _names(source, run_id)
         case "mlflow-artifacts":
             root = await _run_root(connection, tenant, run_id)
             contained = root is not None and uris.is_within(source, root)
+            contained = contained and _names(source, run_id)
         case _:
             contained = True
     if not contained:
         raise uris.invalid(source, _NOT_CONTAINED.format(field="run_id"))
+
+
+def _names(source: str, its_id: str) -> bool:
+    """Whether garbage collection finds the id in the source, as it does not where a part of it is
+    encoded. What can't be an id of ours is none of its business."""
+    digits = its_id.removeprefix("m-")
+    return not _IDS.fullmatch(digits) or digits in _IDS.findall(source)
 
 
 async def _logged_model(

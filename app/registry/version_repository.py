@@ -15,12 +15,14 @@ from sqlalchemy import (
     insert,
     literal,
     select,
+    text,
     update,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by, distinct_on
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.experiments.models import Experiment
+from app.lifecycle import PURGING
 from app.registry.entities import ModelVersion
 from app.registry.models import ModelVersion as VersionRow
 from app.registry.models import RegisteredModel, RegisteredModelAlias
@@ -203,6 +205,51 @@ async def remove(connection: AsyncConnection, tenant: Tenant, version_id: UUID) 
             VersionRow.tenant_id == tenant.id, VersionRow.version_id == version_id
         )
     )
+
+
+# The runs and logged models of those ids, which garbage collection can't remove before the
+# transaction ends: it locks a run or a model FOR UPDATE before it deletes it, and an experiment
+# before it marks what is in it. Writers to them are not kept waiting. Whether one is marked already
+# stands in its experiment too, which is locked last and so is seen as it is.
+_HOLD = text(f"""
+WITH run AS MATERIALIZED (
+    SELECT {PURGING} IN (run.deleted_time, experiment.deleted_time) AS purging
+    FROM runs AS run JOIN experiments AS experiment USING (tenant_id, experiment_id)
+    WHERE run.tenant_id = :tenant AND run.run_id = ANY(CAST(:runs AS uuid[]))
+    ORDER BY run.run_id
+    FOR KEY SHARE OF run, experiment
+),
+model AS MATERIALIZED (
+    SELECT {PURGING} IN (model.deleted_time, experiment.deleted_time) AS purging
+    FROM logged_models AS model JOIN experiments AS experiment USING (tenant_id, experiment_id)
+    WHERE model.tenant_id = :tenant AND model.model_id = ANY(CAST(:models AS text[]))
+    ORDER BY model.model_id
+    FOR KEY SHARE OF model, experiment
+)
+SELECT purging FROM run UNION ALL SELECT purging FROM model
+""")
+
+
+async def hold(connection: AsyncConnection, tenant: Tenant, ids: Sequence[str]) -> bool:
+    """Keep the runs and logged models from being removed until the transaction ends; False where
+    one of them is being removed already. `ids` are what is unique in theirs: 32 hex digits."""
+    if not ids:
+        return True
+    found = await connection.scalars(
+        _HOLD,
+        {"tenant": tenant.id, "runs": list(ids), "models": [f"m-{one}" for one in ids]},
+    )
+    return True not in found.all()
+
+
+async def hold_version(connection: AsyncConnection, tenant: Tenant, version_id: UUID) -> bool:
+    """Keep a version from being deleted until the transaction ends; False where it is gone."""
+    rows = await connection.execute(
+        select(VersionRow.version_id)
+        .where(VersionRow.tenant_id == tenant.id, VersionRow.version_id == version_id)
+        .with_for_update(read=True, key_share=True)
+    )
+    return rows.first() is not None
 
 
 async def run_artifacts(

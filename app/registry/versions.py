@@ -60,11 +60,12 @@ class ModelVersions:
         version_id = new_uuid()
         now = now_ms()
         async with self._database.transaction(tenant) as connection:
+            # Locks the registered model, as everything does that then locks versions.
+            taken = await repository.next_version(connection, tenant, name, now)
             if is_prompt(tags):
                 origin = sources.prompt_origin(source, run_id or "")
             else:
                 origin = await sources.resolve(connection, tenant, source, run_id, model_id)
-            taken = await repository.next_version(connection, tenant, name, now)
             if taken is None:
                 raise model_absent(name)
             registered_model_id, number = taken

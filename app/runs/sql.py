@@ -52,10 +52,12 @@ FROM unnest(%(runs)s::uuid[]) AS wanted (run_id)
 COUNT_TAGS = COUNT_PARAMS.replace("FROM params", "FROM run_tags")
 COUNT_SERIES = COUNT_PARAMS.replace("FROM params", "FROM metric_series")
 
-# Which of these logged models exist.
+# Which of these logged models exist, and can't be removed before what refers to them is written;
+# the rows that do would lock them as well.
 FIND_MODELS = """
 SELECT model_id FROM logged_models
 WHERE tenant_id = %(tenant)s AND model_id = ANY(%(models)s::text[]) AND deleted_time IS NULL
+ORDER BY model_id FOR KEY SHARE
 """
 
 # Enter new series with their points. `series` and `of` number the new series from 1; the tenant's

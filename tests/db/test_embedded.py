@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -55,6 +57,15 @@ def start_owner(data_dir: Path, *uid: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
 
+# It neither waits nor writes.
+COMPUTE_FOR_EVER = "SELECT count(*) FROM (SELECT generate_series(1, 1000000000000)) AS one"
+
+
+def compute_for_ever(connection: "psycopg.Connection[tuple[object, ...]]") -> None:
+    with suppress(psycopg.OperationalError):
+        connection.execute(COMPUTE_FOR_EVER)
+
+
 def value(url: str, query: str) -> object:
     with psycopg.connect(url) as connection:
         row = connection.execute(query.encode()).fetchone()
@@ -97,6 +108,15 @@ class TestStart:
     )
     def test_settings(self, shared_url: str, setting: str, expected: str) -> None:
         assert value(shared_url, f"SHOW {setting}") == expected
+
+    def test_its_log_takes_a_part_of_a_small_disk(
+        self, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        found = shutil.disk_usage("/")
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: found._replace(total=1 << 30))
+        with embedded_postgres(data_dir) as server:
+            assert value(server.app_url, "SHOW max_wal_size") == "102MB"
+            assert value(server.app_url, "SHOW min_wal_size") == "80MB"
 
     def test_letters_beyond_ascii(self, shared_url: str) -> None:
         assert value(shared_url, "SELECT lower('ÄΩ')") == "äω"
@@ -141,6 +161,33 @@ class TestStart:
         assert not stopped(data_dir)
         with embedded_postgres(data_dir) as server:
             assert value(server.app_url, "SELECT 1") == 1
+
+    def test_after_a_crash_with_a_process_that_computes(self, data_dir: Path) -> None:
+        """It does not see that its postmaster is gone, and keeps the next one from starting."""
+        with embedded_postgres(data_dir) as server:
+            client = psycopg.connect(server.app_url)
+            computing = threading.Thread(target=compute_for_ever, args=(client,))
+            computing.start()
+            backend = client.info.backend_pid
+            while "SELECT" not in Path(f"/proc/{backend}/cmdline").read_text():
+                time.sleep(0.01)
+            os.kill(server.pid, signal.SIGKILL)
+            os.waitpid(server.pid, 0)
+            assert Path(f"/proc/{backend}").exists()
+        with embedded_postgres(data_dir) as server:
+            assert value(server.app_url, "SELECT 1") == 1
+        computing.join(timeout=60)
+        assert not computing.is_alive()
+        client.close()
+
+    def test_the_processes_of_another_folder_are_left_alone(
+        self, data_dir: Path, tmp_path: Path
+    ) -> None:
+        with embedded_postgres(tmp_path / "other") as other:
+            with embedded_postgres(data_dir) as server:
+                os.kill(server.pid, signal.SIGKILL)
+            with psycopg.connect(other.app_url) as client, embedded_postgres(data_dir):
+                assert client.execute("SELECT 1").fetchone() == (1,)
 
     def test_after_a_crash_when_its_pid_went_to_another_program(self, data_dir: Path) -> None:
         record = data_dir / "postgres" / "postmaster.pid"

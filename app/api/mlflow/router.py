@@ -46,6 +46,7 @@ STATUS = {
     errors.StalledError: (408, "TEMPORARILY_UNAVAILABLE"),
     errors.UnsupportedError: (501, "NOT_IMPLEMENTED"),
     errors.UnavailableError: (503, "TEMPORARILY_UNAVAILABLE"),
+    errors.InsufficientStorageError: (507, "RESOURCE_EXHAUSTED"),
 }
 
 Message = TypeVar("Message", bound=msgspec.Struct)

@@ -50,7 +50,7 @@ _BYTES = {"type": "string", "format": "binary"}
 @router.post(
     "/log-artifact",
     summary="Log a file",
-    responses=answers(404, 409, 415),
+    responses=answers(404, 409, 415, 507),
     openapi_extra=_form(
         {
             "artifact_path": {
@@ -133,7 +133,7 @@ def _content_type(declared: str | None, path: str) -> str:
 @router.post(
     "/artifacts",
     summary="Upload files",
-    responses=answers(404, 409, 415),
+    responses=answers(404, 409, 415, 507),
     openapi_extra=_form(
         {
             "file": {
@@ -191,7 +191,7 @@ def _path(part: FormPart) -> str:
 @_json.post(
     "/artifacts/copy",
     summary="Copy files within or between runs",
-    responses=answers(404, 409, 413, 415),
+    responses=answers(404, 409, 413, 415, 507),
 )
 async def copy_artifacts(
     run_id: RunId, copy: CopyArtifacts, services: ServicesDep, tenant: WriteTenant

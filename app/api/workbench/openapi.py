@@ -121,6 +121,12 @@ _PROBLEMS = {
         "The database is not available; try again shortly",
         None,
     ),
+    507: (
+        "insufficient-storage",
+        "The artifact store has no room",
+        "The artifact store has no room for 1000000 bytes",
+        None,
+    ),
 }
 
 

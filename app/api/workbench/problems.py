@@ -97,6 +97,7 @@ _KINDS: dict[type[errors.TrackingError], tuple[str, str, int]] = {
     errors.StalledError: ("stalled", "Request body stalled", 408),
     errors.UnsupportedError: ("unsupported", "Not supported", 501),
     errors.UnavailableError: ("unavailable", "Temporarily unavailable", 503),
+    errors.InsufficientStorageError: ("insufficient-storage", "Insufficient storage", 507),
 }
 _INVALID_TENANT = ("invalid-tenant", "Invalid tenant", 400)
 _MALFORMED = ("malformed", "Malformed request", 400)
