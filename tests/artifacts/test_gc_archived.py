@@ -285,7 +285,8 @@ class TestExperiments:
     ) -> None:
         """More than one transaction takes, or can lock."""
         experiment = str(await services.experiments.create(tenant, "e"))
-        await asyncio.gather(*(services.models.create(tenant, experiment) for _ in range(250)))
+        for _ in range(25):
+            await asyncio.gather(*(services.models.create(tenant, experiment) for _ in range(10)))
         await services.experiments.delete(tenant, experiment)
         report = await collector.collect(tenant, NOW)
         assert (report.experiments, report.models) == (1, 250)
