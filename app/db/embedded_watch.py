@@ -27,6 +27,10 @@ _FIRST_PAUSE = 0.2
 _LONGEST_PAUSE = 10.0
 _STEADY = 60.0  # what has run for so long runs well
 
+_BALLAST_IS_USED = (
+    "the disk is full: the room that was set aside for Postgres is given up; delete something"
+)
+
 
 @contextmanager
 def watched_postgres(data_dir: Path, say: Callable[[str], None]) -> Iterator[EmbeddedPostgres]:
@@ -75,7 +79,7 @@ class _Watch:
         try:
             while not self.failure and not self._stopping.wait(_INTERVAL):
                 if self._ballast.tend():
-                    self._say("the disk is full: the room that was set aside for Postgres is used")
+                    self._say(_BALLAST_IS_USED)
                 if self.server.gone():
                     self._restart()
         except Exception as error:
@@ -96,7 +100,8 @@ class _Watch:
                 self._give_up(f"Postgres has not run well for {PATIENCE:g} s: {trouble}")
                 return
             try:
-                self._ballast.give_up_if_needed()
+                if self._ballast.give_up_if_needed():
+                    self._say(_BALLAST_IS_USED)
                 self.server = start(self._data_dir, {}, stopping=self._stopping, again=True)
             except EmbeddedPostgresError as error:
                 if not self._stopping.is_set():
