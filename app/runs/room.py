@@ -1,7 +1,6 @@
 """How many keys a run may still get: whoever reads a run reads all of them.
 
-Asked under the locks of the runs. What Postgres has to count is bounded by the limit, and a write
-to series that exist asks for nothing.
+Asked under the locks of the runs. A write to series that exist asks for nothing.
 """
 
 from collections import Counter
@@ -56,8 +55,7 @@ async def count(
 ) -> Counted:
     """Ask how many metrics, params or tags the runs of these keys have."""
     runs = list({run_id for run_id, _ in keys})
-    values = {"tenant": tenant.id, "runs": runs, "limit": LIMITS[kind]}
-    return await connection.execute(_COUNT[kind], values)
+    return await connection.execute(_COUNT[kind], {"tenant": tenant.id, "runs": runs})
 
 
 async def read(
@@ -71,11 +69,11 @@ async def read(
     it is known which are there already, tags are looked up where there may be too many."""
     room = Room()
     for kind, cursor in counted.items():
-        wanted = Counter(run_id for run_id, _ in asked[kind])
-        for number, stored in await cursor.fetchall():
-            run_id, left = number.hex, LIMITS[kind] - stored
-            if wanted[run_id] > left:
-                room.left[kind, run_id] = left
+        stored = {number.hex: held for number, held in await cursor.fetchall()}
+        for run_id, wanted in Counter(run_id for run_id, _ in asked[kind]).items():
+            left = LIMITS[kind] - stored.get(run_id, 0)
+            if wanted > left:
+                room.left[kind, run_id] = max(0, left)
                 room.known[kind] = set(known.get(kind, ()))
     if "tags" in room.known:
         keys = [key for key in asked["tags"] if ("tags", key[0]) in room.left]

@@ -39,15 +39,10 @@ FROM unnest(%(runs)s::uuid[], %(keys)s::text[]) AS wanted (run_id, key)
 JOIN run_tags t ON t.tenant_id = %(tenant)s AND (t.run_id, t.key) = (wanted.run_id, wanted.key)
 """
 
-# How many keys each of some runs has, counted as far as a limit.
+# How many keys each of some runs has, where it has any.
 COUNT_PARAMS = """
-SELECT wanted.run_id, (
-    SELECT count(*) FROM (
-        SELECT FROM params
-        WHERE tenant_id = %(tenant)s AND run_id = wanted.run_id LIMIT %(limit)s
-    ) AS counted
-)
-FROM unnest(%(runs)s::uuid[]) AS wanted (run_id)
+SELECT run_id, count(*) FROM params
+WHERE tenant_id = %(tenant)s AND run_id = ANY(%(runs)s::uuid[]) GROUP BY run_id
 """
 COUNT_TAGS = COUNT_PARAMS.replace("FROM params", "FROM run_tags")
 COUNT_SERIES = COUNT_PARAMS.replace("FROM params", "FROM metric_series")
