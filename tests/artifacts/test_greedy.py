@@ -336,7 +336,7 @@ async def test_a_server_under_slow_uploads(
                 for number in range(32)
             ]
             most = 0
-            for _ in range(50):
+            for _ in range(30):
                 most = max(most, taken())
                 await asyncio.sleep(0.1)
             slow.let_go.set()
