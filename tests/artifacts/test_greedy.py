@@ -7,8 +7,10 @@ import secrets
 import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+import httpx
+import psutil
 import pytest
 from indexed import chunks
 from s3_server import S3Server
@@ -19,7 +21,12 @@ from app.artifacts.buffers import UploadMemory
 from app.artifacts.local import LocalStore
 from app.artifacts.s3_buckets import Buckets
 from app.artifacts.store import ArtifactStore, StoredObject
+from app.config import Settings
 from app.errors import UnavailableError
+from app.http import sendfile
+from app.http.protocol import BoundedHttp
+from tests.conftest import Postgres, running_server
+from tests.hostile.test_slow_clients import serving
 
 GREEDY, OTHER = "greedy", "other"
 
@@ -132,6 +139,39 @@ class TestCopies:
         await store.copy(GREEDY, "big", "copied")
         assert await content(store, GREEDY, "copied") == sent
         await store.close()
+
+
+async def test_downloads_leave_threads_to_others(
+    postgres: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of those that send files from the disk."""
+    sizes = {GREEDY: 2 * MIB, OTHER: MIB}
+    send = sendfile._send_some
+    held = Held(send)
+
+    def held_for_the_greedy(target: int, file: BinaryIO, offset: int, count: int) -> int:
+        return (held if count == sizes[GREEDY] else send)(target, file, offset, count)
+
+    monkeypatch.setattr(sendfile, "_send_some", held_for_the_greedy)
+    async with (
+        serving(postgres, tmp_path, BoundedHttp) as root,
+        httpx.AsyncClient(base_url=root, timeout=60) as client,
+    ):
+        urls = {}
+        for tenant, size in sizes.items():
+            made = await client.post(
+                f"/t/{tenant}/api/v1/experiments/runs", json={"experiment_id": "0"}
+            )
+            files = f"/t/{tenant}/api/v1/experiments/runs/{made.json()['id']}/artifacts"
+            sent = await client.post(files, files={"file": ("a", bytes(size))})
+            assert sent.status_code == 200, sent.text
+            urls[tenant] = f"{files}/a"
+        greedy = [asyncio.create_task(client.get(urls[GREEDY])) for _ in range(20)]
+        await until(lambda: held.under_way == 6, *greedy)
+        for _ in range(3):
+            assert len((await client.get(urls[OTHER])).content) == sizes[OTHER]
+        held.open.set()
+        assert {len(one.content) for one in await asyncio.gather(*greedy)} == {sizes[GREEDY]}
 
 
 class Slow:
@@ -254,3 +294,54 @@ class TestMemory:
         await first
         await put(store, GREEDY, "second", bytes(MIB))
         assert [one async for one in store.unfinished(GREEDY)] == []
+
+
+@pytest.mark.parametrize("kind", ["local", "s3"])
+async def test_a_server_under_slow_uploads(
+    kind: str, settings: Settings, s3: S3Server, prefix: str, tmp_path: Path
+) -> None:
+    """8 clients with 4 uploads each that stop in their third part: what the process takes of
+    memory, and that it gives it back."""
+    environment = {
+        "TRACKING_DATABASE_URL": settings.database_url or "",
+        "TRACKING_DATA_DIR": str(tmp_path),
+    }
+    if kind == "s3":
+        environment |= {
+            "TRACKING_MINIO_ENDPOINT": s3.endpoint,
+            "TRACKING_MINIO_ACCESS_KEY": s3.access_key,
+            "TRACKING_MINIO_SECRET_KEY": s3.secret_key,
+            "TRACKING_MINIO_BUCKET_PREFIX": prefix,
+        }
+    with running_server(environment, tmp_path / "log") as (root, process):
+
+        def taken() -> int:
+            """In MiB, by the largest process of the server."""
+            server = psutil.Process(process.pid)
+            processes = [server, *server.children(recursive=True)]
+            return max(one.memory_info().rss for one in processes) >> 20
+
+        async with httpx.AsyncClient(base_url=root, timeout=60) as client:
+            runs = "/api/v1/experiments/runs"
+            made = await client.post(runs, json={"experiment_id": "0"})
+            experiment, run_id = made.json()["experiment_id"], made.json()["id"]
+            folder = f"experiments/{experiment}/runs/{run_id}/artifacts"
+            url = f"/api/2.0/mlflow-artifacts/artifacts/{folder}"
+            warm = await client.put(f"{url}/warm", content=os.urandom(20 * MIB))
+            assert warm.status_code == 200, warm.text
+            before = taken()
+            slow = Slow(17 * MIB)
+            sending = [
+                asyncio.create_task(client.put(f"{url}/{number}", content=slow.body()))
+                for number in range(32)
+            ]
+            most = 0
+            for _ in range(30):
+                most = max(most, taken())
+                await asyncio.sleep(0.1)
+            slow.let_go.set()
+            await asyncio.wait(sending)
+            most = max(most, taken())
+            assert (await client.get(f"{url}/warm")).status_code == 200
+            assert most < 400
+            assert taken() < before + 40
