@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 # than wait on.
 PATIENCE = 3.0
 
-# How a transaction begins, by whether it only reads.
+# How a pipeline begins, by whether it only reads.
 _BEGIN = {
     False: "SELECT set_config('app.tenant_id', %s, true)",
     True: (
@@ -41,9 +41,7 @@ _BEGIN = {
         " set_config('transaction_read_only', 'on', true)"
     ),
 }
-_BEGIN_TEXT = {
-    read_only: text(statement.replace("%s", ":tenant")) for read_only, statement in _BEGIN.items()
-}
+_SET_TENANT = text("SELECT set_config('app.tenant_id', :tenant, true)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +71,9 @@ class Database:
             connect_args={"connect_timeout": 5, "application_name": "tracking"},
         )
         self._shares = Shares(pool_size, patience=PATIENCE)
+        self._snapshots = self.engine.execution_options(
+            isolation_level="REPEATABLE READ", postgresql_readonly=True
+        )
         self._autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
         self._statement_timeout = statement_timeout
         event.listen(self.engine.sync_engine, "connect", self._configure)
@@ -99,14 +100,17 @@ class Database:
     ) -> AsyncIterator[AsyncConnection]:
         """A transaction of `tenant`, committed on a clean exit.
 
+        One that is `read_only` sees the same moment in all its statements; in another, each sees
+        what was committed when it began.
+
         Raises UnavailableError where Postgres does not answer, or no connection is free in time.
         """
         with _translated():
             async with (
                 self._shares.connection(tenant.slug, read_only=read_only),
-                self.engine.begin() as connection,
+                (self._snapshots if read_only else self.engine).begin() as connection,
             ):
-                await connection.execute(_BEGIN_TEXT[read_only], {"tenant": str(tenant.id)})
+                await connection.execute(_SET_TENANT, {"tenant": str(tenant.id)})
                 yield connection
 
     @asynccontextmanager

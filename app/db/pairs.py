@@ -4,7 +4,8 @@ However many there are, they are one statement, and travel as arrays: Postgres t
 parameters, and SQLAlchemy would write each of them out.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +34,28 @@ class Pairs:
     called: str
     kind: str
     limit: int
+
+    async def read(
+        self, connection: AsyncConnection, tenant: Tenant, owners: Sequence[Any]
+    ) -> defaultdict[Any, dict[str, str]]:
+        """The pairs of each owner, by key.
+
+        As rows: one JSON object of them takes many times their size in Postgres.
+        """
+        found: defaultdict[Any, dict[str, str]] = defaultdict(dict)
+        if owners:
+            column = self.table.c[self.owner]
+            rows = await connection.execute(
+                select(column, self.table.c.key, self.table.c.value)
+                .where(
+                    self.table.c.tenant_id == tenant.id,
+                    column == any_(literal(list(owners), ARRAY(column.type))),
+                )
+                .order_by(column, self.table.c.key)
+            )
+            for owner, key, value in rows:
+                found[owner][key] = value
+        return found
 
     async def set(
         self, connection: AsyncConnection, tenant: Tenant, owner: object, pairs: Mapping[str, str]

@@ -1,10 +1,10 @@
 """Experiments in SQL."""
 
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import Iterable, Sequence
+from typing import Any, cast
 
-from sqlalchemy import BigInteger, Row, Table, any_, func, literal, select, update
-from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by
+from sqlalchemy import BigInteger, Row, Table, any_, literal, select, update
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -24,21 +24,6 @@ TAGS = Pairs(
     limit=validation.MAX_TAGS,
 )
 
-_TAGS = (
-    select(
-        func.coalesce(
-            func.jsonb_object_agg(
-                ExperimentTag.key, aggregate_order_by(ExperimentTag.value, ExperimentTag.key)
-            ),
-            func.jsonb_build_object(),
-        )
-    )
-    .where(
-        ExperimentTag.tenant_id == ExperimentRow.tenant_id,
-        ExperimentTag.experiment_id == ExperimentRow.experiment_id,
-    )
-    .scalar_subquery()
-)
 _EXPERIMENT = select(
     ExperimentRow.experiment_id,
     ExperimentRow.name,
@@ -46,7 +31,6 @@ _EXPERIMENT = select(
     ExperimentRow.creation_time,
     ExperimentRow.last_update_time,
     ExperimentRow.deleted_time,
-    _TAGS.label("tags"),
 )
 
 
@@ -60,7 +44,7 @@ async def get(
             ExperimentRow.experiment_id == any_(literal(list(experiment_ids), ARRAY(BigInteger))),
         )
     )
-    found = {row.experiment_id: _entity(row) for row in rows}
+    found = {one.experiment_id: one for one in await _whole(connection, tenant, rows)}
     return [found[one] for one in experiment_ids if one in found]
 
 
@@ -68,8 +52,8 @@ async def get_by_name(connection: AsyncConnection, tenant: Tenant, name: str) ->
     rows = await connection.execute(
         _EXPERIMENT.where(ExperimentRow.tenant_id == tenant.id, ExperimentRow.name == name)
     )
-    row = rows.one_or_none()
-    return _entity(row) if row is not None else None
+    found = await _whole(connection, tenant, rows)
+    return found[0] if found else None
 
 
 async def lock(
@@ -138,5 +122,12 @@ async def mark_runs(
     )
 
 
-def _entity(row: Row[tuple[object, ...]]) -> Experiment:
-    return Experiment(**row._mapping)
+async def _whole(
+    connection: AsyncConnection, tenant: Tenant, rows: Iterable[Row[*tuple[Any, ...]]]
+) -> list[Experiment]:
+    """The experiments of those rows, with their tags."""
+    experiments = [Experiment(**row._mapping) for row in rows]
+    tags = await TAGS.read(connection, tenant, [one.experiment_id for one in experiments])
+    for one in experiments:
+        one.tags = tags[one.experiment_id]
+    return experiments

@@ -1,11 +1,10 @@
 """Logged models in SQL."""
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import cast
 
 from sqlalchemy import (
     ColumnElement,
-    ScalarSelect,
     Table,
     and_,
     any_,
@@ -14,7 +13,6 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import InstrumentedAttribute
 
@@ -48,20 +46,6 @@ ATTACHED = [
 """What hangs on a model: tables, each with its column that holds the model's id."""
 
 
-def _object(pairs: type[LoggedModelParam] | type[LoggedModelTag]) -> ScalarSelect[Any]:
-    """A model's params or tags as one JSON object; not jsonb, which has an order of its own."""
-    return (
-        select(
-            func.coalesce(
-                func.json_object_agg(pairs.key, aggregate_order_by(pairs.value, pairs.key)),
-                func.json_build_object(),
-            )
-        )
-        .where(pairs.tenant_id == ModelRow.tenant_id, pairs.model_id == ModelRow.model_id)
-        .scalar_subquery()
-    )
-
-
 _MODELS = select(
     ModelRow.model_id,
     ModelRow.experiment_id,
@@ -73,8 +57,6 @@ _MODELS = select(
     ModelRow.last_updated_time,
     ModelRow.deleted_time,
     Experiment.artifact_location,
-    _object(LoggedModelParam).label("params"),
-    _object(LoggedModelTag).label("tags"),
 ).join(
     Experiment,
     and_(
@@ -91,7 +73,13 @@ async def get(
     rows = await connection.execute(
         _MODELS.where(ModelRow.tenant_id == tenant.id, _one_of(ModelRow.model_id, model_ids))
     )
-    models = {row.model_id: LoggedModel(**row._mapping) for row in rows}
+    found = {row.model_id: row._mapping for row in rows}
+    params = await PARAMS.read(connection, tenant, list(found))
+    tags = await TAGS.read(connection, tenant, list(found))
+    models = {
+        model_id: LoggedModel(**columns, params=params[model_id], tags=tags[model_id])
+        for model_id, columns in found.items()
+    }
     if models:
         for model_id, metric in await _metrics(connection, tenant, list(models)):
             models[model_id].metrics.append(metric)

@@ -1,6 +1,7 @@
 """Registered models in SQL; their versions and tags have files of their own."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Row, Uuid, and_, any_, collate, delete, func, literal, select, update
@@ -45,7 +46,6 @@ _MODELS = select(
     ModelRow.description,
     ModelRow.creation_time,
     ModelRow.last_updated_time,
-    MODEL_TAGS.as_object().label("tags"),
     _ALIASES.label("aliases"),
 )
 
@@ -60,7 +60,7 @@ async def get(
             ModelRow.registered_model_id == any_(literal(list(ids), ARRAY(Uuid))),
         )
     )
-    models = {row.registered_model_id: RegisteredModel(**row._mapping) for row in rows}
+    models = {model.registered_model_id: model for model in await _whole(connection, tenant, rows)}
     return [models[one] for one in ids if one in models]
 
 
@@ -69,8 +69,21 @@ async def find(connection: AsyncConnection, tenant: Tenant, name: str) -> Regist
     rows = await connection.execute(
         _MODELS.where(ModelRow.tenant_id == tenant.id, ModelRow.name == name)
     )
-    row = rows.one_or_none()
-    return None if row is None else RegisteredModel(**row._mapping)
+    found = await _whole(connection, tenant, rows)
+    return found[0] if found else None
+
+
+async def _whole(
+    connection: AsyncConnection, tenant: Tenant, rows: Iterable[Row[*tuple[Any, ...]]]
+) -> list[RegisteredModel]:
+    """The models of those rows, with their tags."""
+    found = [row._mapping for row in rows]
+    ids = [columns["registered_model_id"] for columns in found]
+    tags = await MODEL_TAGS.read(connection, tenant, ids)
+    return [
+        RegisteredModel(**columns, tags=tags[model_id])
+        for model_id, columns in zip(ids, found, strict=True)
+    ]
 
 
 async def create(

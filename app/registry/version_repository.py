@@ -61,7 +61,6 @@ _VERSIONS: Select[*tuple[Any, ...]] = select(
     VersionRow.storage_location,
     VersionRow.run_id,
     VersionRow.run_link,
-    VERSION_TAGS.as_object().label("tags"),
     _ALIASES.label("aliases"),
 ).join(
     RegisteredModel,
@@ -78,6 +77,7 @@ async def get(
     """The versions of those ids, in the order of the ids."""
     found = await _read(
         connection,
+        tenant,
         _of(tenant).where(VersionRow.version_id == any_(literal(list(ids), ARRAY(Uuid)))),
     )
     versions = {version.version_id: version for version in found}
@@ -90,7 +90,9 @@ async def find(
     if not INT64_MIN <= version <= INT64_MAX:
         return None
     found = await _read(
-        connection, _of(tenant).where(RegisteredModel.name == name, VersionRow.version == version)
+        connection,
+        tenant,
+        _of(tenant).where(RegisteredModel.name == name, VersionRow.version == version),
     )
     return found[0] if found else None
 
@@ -107,7 +109,7 @@ async def find_by_alias(
         )
         .scalar_subquery()
     )
-    found = await _read(connection, _of(tenant).where(VersionRow.version_id == pointed_at))
+    found = await _read(connection, tenant, _of(tenant).where(VersionRow.version_id == pointed_at))
     return found[0] if found else None
 
 
@@ -117,6 +119,7 @@ async def latest(
     """Of each model and stage the version with the greatest number; by model, then by stage."""
     return await _read(
         connection,
+        tenant,
         _of(tenant)
         .where(VersionRow.version_id.in_(_newest(tenant, model_ids)))
         .order_by(VersionRow.registered_model_id, collate(VersionRow.current_stage, "C")),
@@ -278,6 +281,12 @@ def _of(tenant: Tenant) -> Select[*tuple[Any, ...]]:
 
 
 async def _read(
-    connection: AsyncConnection, statement: Select[*tuple[Any, ...]]
+    connection: AsyncConnection, tenant: Tenant, statement: Select[*tuple[Any, ...]]
 ) -> list[ModelVersion]:
-    return [ModelVersion(**row._mapping) for row in await connection.execute(statement)]
+    found = [row._mapping for row in await connection.execute(statement)]
+    ids = [columns["version_id"] for columns in found]
+    tags = await VERSION_TAGS.read(connection, tenant, ids)
+    return [
+        ModelVersion(**columns, tags=tags[version_id])
+        for version_id, columns in zip(ids, found, strict=True)
+    ]

@@ -1,11 +1,9 @@
 """A series of any length is read by page, and sampled, in memory that does not grow with it."""
 
-import asyncio
 import math
 from collections.abc import AsyncIterator
 from uuid import UUID
 
-import psutil
 import pytest
 import pytest_asyncio
 from hypothesis import HealthCheck, given, settings
@@ -16,6 +14,7 @@ from app.metrics.service import Metrics, PointRow, Points
 from app.runs.entities import Point, RunWrite
 from app.services import Services
 from app.tenancy.tenant import Tenant
+from tests.backend_memory import growth
 from tests.conftest import Postgres
 
 POINTS = st.lists(
@@ -140,24 +139,7 @@ class TestPostgresStaysSmall:
     ) -> None:
         tenant, run_id = long_series
         metrics = Metrics(alone)
-        async with alone.pipeline(tenant) as connection:
-            row = await (await connection.execute("SELECT pg_backend_pid()")).fetchone()
-        assert row
-        if not psutil.pid_exists(row[0]):
-            pytest.skip("Postgres is on another machine")
-        backend = psutil.Process(row[0])
-        before = largest = _own_memory(backend)
-
-        async def watch() -> None:
-            nonlocal largest
-            while True:
-                largest = max(largest, _own_memory(backend))
-                await asyncio.sleep(0.005)
-
-        watching = asyncio.create_task(watch())
-        await self._read(metrics, tenant, run_id, what)
-        watching.cancel()
-        assert largest - before < MOST_MB * 2**20
+        assert await growth(alone, tenant, self._read(metrics, tenant, run_id, what)) < MOST_MB
 
     async def _read(self, metrics: Metrics, tenant: Tenant, run_id: str, what: str) -> None:
         if what == "page by page":
@@ -178,9 +160,3 @@ class TestPostgresStaysSmall:
             assert (len(sampled.points), sampled.total) == (1_000, MANY)
         else:
             assert len(await metrics.histories(tenant, [run_id], "m", limit=25_000)) == 25_000
-
-
-def _own_memory(backend: psutil.Process) -> int:
-    """In bytes, without what Postgres's processes share."""
-    memory = backend.memory_info()
-    return int(memory.rss - memory.shared)
