@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 
 from app.artifacts import local, local_tree, local_upload
@@ -104,10 +105,14 @@ def faulty(call: str, number: int, spared: int) -> Iterator[Disk]:
 async def store(
     settings: Settings, services: Services, tenant: Tenant, tmp_path: Path
 ) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of a server whose store is this test's own."""
+    """A client of a server whose store is this test's own. The tenant goes with its many files,
+    which other tests would look for in theirs."""
     app = create_app(settings.model_copy(update={"data_dir": tmp_path / "data"}))
     async with app.router.lifespan_context(app), client_of(app, tenant) as client:
         yield client
+    assert settings.database_url
+    with psycopg.connect(settings.database_url) as connection:
+        connection.execute("SELECT delete_tenant(%s, true)", [tenant.slug])
 
 
 async def whole(client: httpx.AsyncClient, path: str, content: bytes) -> httpx.Response:
