@@ -1,8 +1,9 @@
 """Wiring: settings to services, services to the two APIs."""
 
+import asyncio
 import gc
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
 from typing import Any, cast
 
@@ -23,6 +24,8 @@ from app.services import Services
 from app.sharing import return_large_blocks
 from app.tenancy.middleware import TenantPathMiddleware
 
+_CLEAN_UP_SECONDS = 5.0
+
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The ASGI application; its services open with its lifespan."""
@@ -39,6 +42,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         try:
             async with monitor.running(app.state.services):
                 yield
+                await _all_answered(monitor)
         finally:
             await app.state.services.close()
 
@@ -67,6 +71,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     redirects.install(app)
     _surround(app, settings, monitor)
     return app
+
+
+async def _all_answered(monitor: Monitor) -> None:
+    """Wait for requests that were broken off: they clean up behind themselves."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_CLEAN_UP_SECONDS):
+            while monitor.requests.open:  # noqa: ASYNC110 (a count that hot paths keep)
+                await asyncio.sleep(0.01)
 
 
 def cors(origins: list[str]) -> dict[str, Any]:

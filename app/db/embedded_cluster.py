@@ -36,7 +36,7 @@ def initialize(programs: Path, cluster: Path) -> None:
     locale = ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
     access = ["--auth-local=trust", "--auth-host=reject"]
     done = subprocess.run(
-        [*_as_owner_of(new), *command, *locale, *access, "--no-instructions"],
+        [*as_owner_of(new), *command, *locale, *access, "--no-instructions"],
         env=_environment(),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
@@ -63,7 +63,7 @@ def start_process(
     output = open_private(log, os.O_WRONLY | os.O_APPEND)
     try:
         return subprocess.Popen(
-            [*_as_owner_of(cluster), *command],
+            [*as_owner_of(cluster), *command],
             env=_environment(),
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -139,7 +139,7 @@ def line(text: object) -> str:
     return " ".join(str(text).split())
 
 
-def _as_owner_of(folder: Path) -> list[str]:
+def as_owner_of(folder: Path) -> list[str]:
     """The prefix of a command that makes it run as the folder's owner, as Postgres insists.
 
     Postgres refuses to run as root. The capability lets it reach its folder and its programs

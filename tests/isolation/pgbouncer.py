@@ -15,7 +15,8 @@ from urllib.parse import parse_qs, urlsplit
 import psycopg
 
 from app.db import migrate
-from app.db.embedded import _as_owner_of, embedded_postgres
+from app.db.embedded import embedded_postgres
+from app.db.embedded_cluster import as_owner_of
 from tests.conftest import free_port
 
 PROGRAM = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
@@ -80,7 +81,7 @@ def pgbouncer(folder: Path) -> Iterator[Pooled]:
         )
         process = subprocess.Popen(
             # It does not run as root either.
-            [*_as_owner_of(folder / "data" / "postgres"), PROGRAM, folder / "pgbouncer.ini"],
+            [*as_owner_of(folder / "data" / "postgres"), PROGRAM, folder / "pgbouncer.ini"],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
