@@ -149,7 +149,8 @@ class Assembly:
     def _close(self) -> None:
         source, self._source = self._source, None
         if source is not None:
-            source.close()
+            with suppress(OSError):  # all that was read of it is there
+                source.close()
 
 
 class WholeFile(FileUpload):
