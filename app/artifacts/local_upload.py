@@ -113,6 +113,12 @@ class FileUpload:
             self._begun().write(memoryview(part))
             return len(part)
 
+    def sync(self) -> None:
+        """Have on the disk what there is. Whoever syncs a file waits for all that others wrote to
+        the same disk before, too."""
+        with disk_errors(self._path, writing=True):
+            os.fdatasync(self._begun().file.fileno())
+
     def _begun(self) -> StagedFile:
         if self._staged is None:
             self._staged = StagedFile(self._tree, self._path[:1])
@@ -139,6 +145,7 @@ class Assembly:
             left -= taken
             if not taken:
                 self._close()
+        self._upload.sync()
         return None
 
     def abort(self) -> None:

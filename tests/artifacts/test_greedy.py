@@ -103,12 +103,18 @@ class TestCopies:
         await store.close()
 
     @pytest.mark.parametrize("size", [0, 1, 64 * MIB, 64 * MIB + 1, 130 * MIB])
-    async def test_in_steps(self, tmp_path: Path, size: int) -> None:
+    async def test_in_steps(
+        self, tmp_path: Path, size: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Each is on the disk before the next: nobody's sync waits for more."""
+        synced: list[int] = []
+        monkeypatch.setattr(local_upload.os, "fdatasync", synced.append)
         store = LocalStore(tmp_path / "artifacts")
         block = secrets.token_bytes(MIB)
         sent = (block * (size // MIB + 1))[:size]
         await put(store, GREEDY, "big", sent)
         assert (await store.copy(GREEDY, "big", "copied")).size == size
+        assert len(synced) == size // (64 * MIB)
         assert await content(store, GREEDY, "copied") == sent
         await store.close()
 
