@@ -111,6 +111,7 @@ class TestTheRest:
         assert samples["tracking_waiting_items", ()] == 0
         assert samples["tracking_pool_size", ()] == 7
         assert samples["tracking_pool_in_use", ()] == 0
+        assert samples["tracking_pool_waiting", ()] == 0
         assert samples["tracking_database_up", ()] == 1
         assert samples["tracking_workers", ()] == 1
         assert any(name == "tracking_build_info" for name, _ in samples)
