@@ -59,11 +59,19 @@ class Memory:
         request.held += size
         request.at_end(lambda: self._budget.give_back(tenant.slug, size))
 
+    async def hold_read(self, tenant: Tenant, size: int) -> None:
+        """As `hold`, for so many bytes of rows: once as they are read, and once as they are sent.
+
+        What is more than half of all that a tenant may hold takes all of it.
+        """
+        if size > FREE_BYTES:
+            await self.hold(tenant, max(size, min(2 * size, self._tenant_bytes)))
+
     async def hold_answer(self, tenant: Tenant, size: int) -> None:
         """As `hold`, for an answer of that size, which may be what the request holds already."""
         request = context.current()
         if request is not None and size > FREE_BYTES:
-            await self.hold(tenant, max(0, size - request.held))
+            await self.hold(tenant, max(0, min(size, self._tenant_bytes) - request.held))
 
 
 class Turns:

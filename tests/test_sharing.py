@@ -100,6 +100,24 @@ class TestMemory:
         await in_request(answer)
         assert held == [200_000, 250_000]
 
+    @pytest.mark.parametrize(
+        ("size", "held"), [(100_000, 200_000), (300_000, 500_000), (500_000, 500_000)]
+    )
+    async def test_rows_are_held_twice_as_far_as_a_tenant_may(self, size: int, held: int) -> None:
+        """A run that is as large as a run may be can be read."""
+        memory = Memory(tenant_bytes=500_000, worker_bytes=1_000_000)
+        seen = []
+
+        async def read() -> None:
+            await memory.hold_read(FIRST, size)
+            seen.append(memory.held)
+            await memory.hold_answer(FIRST, 6 * size)  # as JSON writes control characters
+
+        await in_request(read)
+        assert seen == [held]
+        with pytest.raises(TooLargeError):
+            await in_request(lambda: memory.hold_read(FIRST, 500_001))
+
     async def test_commands_are_not_counted(self) -> None:
         context.enter(None)
         memory = Memory(tenant_bytes=10, worker_bytes=20)

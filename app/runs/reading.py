@@ -11,7 +11,7 @@ from app.db.database import Database
 from app.runs import repository
 from app.runs.entities import RUN_NAME_TAG, Run
 from app.runs.rendered import Render, RenderedRun, RenderedRuns
-from app.sharing import FREE_BYTES, Sharing, fitting
+from app.sharing import Sharing, fitting
 from app.tenancy.tenant import TENANT_TAG, Tenant
 
 # What a page of runs takes at most, unless it is one run.
@@ -40,7 +40,7 @@ class RunReader:
         sizes, runs = await self._measured(tenant, ids)
         if runs is not None:
             return runs
-        await self._hold(tenant, sum(sizes.values()))
+        await self._sharing.memory.hold_read(tenant, sum(sizes.values()))
         found: dict[UUID, Run] = {}
         for portion in _portions([one for one in ids if one in sizes], sizes):
             found |= {run.run_id: run for run in await self._read(tenant, portion)}
@@ -52,6 +52,11 @@ class RunReader:
         """Those of the first runs that still exist, in the order given, up to MAX_PAGE_BYTES of
         them; and how many of the first those are. Only runs that changed are read."""
         kept = [self._kept.get(tenant.id, run_id, version, render) for run_id, version in versions]
+        whole = [run for run in kept if run is not None]
+        size = sum([len(run.body) for run in whole])
+        if len(whole) == len(kept) and size <= MAX_PAGE_BYTES:  # nearly all searches
+            await self._sharing.memory.hold_read(tenant, size)
+            return whole, len(whole)
         rendered: list[RenderedRun] = []
         total = covered = 0
         for start in range(0, len(versions), _MEASURED):
@@ -66,7 +71,7 @@ class RunReader:
             count = fitting(lengths, MAX_PAGE_BYTES - total, some=total > 0)
             total += sum(lengths[:count])
             covered += count
-            await self._hold(tenant, sum(lengths[:count]))
+            await self._sharing.memory.hold_read(tenant, sum(lengths[:count]))
             read = await self._render(
                 tenant, [one for one in ids[:count] if one in sizes], sizes, runs, render
             )
@@ -76,11 +81,6 @@ class RunReader:
             if count < len(ids):
                 break
         return rendered, covered
-
-    async def _hold(self, tenant: Tenant, size: int) -> None:
-        if size > FREE_BYTES:
-            # Once as what was read, and once as what is sent.
-            await self._sharing.memory.hold(tenant, 2 * size)
 
     async def _render(
         self,

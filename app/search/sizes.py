@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.search.page import Page, Row
-from app.sharing import FREE_BYTES, Sharing, fitting
+from app.sharing import Sharing, fitting
 from app.tenancy.tenant import Tenant
 
 # What a page takes at most, unless it is one row.
@@ -41,9 +41,7 @@ async def split(
     lengths = [_ROW_BYTES + sizes[one] for one in ids]
     count = fitting(lengths, MAX_PAGE_BYTES)
     total = sum(lengths[:count])
-    if total > FREE_BYTES:
-        # Once as what was read, and once as what is sent.
-        await sharing.memory.hold(tenant, 2 * total)
+    await sharing.memory.hold_read(tenant, total)
     return page.split(rows, count)
 
 

@@ -102,9 +102,7 @@ async def get_metric_history(
         tenant, run_id, key, max_points=max_points, step_min=step_min, step_max=step_max
     )
     points = sampled.points
-    if len(points) > _SLICE:
-        # Once as what was read, and once as what is sent.
-        await services.sharing.memory.hold(tenant, 2 * _POINT_BYTES * len(points))
+    await services.sharing.memory.hold_read(tenant, _POINT_BYTES * len(points))
     written = []
     for start in range(0, len(points), _SLICE):
         async with services.sharing.turns.turn(tenant):
