@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from uuid import UUID
 
 from app.db.database import Database
+from app.errors import TooLargeError
 from app.runs import repository
 from app.runs.entities import RUN_NAME_TAG, Run
 from app.runs.rendered import Render, RenderedRun, RenderedRuns
@@ -35,11 +36,16 @@ class RunReader:
     async def read(self, tenant: Tenant, ids: Sequence[UUID]) -> list[Run]:
         """The runs that exist, in the order of the ids, each as it was at one moment.
 
-        Raises TooLargeError where they are more than a request may hold.
+        Raises TooLargeError where several are more than a page, and for one that is more than a
+        request may hold.
         """
         sizes, runs = await self._measured(tenant, ids)
         if runs is not None:
             return runs
+        if len(sizes) > 1 and sum(sizes.values()) > MAX_PAGE_BYTES:
+            raise TooLargeError(
+                f"The {len(sizes)} runs take more than {MAX_PAGE_BYTES} bytes; ask for fewer"
+            )
         await self._sharing.memory.hold_read(tenant, sum(sizes.values()))
         found: dict[UUID, Run] = {}
         for portion in _portions([one for one in ids if one in sizes], sizes):

@@ -169,6 +169,24 @@ async def test_long_histories(client: httpx.AsyncClient, monkeypatch: pytest.Mon
 
 
 class TestComparison:
+    @pytest.mark.usefixtures("small_pages")
+    async def test_runs_that_are_too_large_together(
+        self, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(reading, "_PORTION_BYTES", 10_000)
+        ids = []
+        for _ in range(3):
+            tags = {f"t{n}": "v" * 8_000 for n in range(6)}
+            created = await client.post(
+                f"{WORKBENCH}/runs", json={"experiment_id": "0", "tags": tags}
+            )
+            ids.append(created.json()["id"])
+        compare = f"{WORKBENCH}/runs/compare"
+        refused = await client.post(compare, json={"run_ids": ids})
+        assert refused.status_code == 413
+        assert refused.json()["detail"] == "The 3 runs take more than 100000 bytes; ask for fewer"
+        assert (await client.post(compare, json={"run_ids": ids[:2]})).status_code == 200
+
     async def test_too_many_values(
         self, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
     ) -> None:
