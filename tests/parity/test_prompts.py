@@ -101,7 +101,7 @@ def test_prompts(
 
 
 def _wait_for_links() -> None:
-    """The client notes a new prompt's experiment in a thread, which may come after the next call."""
+    """The client notes a new prompt's experiment in a thread, which may end after the next call."""
     for thread in threading.enumerate():
         if thread.name.startswith("link_prompt_to_experiment_thread"):
             thread.join(30)
