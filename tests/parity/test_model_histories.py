@@ -44,6 +44,7 @@ class LoggedModelHistories(History):
         super().__init__()
         self.models = self.params = 0
         self.deleted: set[str] = set()
+        self.logged: set[tuple[str, str, int, int]] = set()
 
     def model(self, place: int) -> str:
         return f"$m{place % self.models}" if self.models else logged_models.ABSENT
@@ -131,6 +132,10 @@ class LoggedModelHistories(History):
     ) -> None:
         if self.model(place) in {logged_models.ABSENT} | self.deleted:
             return  # MLflow logs it for the run, or even for the model that is gone
+        point = (self.model(place), run, timestamp, step)
+        if point in self.logged:
+            return  # MLflow fails in its database; here the later value counts
+        self.logged.add(point)
         on = {"dataset_name": dataset[0], "dataset_digest": dataset[1]} if dataset else {}
         fields = {"model_id": self.model(place)} | on
         self.call(calls.log_metric("k", value, timestamp, step, run, **fields))
