@@ -3,32 +3,32 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from app.artifacts.limits import TransferSlots
+from app.artifacts.multipart_uploads import Uploads
 from app.artifacts.service import Artifacts
-from app.artifacts.store import artifact_store
-from app.artifacts.uploads import Uploads
-from app.audit.service import AuditLog
+from app.artifacts.stores.contract import artifact_store
+from app.artifacts.transfer_limits import TransferSlots
+from app.audit.log_reader import AuditLog
+from app.auth.api_keys import ApiKeys
+from app.auth.authenticator import Access
 from app.config import Settings
 from app.db.coalescer import Coalescer
 from app.db.database import Database
 from app.experiments.service import Experiments
+from app.kernel.sharing import Sharing
+from app.logged_models.service import LoggedModels
 from app.metrics.service import Metrics
-from app.models.service import LoggedModels
-from app.registry.service import RegisteredModels
-from app.registry.versions import ModelVersions
+from app.registry.model_versions import ModelVersions
+from app.registry.registered_models import RegisteredModels
+from app.runs.batch_writer import write_queue
 from app.runs.entities import RunWrite
-from app.runs.flush import write_queue
 from app.runs.inputs import Inputs
 from app.runs.service import Runs
-from app.sharing import Sharing
-from app.tenancy.access import Access
-from app.tenancy.directory import Directory
-from app.tenancy.keys import ApiKeys
-from app.tenancy.quotas import Quotas
-from app.tenancy.service import Tenants
+from app.tenants.lookup import Tenants
+from app.tenants.quotas import Quotas
+from app.tenants.service import Directory
 
 if TYPE_CHECKING:
-    from app.tenancy.tokens import Tokens
+    from app.auth.jwt_tokens import Tokens
 
 
 @dataclass(frozen=True)
@@ -118,6 +118,6 @@ def _tokens(settings: Settings) -> "Tokens | None":
     if not settings.jwt_jwks:
         return None
     # Who has no identity provider does not pay for importing cryptography.
-    from app.tenancy.tokens import KeySet, Tokens
+    from app.auth.jwt_tokens import KeySet, Tokens
 
     return Tokens(settings, KeySet(settings.jwt_jwks))

@@ -8,9 +8,9 @@ from sqlalchemy import create_engine, pool, text
 
 from app.config import Settings
 from app.db import rls
-from app.db.schema import metadata
+from app.db.tables.schema import metadata
 from app.db.url import sqlalchemy_url
-from app.operations import logs
+from app.observability import logs
 
 config = context.config
 

@@ -7,7 +7,7 @@ import psutil
 import pytest
 
 from app.db.database import Database
-from app.tenancy.tenant import Tenant
+from app.kernel.tenant import Tenant
 
 
 async def growth(database: Database, tenant: Tenant, reading: Awaitable[object]) -> float:

@@ -19,10 +19,10 @@ from fastapi import FastAPI
 from app.config import Settings
 from app.db import migrate
 from app.db.database import Database
-from app.db.embedded import embedded_postgres
+from app.db.embedded.postgres import embedded_postgres
+from app.kernel.tenant import Tenant
 from app.main import create_app
 from app.services import Services
-from app.tenancy.tenant import Tenant
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.tenancy.tenant import Tenant
+from app.kernel.tenant import Tenant
 
 TOUR = Path(__file__).resolve().parents[1] / "examples" / "mlflow_tour.py"
 API = "/api/2.0/mlflow"

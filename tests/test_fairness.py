@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.errors import UnavailableError
-from app.fairness import Budget
+from app.kernel.errors import UnavailableError
+from app.kernel.fair_budget import Budget
 
 
 async def settle() -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from app.artifacts.local import LocalStore
+from app.artifacts.stores.local import LocalStore
 from app.db import migrate
-from app.db.embedded import embedded_postgres
-from app.private import make_private
+from app.db.embedded.postgres import embedded_postgres
+from app.kernel.private_files import make_private
 from tests.conftest import running_server
 
 

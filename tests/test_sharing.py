@@ -7,12 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app import sharing
-from app.errors import TooLargeError, UnavailableError
-from app.operations import context
-from app.operations.context import RequestContext
-from app.sharing import Memory, Turns, fitting
-from app.tenancy.tenant import Tenant
+from app.kernel import request_context, sharing
+from app.kernel.errors import TooLargeError, UnavailableError
+from app.kernel.request_context import RequestContext
+from app.kernel.sharing import Memory, Turns, fitting
+from app.kernel.tenant import Tenant
 
 TENANTS = [Tenant(number, f"t{number}") for number in (1, 2, 3)]
 FIRST, SECOND, THIRD = TENANTS
@@ -23,7 +22,7 @@ def in_request(work):  # type: ignore[no-untyped-def]
 
     async def run() -> None:
         request = RequestContext("id", {"type": "http"})
-        context.enter(request)
+        request_context.enter(request)
         try:
             await work()
         finally:
@@ -119,7 +118,7 @@ class TestMemory:
             await in_request(lambda: memory.hold_read(FIRST, 500_001))
 
     async def test_commands_are_not_counted(self) -> None:
-        context.enter(None)
+        request_context.enter(None)
         memory = Memory(tenant_bytes=10, worker_bytes=20)
         await memory.hold(FIRST, 1000)
         assert memory.held == 0

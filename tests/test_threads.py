@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 import pytest_asyncio
 
-from app.threads import Threads
+from app.kernel.thread_pools import Threads
 
 COUNT = 8
 MOST = 6  # of one tenant

@@ -6,10 +6,10 @@ from uuid import UUID
 from app.artifacts import page_tokens, sql
 from app.artifacts.entities import Artifact, Entry
 from app.db.database import Database
-from app.errors import ConflictError, NotFoundError
 from app.experiments.entities import ARTIFACT_SCHEME
+from app.kernel.errors import ConflictError, NotFoundError
+from app.kernel.tenant import Tenant
 from app.runs.entities import Placed
-from app.tenancy.tenant import Tenant
 
 # How many rows one statement reads or deletes.
 CHUNK = 1000

@@ -16,9 +16,9 @@ from typing import Literal
 
 from app.artifacts.entities import Artifact
 from app.artifacts.service import Artifacts
-from app.errors import InvalidValueError
-from app.fairness import Budget
-from app.tenancy.tenant import Tenant
+from app.kernel.errors import InvalidValueError
+from app.kernel.fair_budget import Budget
+from app.kernel.tenant import Tenant
 
 Kind = Literal["text", "json", "table", "image"]
 

@@ -14,21 +14,21 @@ from dataclasses import replace
 from uuid import UUID
 
 from app.artifacts import sql
-from app.artifacts.checksums import Digest
+from app.artifacts.artifact_owner import owner_of
 from app.artifacts.entities import Artifact, Received
 from app.artifacts.index import CHUNK, ArtifactIndex, artifact_absent
-from app.artifacts.keys import object_key
-from app.artifacts.limits import Slot, TransferSlots, unless_stalled
-from app.artifacts.owners import owner_of
-from app.artifacts.reader import ObjectReader
-from app.artifacts.receiving import is_small
-from app.artifacts.recording import NewFile, check_nothing_in_the_way, recording
-from app.artifacts.reservations import Reservation, Reservations
-from app.artifacts.store import ArtifactStore, StoredObject
+from app.artifacts.index_writer import NewFile, check_nothing_in_the_way, recording
+from app.artifacts.object_keys import object_key
+from app.artifacts.quota_reservations import Reservation, Reservations
+from app.artifacts.stores.checksums import Digest
+from app.artifacts.stores.contract import ArtifactStore, StoredObject
+from app.artifacts.stores.object_reader import ObjectReader
+from app.artifacts.stores.upload_stream import is_small
+from app.artifacts.transfer_limits import Slot, TransferSlots, unless_stalled
 from app.audit import trail
-from app.clock import now_ms
 from app.db.database import Database
-from app.errors import (
+from app.kernel.clock import now_ms
+from app.kernel.errors import (
     ConflictError,
     InsufficientStorageError,
     InvalidStateError,
@@ -36,9 +36,9 @@ from app.errors import (
     NotFoundError,
     UnavailableError,
 )
-from app.ids import new_uuid
-from app.tenancy.quotas import Quotas
-from app.tenancy.tenant import Tenant
+from app.kernel.ids import new_uuid
+from app.kernel.tenant import Tenant
+from app.tenants.quotas import Quotas
 
 log = logging.getLogger(__name__)
 

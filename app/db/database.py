@@ -2,7 +2,7 @@
 
 Two doors to one pool: `transaction` for the statements that SQLAlchemy builds, and `pipeline`,
 psycopg's own connection, for the hot paths, whose statements are written out and travel to
-Postgres together. Before both stands `app.db.shares`: no tenant can take the whole pool.
+Postgres together. Before both stands `app.db.connection_shares`: no tenant can take the whole pool.
 
 Who says `read_only` only reads, to show what it read: it gives way to writes where connections are
 few, and Postgres refuses it whatever would change something. What is read to decide on a write is
@@ -22,10 +22,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from app.db import migrate
-from app.db.shares import Shares
+from app.db.connection_shares import Shares
 from app.db.url import sqlalchemy_url
-from app.errors import NotFoundError, UnavailableError
-from app.tenancy.tenant import NOBODY, Tenant
+from app.kernel.errors import NotFoundError, UnavailableError
+from app.kernel.tenant import NOBODY, Tenant
 
 log = logging.getLogger(__name__)
 

@@ -7,26 +7,26 @@ from sqlalchemy import Table
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app import validation
 from app.audit import trail
-from app.clock import now_ms
 from app.db.database import Database
-from app.errors import (
+from app.db.tables.experiments import ExperimentTag
+from app.experiments import repository
+from app.experiments.entities import Experiment
+from app.kernel import validation
+from app.kernel.clock import now_ms
+from app.kernel.errors import (
     AlreadyExistsError,
     InvalidStateError,
     InvalidValueError,
     NotFoundError,
 )
-from app.experiments import repository
-from app.experiments.entities import Experiment
-from app.experiments.models import ExperimentTag
-from app.ids import new_experiment_id, parse_experiment_id
-from app.lifecycle import PURGING, ViewType, stage
+from app.kernel.ids import new_experiment_id, parse_experiment_id
+from app.kernel.lifecycle import PURGING, ViewType, stage
+from app.kernel.sharing import Sharing
+from app.kernel.tenant import TENANT_TAG, Tenant
 from app.search.page import Page
+from app.search.page_sizes import MAX_PAGE_BYTES, split
 from app.search.queries import search_experiments
-from app.search.sizes import MAX_PAGE_BYTES, split
-from app.sharing import Sharing
-from app.tenancy.tenant import TENANT_TAG, Tenant
 
 
 class Experiments:

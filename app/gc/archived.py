@@ -3,7 +3,7 @@
 Each of them goes in one short transaction, under its lock, so that a restore which comes at the
 same moment wins as a whole or loses as a whole, and so does a version that is registered from it.
 The audit log tells of it in the same transaction. Locks are taken in one order: the experiment, or
-the folders of uploads (`app.artifacts.recording`); then runs or logged models, by id.
+the folders of uploads (`app.artifacts.index_writer`); then runs or logged models, by id.
 
 What is too much for one transaction, points and files, goes afterwards, by itself: wherever the
 process is killed, the next one goes on.
@@ -21,7 +21,7 @@ from app.audit import trail
 from app.db.database import Database
 from app.gc import sql
 from app.gc.report import Progress, Report
-from app.tenancy.tenant import Tenant
+from app.kernel.tenant import Tenant
 
 _PAGE = 100  # how many runs, models or experiments are looked at, or removed, together
 _OWNERS = 1000

@@ -11,16 +11,16 @@ from collections.abc import AsyncIterator, Sequence
 from typing import TypeVar
 
 from app.artifacts.entities import Artifact
-from app.artifacts.keys import path_and_id
+from app.artifacts.object_keys import path_and_id
 from app.artifacts.service import Artifacts
-from app.artifacts.store import ArtifactStore, StoredKey
+from app.artifacts.stores.contract import ArtifactStore, StoredKey
 from app.audit import trail
-from app.clock import now_ms
 from app.db.database import Database
-from app.errors import InvalidStateError
 from app.gc import sql
 from app.gc.report import Progress, Report
-from app.tenancy.tenant import Tenant
+from app.kernel.clock import now_ms
+from app.kernel.errors import InvalidStateError
+from app.kernel.tenant import Tenant
 
 log = logging.getLogger(__name__)
 

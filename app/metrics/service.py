@@ -12,14 +12,14 @@ from uuid import UUID
 
 import psycopg
 
-from app import validation
 from app.db.database import Database
-from app.errors import InvalidValueError
-from app.ids import parse_run_id
+from app.kernel import validation
+from app.kernel.cache import Versioned
+from app.kernel.errors import InvalidValueError
+from app.kernel.ids import parse_run_id
+from app.kernel.tenant import Tenant
 from app.metrics import sql
 from app.runs.errors import run_absent
-from app.tenancy.tenant import Tenant
-from app.versioned import Versioned
 
 PointRow = tuple[int, int, float]
 """Timestamp in epoch milliseconds, step, value."""

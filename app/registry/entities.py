@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 from uuid import UUID
 
-from app.errors import InvalidValueError, NotFoundError
+from app.kernel.errors import InvalidValueError, NotFoundError
 
 Stage = Literal["None", "Staging", "Production", "Archived"]
 

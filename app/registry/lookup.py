@@ -8,8 +8,9 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.errors import NotFoundError
-from app.registry import repository, rules
+from app.kernel.errors import NotFoundError
+from app.kernel.tenant import Tenant
+from app.registry import model_repository, validation
 from app.registry import version_repository as versions
 from app.registry.entities import (
     ModelVersion,
@@ -19,13 +20,12 @@ from app.registry.entities import (
     model_absent,
     version_absent,
 )
-from app.tenancy.tenant import Tenant
 
 
 async def model(connection: AsyncConnection, tenant: Tenant, name: str) -> RegisteredModel:
     """The model, without its versions. Raises NotFoundError."""
-    rules.name(name)
-    found = await repository.find(connection, tenant, name)
+    validation.name(name)
+    found = await model_repository.find(connection, tenant, name)
     if found is None:
         raise model_absent(name)
     return found
@@ -35,8 +35,8 @@ async def version(
     connection: AsyncConnection, tenant: Tenant, name: str, number: str
 ) -> ModelVersion:
     """Raises NotFoundError, whether it is the version that is not there or the model."""
-    rules.name(name)
-    parsed = rules.version(number)
+    validation.name(name)
+    parsed = validation.version(number)
     found = await versions.find(connection, tenant, name, parsed)
     if found is None:
         raise version_absent(name, parsed)
@@ -45,8 +45,8 @@ async def version(
 
 async def lock_model(connection: AsyncConnection, tenant: Tenant, name: str) -> UUID:
     """The model's id. Raises NotFoundError."""
-    rules.name(name)
-    found = await repository.lock(connection, tenant, name)
+    validation.name(name)
+    found = await model_repository.lock(connection, tenant, name)
     if found is None:
         raise model_absent(name)
     return found
@@ -56,9 +56,9 @@ async def lock_version(
     connection: AsyncConnection, tenant: Tenant, name: str, number: str
 ) -> tuple[UUID, ModelVersion]:
     """The model's id, and the version. Raises NotFoundError in the same words for either."""
-    rules.name(name)
-    parsed = rules.version(number)
-    model_id = await repository.lock(connection, tenant, name)
+    validation.name(name)
+    parsed = validation.version(number)
+    model_id = await model_repository.lock(connection, tenant, name)
     if model_id is None:
         raise version_absent(name, parsed)
     return model_id, await version(connection, tenant, name, number)
@@ -71,8 +71,8 @@ async def by_alias(
 
     Raises InvalidValueError for an alias that is not there, as MLflow has it.
     """
-    rules.alias(alias)
-    if alias.lower() == rules.LATEST:
+    validation.alias(alias)
+    if alias.lower() == validation.LATEST:
         found = await newest(connection, tenant, model)
         if found is None:
             raise NotFoundError(f"Latest version not found for model {model.name}.", field="alias")

@@ -1,7 +1,7 @@
 """What stands against reading from or writing to a run, in MLflow's words."""
 
-from app.errors import ConflictError, InvalidStateError, NotFoundError
-from app.lifecycle import stage
+from app.kernel.errors import ConflictError, InvalidStateError, NotFoundError
+from app.kernel.lifecycle import stage
 from app.runs.entities import RunWrite
 
 

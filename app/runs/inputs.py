@@ -6,18 +6,18 @@ from uuid import UUID
 import msgspec
 import psycopg
 
-from app import validation
-from app.db.arrays import big_integers
+from app.db.binary_arrays import big_integers
 from app.db.database import Database
-from app.errors import InvalidValueError
-from app.ids import new_uuid, parse_experiment_id, parse_run_id
-from app.models.entities import is_model_id, model_absent
+from app.kernel import validation
+from app.kernel.errors import InvalidValueError
+from app.kernel.ids import new_uuid, parse_experiment_id, parse_run_id
+from app.kernel.tenant import Tenant
+from app.logged_models.entities import is_model_id, model_absent
 from app.runs import inputs_sql as sql
 from app.runs.entities import DatasetInput, ModelLink
 from app.runs.errors import run_absent, run_not_active
 from app.runs.repository import one
 from app.runs.sql import FIND_MODELS
-from app.tenancy.tenant import Tenant
 
 # What MLflow 3.17 takes (mlflow.utils.validation), or its columns do.
 DATASET_LIMITS = {

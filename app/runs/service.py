@@ -8,33 +8,28 @@ from uuid import UUID
 
 import psycopg
 
-from app import validation
 from app.audit import trail
-from app.clock import now_ms
 from app.db.coalescer import Coalescer
 from app.db.database import Database
-from app.errors import (
-    InvalidValueError,
-    NotFoundError,
-    TrackingError,
-    UnavailableError,
-)
 from app.experiments.entities import run_artifact_uri
 from app.experiments.service import experiment_absent, experiment_not_active
-from app.ids import new_uuid, parse_experiment_id, parse_run_id
-from app.lifecycle import ViewType
-from app.runs import repository, room, sql
+from app.kernel import validation
+from app.kernel.clock import now_ms
+from app.kernel.errors import InvalidValueError, NotFoundError, TrackingError, UnavailableError
+from app.kernel.ids import new_uuid, parse_experiment_id, parse_run_id
+from app.kernel.lifecycle import ViewType
+from app.kernel.sharing import Sharing
+from app.kernel.tenant import Tenant
+from app.runs import key_limits, repository, sql
+from app.runs.coalescers import creation_queue, version_queue
 from app.runs.entities import ENDED, LOGGED_MODELS_TAG, RUN_NAME_TAG, Run, RunWrite
 from app.runs.errors import run_absent, run_not_active
-from app.runs.queues import creation_queue, version_queue
-from app.runs.reading import MAX_PAGE_BYTES, RunReader
-from app.runs.rendered import Render, RenderedRun
-from app.runs.rules import check_write, new_name, recorded_models
-from app.search.kept import MAX_LENGTH, find_runs
+from app.runs.json_cache import Render, RenderedRun
+from app.runs.reader import MAX_PAGE_BYTES, RunReader
+from app.runs.statement_cache import MAX_LENGTH, find_runs
+from app.runs.validation import check_write, new_name, recorded_models
 from app.search.page import CompiledPage
-from app.sharing import Sharing
-from app.tenancy.quotas import Quotas
-from app.tenancy.tenant import Tenant
+from app.tenants.quotas import Quotas
 
 
 class Runs:
@@ -368,7 +363,7 @@ async def _set_tags(
     """Set tags of a run that is locked. Raises InvalidValueError where it would have too many."""
     if not tags:
         return
-    await room.check_tags(connection, tenant, run_id.hex, tags.keys())
+    await key_limits.check_tags(connection, tenant, run_id.hex, tags.keys())
     await connection.execute(
         sql.UPSERT_TAGS,
         {

@@ -5,14 +5,14 @@ import asyncio
 import httpx
 import pytest
 
-from app.runs import flush
+from app.kernel.tenant import Tenant
+from app.runs import batch_writer
 from app.services import Services
-from app.tenancy.tenant import Tenant
 
 
 @pytest.fixture
 def little_room(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
-    queue = flush.write_queue(services.database)
+    queue = batch_writer.write_queue(services.database)
     monkeypatch.setattr(queue, "_max_waiting", 12)
     monkeypatch.setattr(services.runs, "_writes", queue)
 

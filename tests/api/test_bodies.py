@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.api import bodies
+from app.api import request_body
 from app.services import Services
 
 MLFLOW, WORKBENCH = "/api/2.0/mlflow", "/api/v1/experiments"
@@ -31,7 +31,7 @@ ROUTES = [
 async def test_larger_than_a_megabyte(
     client: httpx.AsyncClient, route: str, declared: bool
 ) -> None:
-    body = json.dumps({"name": "x" * bodies.MAX_BODY_BYTES}).encode()
+    body = json.dumps({"name": "x" * request_body.MAX_BODY_BYTES}).encode()
 
     async def chunks() -> AsyncIterator[bytes]:
         for start in range(0, len(body), 100_000):
@@ -138,8 +138,8 @@ async def test_the_profile_of_a_dataset_may_be_large(client: httpx.AsyncClient) 
 async def test_a_body_that_trickles_is_cut_off(
     client: httpx.AsyncClient, route: str, monkeypatch: pytest.MonkeyPatch, services: Services
 ) -> None:
-    monkeypatch.setattr(bodies, "_SECONDS", 0.2)
-    monkeypatch.setattr(bodies, "_BYTES_PER_SECOND", 1 << 30)
+    monkeypatch.setattr(request_body, "_SECONDS", 0.2)
+    monkeypatch.setattr(request_body, "_BYTES_PER_SECOND", 1 << 30)
 
     async def trickle() -> AsyncIterator[bytes]:
         yield b'{"name": "' + b"x" * 200_000

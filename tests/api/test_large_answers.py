@@ -5,8 +5,8 @@ from typing import Any
 import httpx
 import pytest
 
-from app.runs import reading
-from app.search import sizes
+from app.runs import reader
+from app.search import page_sizes
 from app.services import Services
 
 MLFLOW, WORKBENCH = "/api/2.0/mlflow", "/api/v1/experiments"
@@ -15,8 +15,8 @@ PAGE_BYTES = 100_000
 
 @pytest.fixture
 def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "MAX_PAGE_BYTES", PAGE_BYTES)
-    monkeypatch.setattr(sizes, "MAX_PAGE_BYTES", PAGE_BYTES)
+    monkeypatch.setattr(reader, "MAX_PAGE_BYTES", PAGE_BYTES)
+    monkeypatch.setattr(page_sizes, "MAX_PAGE_BYTES", PAGE_BYTES)
 
 
 def large(length: int = 5_000, count: int = 5) -> list[dict[str, str]]:
@@ -173,7 +173,7 @@ class TestComparison:
     async def test_runs_that_are_too_large_together(
         self, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(reading, "_PORTION_BYTES", 10_000)
+        monkeypatch.setattr(reader, "_PORTION_BYTES", 10_000)
         ids = []
         for _ in range(3):
             tags = {f"t{n}": "v" * 8_000 for n in range(6)}
@@ -270,7 +270,7 @@ async def test_tags_of_a_thing_in_all(
     owner: str,
 ) -> None:
     """Who reads it reads all of them."""
-    monkeypatch.setattr("app.db.pairs.MAX_PAIRS_BYTES", 10_000)
+    monkeypatch.setattr("app.db.key_values.MAX_PAIRS_BYTES", 10_000)
     created = await client.post(f"{MLFLOW}/{create}", json={"name": "tagged"})
     thing = {"name": "tagged"} | created.json()
 

@@ -6,11 +6,11 @@ from uuid import UUID
 from app.artifacts.entities import Artifact
 from app.artifacts.index import run_folder
 from app.artifacts.service import Artifacts
-from app.artifacts.store import ArtifactStore
+from app.artifacts.stores.contract import ArtifactStore
 from app.db.database import Database
+from app.kernel.tenant import Tenant
 from app.runs.entities import Run
 from app.services import Services
-from app.tenancy.tenant import Tenant
 
 
 async def chunks(*parts: bytes) -> AsyncIterator[bytes]:

@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from indexed import objects
 from test_transfers import FILES, Site, ok, s3_site, site_of
 
-from app.artifacts.keys import object_key
-from app.artifacts.local_tree import Tree
+from app.artifacts.object_keys import object_key
 from app.artifacts.paths import MAX_PATH_BYTES
-from app.artifacts.store import StoredKey
+from app.artifacts.stores.contract import StoredKey
+from app.artifacts.stores.local_tree import Tree
 from app.gc.service import GarbageCollector, Policy
-from app.ids import new_uuid
+from app.kernel.ids import new_uuid
 
 WORKBENCH = "/api/v1/experiments/runs"
 OLD = Policy(delete=True, grace=-3_600_000)

@@ -13,11 +13,11 @@ import httpx
 import psycopg
 import pytest
 
-from app.artifacts import local, local_tree, local_upload
+from app.artifacts.stores import local, local_tree, local_upload
 from app.config import Settings
+from app.kernel.tenant import Tenant
 from app.main import create_app
 from app.services import Services
-from app.tenancy.tenant import Tenant
 from tests.conftest import client_of
 
 # What a disk may say: that it is full, or a quota is; that it is broken, mounted read-only, on a

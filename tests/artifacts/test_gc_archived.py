@@ -7,17 +7,17 @@ import psycopg
 import pytest
 from indexed import chunks, new_run, objects, put, read, rows, run_path, used_bytes
 
-from app.artifacts.keys import object_key
+from app.artifacts.object_keys import object_key
 from app.audit import trail
-from app.audit.service import Event, Filter
+from app.audit.log_reader import Event, Filter
 from app.db.database import Database
-from app.db.schema import metadata
-from app.errors import NotFoundError
+from app.db.tables.schema import metadata
 from app.gc.service import GarbageCollector, Policy
-from app.ids import new_uuid
+from app.kernel.errors import NotFoundError
+from app.kernel.ids import new_uuid
+from app.kernel.tenant import Tenant
 from app.runs.entities import Point, Run, RunWrite
 from app.services import Services
-from app.tenancy.tenant import Tenant
 
 HOUR = 3_600_000
 NOW = Policy(delete=True, retention=0)

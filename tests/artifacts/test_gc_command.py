@@ -16,12 +16,12 @@ import pytest
 from indexed import folder_of, new_run, objects, put, read, rows, run_path
 
 from app.artifacts.service import Artifacts
-from app.artifacts.store import artifact_store
+from app.artifacts.stores.contract import artifact_store
 from app.config import Settings
 from app.db.database import Database
+from app.kernel.tenant import Tenant
 from app.runs.entities import Point, RunWrite
 from app.services import Services
-from app.tenancy.tenant import Tenant
 from tests.conftest import ROOT
 
 

@@ -12,16 +12,16 @@ from hypothesis import strategies as st
 from indexed import chunks, folder_of, listed, objects, put, read, rows, used_bytes
 from s3_server import S3Server, s3_server
 
-from app.artifacts.keys import object_key
-from app.artifacts.local import LocalStore
-from app.artifacts.s3 import S3Store
+from app.artifacts.object_keys import object_key
 from app.artifacts.service import Artifacts
-from app.artifacts.store import ArtifactStore
+from app.artifacts.stores.contract import ArtifactStore
+from app.artifacts.stores.local import LocalStore
+from app.artifacts.stores.s3 import S3Store
 from app.db.database import Database
-from app.errors import InvalidStateError
 from app.gc.service import GarbageCollector, Policy
+from app.kernel.errors import InvalidStateError
+from app.kernel.tenant import Tenant
 from app.services import Services
-from app.tenancy.tenant import Tenant
 
 HOUR = 3_600_000
 # What was written just now counts as old.

@@ -11,12 +11,12 @@ from indexed import new_run, put, read, run_path
 
 from app.artifacts.service import Artifacts
 from app.db.database import Database
-from app.errors import InvalidValueError, NotFoundError, TrackingError
 from app.gc.archived import Archive
 from app.gc.service import GarbageCollector, Policy
+from app.kernel.errors import InvalidValueError, NotFoundError, TrackingError
+from app.kernel.tenant import Tenant
 from app.registry import version_repository
 from app.services import Services
-from app.tenancy.tenant import Tenant
 
 NOW = Policy(delete=True, retention=0)
 CONTENT = b"weights"

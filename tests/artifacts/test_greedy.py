@@ -16,15 +16,15 @@ from indexed import chunks
 from s3_server import S3Server
 from test_stores import MIB, s3_store
 
-from app.artifacts import buffers, local_upload, receiving
-from app.artifacts.buffers import UploadMemory
-from app.artifacts.local import LocalStore
-from app.artifacts.s3_buckets import Buckets
-from app.artifacts.store import ArtifactStore, StoredObject
+from app.artifacts.stores import local_upload, upload_buffers, upload_stream
+from app.artifacts.stores.contract import ArtifactStore, StoredObject
+from app.artifacts.stores.local import LocalStore
+from app.artifacts.stores.s3_buckets import Buckets
+from app.artifacts.stores.upload_buffers import UploadMemory
 from app.config import Settings
-from app.errors import UnavailableError
 from app.http import sendfile
 from app.http.protocol import BoundedHttp
+from app.kernel.errors import UnavailableError
 from tests.conftest import Postgres, running_server
 from tests.hostile.test_slow_clients import serving
 
@@ -212,7 +212,7 @@ class TestMemory:
     def mapped(self, monkeypatch: pytest.MonkeyPatch) -> list[int]:
         """How many bytes of buffers there are, and were at most."""
         sizes = [0, 0]
-        made = buffers.mmap.mmap
+        made = upload_buffers.mmap.mmap
 
         class Counted(made):  # type: ignore[misc, valid-type]
             def __init__(self, _file: int, size: int) -> None:
@@ -222,13 +222,13 @@ class TestMemory:
             def __del__(self) -> None:
                 sizes[0] -= len(self)
 
-        monkeypatch.setattr(buffers.mmap, "mmap", Counted)
+        monkeypatch.setattr(upload_buffers.mmap, "mmap", Counted)
         return sizes
 
     async def test_of_many_uploads_at_once(
         self, store: ArtifactStore, mapped: list[int], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(buffers, "_WAIT_SECONDS", 60.0)
+        monkeypatch.setattr(upload_buffers, "_WAIT_SECONDS", 60.0)
         data = os.urandom(7 * MIB)
         names = [f"k{number}" for number in range(32)]
         await asyncio.gather(*(put(store, GREEDY, name, data) for name in names))
@@ -264,7 +264,7 @@ class TestMemory:
     async def test_what_has_sent_little_holds_none(
         self, store: ArtifactStore, mapped: list[int]
     ) -> None:
-        slow = Slow(receiving.SMALL_BYTES, chunk=1024)
+        slow = Slow(upload_stream.SMALL_BYTES, chunk=1024)
         sending = [
             asyncio.create_task(
                 store.put(
@@ -288,7 +288,7 @@ class TestMemory:
         """One upload has its buffer all the same; the next is told to come back, and nothing of it
         is left."""
         monkeypatch.setattr(store, "_memory", UploadMemory(MIB, MIB))
-        monkeypatch.setattr(buffers, "_WAIT_SECONDS", 0.05)
+        monkeypatch.setattr(upload_buffers, "_WAIT_SECONDS", 0.05)
         slow = Slow(9 * MIB)
         first = asyncio.create_task(
             store.put(GREEDY, "first", slow.body(), content_length=None, content_type="text/plain")

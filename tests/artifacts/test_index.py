@@ -11,9 +11,9 @@ from indexed import chunks, folder_of, listed, objects, put, read, rows, run_pat
 from app.artifacts import sql
 from app.artifacts.service import Artifacts
 from app.db.database import Database
-from app.errors import ConflictError, InvalidStateError, NotFoundError
+from app.kernel.errors import ConflictError, InvalidStateError, NotFoundError
+from app.kernel.tenant import Tenant
 from app.services import Services
-from app.tenancy.tenant import Tenant
 
 MANY = 20_000
 

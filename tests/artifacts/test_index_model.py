@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 from indexed import folder_of, listed, objects, put, read, used_bytes
 from s3_server import S3Server
 
-from app.artifacts.copying import copy_all
-from app.artifacts.local import LocalStore
-from app.artifacts.s3 import S3Store
+from app.artifacts.folder_copy import copy_all
 from app.artifacts.service import Artifacts
-from app.artifacts.store import ArtifactStore
+from app.artifacts.stores.contract import ArtifactStore
+from app.artifacts.stores.local import LocalStore
+from app.artifacts.stores.s3 import S3Store
 from app.db.database import Database
-from app.errors import ConflictError, InvalidValueError, NotFoundError
+from app.kernel.errors import ConflictError, InvalidValueError, NotFoundError
+from app.kernel.tenant import Tenant
 from app.services import Services
-from app.tenancy.tenant import Tenant
 
 # Few names, so that files, folders and clashes meet; '.' and '0' sort on both sides of '/'.
 NAMES = st.sampled_from(["a", "b", "a.b", "a0", "ü"])

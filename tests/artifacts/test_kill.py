@@ -22,13 +22,13 @@ import pytest_asyncio
 from s3_server import S3Server, s3_settings
 
 from app.artifacts.service import Artifacts
-from app.artifacts.store import ArtifactStore, artifact_store
+from app.artifacts.stores.contract import ArtifactStore, artifact_store
 from app.config import Settings
 from app.db.database import Database
-from app.errors import NotFoundError
 from app.gc.report import Report
 from app.gc.service import GarbageCollector, Policy
-from app.tenancy.tenant import Tenant
+from app.kernel.errors import NotFoundError
+from app.kernel.tenant import Tenant
 from tests.conftest import running_server
 
 MLFLOW = "/api/2.0/mlflow"

@@ -14,15 +14,15 @@ import httpx
 import pytest
 from starlette.requests import ClientDisconnect
 
-from app.api.downloads import ReaderResponse
-from app.artifacts import limits
+from app.api.file_response import ReaderResponse
+from app.artifacts import transfer_limits
 from app.artifacts.index import run_folder
 from app.artifacts.service import Artifacts
 from app.config import Settings
-from app.errors import UnavailableError
+from app.kernel.errors import UnavailableError
+from app.kernel.tenant import Tenant
 from app.main import create_app
 from app.services import Services
-from app.tenancy.tenant import Tenant
 from tests.conftest import client_of, new_slug
 
 FILES = "api/2.0/mlflow-artifacts/artifacts"
@@ -131,7 +131,7 @@ class TestChecksums:
 class TestAtOnce:
     @pytest.fixture(autouse=True)
     def _impatient(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(limits, "_WAIT_SECONDS", 0.05)
+        monkeypatch.setattr(transfer_limits, "_WAIT_SECONDS", 0.05)
 
     async def test_more_of_a_tenant_are_told_to_wait(
         self, settings: Settings, tmp_path: Path
@@ -155,7 +155,7 @@ class TestAtOnce:
 
     async def test_one_more_waits_its_turn(self, settings: Settings, tmp_path: Path) -> None:
         async with serving(settings, tmp_path, tenant_transfers=1) as service:
-            limits._WAIT_SECONDS = 30
+            transfer_limits._WAIT_SECONDS = 30
             held = Held()
             first = asyncio.create_task(service.put("a", aiter(held)))
             await held.begun.wait()
@@ -197,7 +197,7 @@ class TestStalled:
     async def test_upload_is_cut_off(
         self, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(limits, "IDLE_SECONDS", 0.1)
+        monkeypatch.setattr(transfer_limits, "IDLE_SECONDS", 0.1)
         async with serving(settings, tmp_path) as service:
             answer = await service.put("a", aiter(Held()))
             assert answer.status_code == 408
@@ -211,7 +211,7 @@ class TestStalled:
         self, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """It lasts for longer than it may stand still."""
-        monkeypatch.setattr(limits, "IDLE_SECONDS", 0.5)
+        monkeypatch.setattr(transfer_limits, "IDLE_SECONDS", 0.5)
 
         async def slow() -> AsyncIterator[bytes]:
             for _ in range(20):
@@ -224,7 +224,7 @@ class TestStalled:
     async def test_download_is_cut_off(
         self, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(limits, "IDLE_SECONDS", 0.1)
+        monkeypatch.setattr(transfer_limits, "IDLE_SECONDS", 0.1)
         async with serving(settings, tmp_path, tenant_transfers=1) as service:
             await service.put("a", bytes(5 << 20))
             artifacts = service.services.artifacts

@@ -14,7 +14,7 @@ from app.artifacts.paths import (
     artifact_path,
     key_segments,
 )
-from app.errors import InvalidValueError
+from app.kernel.errors import InvalidValueError
 
 # Text out of the pieces that attacks are made of finds more than any text does.
 PIECES = st.sampled_from(

@@ -20,11 +20,11 @@ from indexed import objects, used_bytes
 from test_limits import Held
 from test_transfers import FILES, Site, ok, refused, s3_site, site_of
 
-from app.artifacts import limits, reservations
-from app.clock import now_ms
+from app.artifacts import quota_reservations, transfer_limits
 from app.config import Settings
-from app.errors import ConflictError, UnavailableError
 from app.gc.service import GarbageCollector, Policy
+from app.kernel.clock import now_ms
+from app.kernel.errors import ConflictError, UnavailableError
 from app.main import create_app
 from app.services import Services
 
@@ -352,7 +352,7 @@ class TestComesBack:
     async def test_however_an_upload_ends(
         self, local: Site, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(limits, "IDLE_SECONDS", 0.1)
+        monkeypatch.setattr(transfer_limits, "IDLE_SECONDS", 0.1)
         await limit(local)
         run_id, folder = await local.run()
         url = f"{FILES}/artifacts/{folder}"
@@ -393,8 +393,8 @@ class TestComesBack:
         assert left is not None
         left.end()
         over(await local.client.put(f"{url}/a", content=b"x"))
-        later = now_ms() + round(reservations.LEASE_SECONDS * 1000) + 1
-        monkeypatch.setattr(reservations, "now_ms", lambda: later)
+        later = now_ms() + round(quota_reservations.LEASE_SECONDS * 1000) + 1
+        monkeypatch.setattr(quota_reservations, "now_ms", lambda: later)
         ok(await local.client.put(f"{url}/a", content=bytes(LIMIT)))
         store = local.services.artifacts._store
         collector = GarbageCollector(local.services.database, store)
@@ -410,7 +410,7 @@ class TestComesBack:
         self, local: Site, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """It lasts for longer than what it has set aside does by itself."""
-        monkeypatch.setattr(reservations, "LEASE_SECONDS", 0.6)
+        monkeypatch.setattr(quota_reservations, "LEASE_SECONDS", 0.6)
         await limit(local)
         url = f"{FILES}/artifacts/{await local.folder()}"
         held = Held()

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from minio.error import S3Error
 
-from app.artifacts.reserve import DEFAULT_BYTES, DiskReserve
-from app.artifacts.s3_errors import s3_errors
+from app.artifacts.stores.disk_reserve import DEFAULT_BYTES, DiskReserve
+from app.artifacts.stores.s3_errors import s3_errors
 from app.config import Settings
-from app.errors import InsufficientStorageError
+from app.kernel.errors import InsufficientStorageError
 
 BLOCK = 4096
 GIB = 1 << 30

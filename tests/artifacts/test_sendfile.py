@@ -19,8 +19,8 @@ import uvicorn
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.api.downloads import ReaderResponse
-from app.artifacts.local import LocalStore
+from app.api.file_response import ReaderResponse
+from app.artifacts.stores.local import LocalStore
 from app.http.protocol import BoundedHttp
 from app.http.sendfile import EXTENSION, offered
 

@@ -20,16 +20,22 @@ from pydantic import SecretStr
 from s3_server import S3Server, failing_server
 from urllib3 import BaseHTTPResponse
 
-from app.artifacts import local_tree
-from app.artifacts.buffers import UploadMemory
-from app.artifacts.checksums import Digest
-from app.artifacts.local import LocalStore
-from app.artifacts.receiving import receive
-from app.artifacts.s3 import S3Store
-from app.artifacts.store import ArtifactStore, Part, StoredObject, UnfinishedUpload, artifact_store
+from app.artifacts.stores import local_tree
+from app.artifacts.stores.checksums import Digest
+from app.artifacts.stores.contract import (
+    ArtifactStore,
+    Part,
+    StoredObject,
+    UnfinishedUpload,
+    artifact_store,
+)
+from app.artifacts.stores.local import LocalStore
+from app.artifacts.stores.s3 import S3Store
+from app.artifacts.stores.upload_buffers import UploadMemory
+from app.artifacts.stores.upload_stream import receive
 from app.config import Settings
-from app.errors import ConflictError, InvalidValueError, NotFoundError, UnavailableError
-from app.threads import TenantThreads, Threads
+from app.kernel.errors import ConflictError, InvalidValueError, NotFoundError, UnavailableError
+from app.kernel.thread_pools import TenantThreads, Threads
 
 T = TypeVar("T")
 

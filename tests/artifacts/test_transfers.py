@@ -15,13 +15,13 @@ import pytest
 from fastapi import FastAPI
 from s3_server import S3Server, s3_settings
 
-from app.artifacts import signing
-from app.artifacts.keys import object_key
-from app.artifacts.store import Part
-from app.ids import new_uuid
+from app.artifacts import signed_urls
+from app.artifacts.object_keys import object_key
+from app.artifacts.stores.contract import Part
+from app.kernel.ids import new_uuid
+from app.kernel.tenant import Tenant
 from app.main import create_app
 from app.services import Services
-from app.tenancy.tenant import Tenant
 from tests.conftest import client_of, new_slug
 
 MLFLOW = "api/2.0/mlflow"
@@ -448,8 +448,8 @@ class TestPartUrls:
 
     async def test_expires(self, local: Site, monkeypatch: pytest.MonkeyPatch) -> None:
         _, _, url = await self.upload(local)
-        now = signing.time.time
-        monkeypatch.setattr(signing.time, "time", lambda: now() + 13 * 3600)
+        now = signed_urls.time.time
+        monkeypatch.setattr(signed_urls.time, "time", lambda: now() + 13 * 3600)
         forbidden(await local.send(url, b"x"), "expired")
 
     async def test_names_its_tenant(self, local: Site) -> None:
@@ -507,10 +507,10 @@ class TestPresignedDownload:
         if "X-Amz-Expires" in query:
             assert query["X-Amz-Expires"] == "300"
             return
-        now = signing.time.time
-        monkeypatch.setattr(signing.time, "time", lambda: now() + 299)
+        now = signed_urls.time.time
+        monkeypatch.setattr(signed_urls.time, "time", lambda: now() + 299)
         assert (await site.send(url, b"", "GET")).status_code == 200
-        monkeypatch.setattr(signing.time, "time", lambda: now() + 302)
+        monkeypatch.setattr(signed_urls.time, "time", lambda: now() + 302)
         forbidden(await site.send(url, b"", "GET"), "expired")
 
     async def test_never_of_two_versions(self, site: Site) -> None:

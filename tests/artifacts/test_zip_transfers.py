@@ -12,7 +12,7 @@ import httpx
 import pytest
 from test_limits import Held, Service, serving
 
-from app.artifacts import limits
+from app.artifacts import transfer_limits
 from app.config import Settings
 from tests.conftest import running_server
 
@@ -40,7 +40,7 @@ def names(answer: httpx.Response) -> list[str]:
 
 @pytest.fixture
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "_WAIT_SECONDS", 0.05)
+    monkeypatch.setattr(transfer_limits, "_WAIT_SECONDS", 0.05)
 
 
 @pytest.mark.usefixtures("_impatient")
@@ -62,7 +62,7 @@ class TestItsPlace:
 
     async def test_it_keeps_the_one_it_has(self, settings: Settings, tmp_path: Path) -> None:
         """A transfer that waits for one does not get it between two of its files."""
-        limits._WAIT_SECONDS = 2.0
+        transfer_limits._WAIT_SECONDS = 2.0
         async with serving(settings, tmp_path, tenant_transfers=1) as service:
             await fill(service)
             held = Held()
@@ -92,7 +92,7 @@ class TestItsPlace:
 async def test_a_reader_that_takes_nothing_is_cut_off(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "IDLE_SECONDS", 0.1)
+    monkeypatch.setattr(transfer_limits, "IDLE_SECONDS", 0.1)
     async with serving(settings, tmp_path, tenant_transfers=1) as service:
         await fill(service)
         taken: list[Any] = []

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.db.coalescer import Coalescer
-from app.errors import NotFoundError, TrackingError, UnavailableError
-from app.tenancy.tenant import Tenant
+from app.kernel.errors import NotFoundError, TrackingError, UnavailableError
+from app.kernel.tenant import Tenant
 
 A, B = Tenant(1, "a"), Tenant(2, "b")
 

@@ -8,8 +8,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from app.db.database import Database
-from app.errors import UnavailableError
-from app.tenancy.tenant import Tenant
+from app.kernel.errors import UnavailableError
+from app.kernel.tenant import Tenant
 from tests.conftest import Postgres
 
 INSERT = (

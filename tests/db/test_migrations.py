@@ -16,7 +16,7 @@ from psycopg import sql
 from sqlalchemy import ForeignKeyConstraint, Table, UniqueConstraint, create_engine
 
 from app.db import migrate
-from app.db.schema import TenantOwned, metadata
+from app.db.tables.schema import TenantOwned, metadata
 from app.db.url import sqlalchemy_url
 from tests.conftest import ROOT
 from tests.db.conftest import EmptyDatabase
@@ -151,7 +151,7 @@ class TestTenantFirst:
     @pytest.mark.parametrize("table", TENANT_TABLES, ids=lambda table: table.name)
     def test_the_tenant_leads_every_key(self, table: Table) -> None:
         assert next(iter(table.columns)).name == "tenant_id"
-        # Points have an index and no key: app/metrics/models.py says why.
+        # Points have an index and no key: app/db/tables/metrics.py says why.
         if table.name != "metric_points":
             assert table.primary_key.columns[0].name == "tenant_id"
         for constraint in table.constraints:

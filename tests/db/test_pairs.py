@@ -5,14 +5,14 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from app.db import pairs
+from app.db import key_values
 from app.db.database import Database
 from app.experiments.service import Experiments
-from app.models.service import LoggedModels
-from app.registry.service import RegisteredModels
-from app.registry.versions import ModelVersions
+from app.kernel.tenant import Tenant
+from app.logged_models.service import LoggedModels
+from app.registry.model_versions import ModelVersions
+from app.registry.registered_models import RegisteredModels
 from app.services import Services
-from app.tenancy.tenant import Tenant
 from tests.backend_memory import growth
 from tests.conftest import Postgres
 
@@ -31,7 +31,7 @@ async def alone(postgres: Postgres) -> AsyncIterator[Database]:
 @pytest.fixture(autouse=True)
 def more_than_may_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
     """As much as may have come from another server."""
-    monkeypatch.setattr(pairs, "MAX_PAIRS_BYTES", 1 << 30)
+    monkeypatch.setattr(key_values, "MAX_PAIRS_BYTES", 1 << 30)
 
 
 async def test_an_experiment(services: Services, tenant: Tenant, alone: Database) -> None:

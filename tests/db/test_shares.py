@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.db.shares import Shares
-from app.errors import UnavailableError
+from app.db.connection_shares import Shares
+from app.kernel.errors import UnavailableError
 
 Step = tuple[str, int, bool]
 STEPS = st.lists(

@@ -9,9 +9,9 @@ import pytest
 from fastapi import FastAPI
 
 from app.db.database import Database
-from app.errors import UnavailableError
+from app.kernel.errors import UnavailableError
+from app.kernel.tenant import Tenant
 from app.services import Services
-from app.tenancy.tenant import Tenant
 from tests.conftest import client_of, new_slug
 
 # Longer than any test waits for an answer, and than a request waits for a connection.

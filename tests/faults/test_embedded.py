@@ -17,14 +17,14 @@ import httpx
 import psycopg
 import pytest
 
-from app.db.embedded import EmbeddedPostgres, running
+from app.db.embedded.postgres import EmbeddedPostgres, running
 from tests.conftest import ROOT, free_port, running_server
 
 from .load import load
 
 # The command, with less patience than an operator wants it to have.
 SOON = """
-import app.db.embedded_watch as watch
+import app.db.embedded.watch as watch
 from app.cli import main
 watch.PATIENCE = {patience}
 main()

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from app.api.mlflow import PREFIXES
 from app.config import Settings
-from app.operations.middleware import UNMATCHED
+from app.kernel.slug import is_slug
+from app.kernel.tenant import Tenant
+from app.observability.request_middleware import UNMATCHED
 from app.services import Services
-from app.tenancy.slug import is_slug
-from app.tenancy.tenant import Tenant
 from tests.conftest import client_of
 from tests.isolation.routes import Served, served
 from tests.tenancy.conftest import bearer, caller, guarded

@@ -15,8 +15,8 @@ import httpx
 import pytest
 import uvicorn
 
-from app.http.answer import SLICE_BYTES
 from app.http.protocol import BoundedHttp
+from app.http.response_cycle import SLICE_BYTES
 from tests.conftest import Postgres, new_slug
 
 from .raw import received

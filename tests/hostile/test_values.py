@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.artifacts.paths import artifact_path, key_segments
-from app.errors import InvalidValueError
+from app.kernel.errors import InvalidValueError
 from tests.conftest import client_of, new_slug
 from tests.isolation.belongings import Ids, belongings, filled_in
 from tests.isolation.case import IN_PATH

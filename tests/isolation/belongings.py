@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import httpx
 
-from app.ids import new_experiment_id, new_uuid
+from app.kernel.ids import new_experiment_id, new_uuid
 
 from .routes import MLFLOW, PROXY
 

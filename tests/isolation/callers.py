@@ -12,9 +12,9 @@ import pytest
 from fastapi import FastAPI
 
 from app.gc.service import GarbageCollector, Policy
+from app.kernel.tenant import Tenant
 from app.runs.entities import Point, RunWrite
 from app.services import Services
-from app.tenancy.tenant import Tenant
 from tests.conftest import client_of, new_slug
 
 from .belongings import Belongings, Ids, belongings, filled_in, never_was

@@ -11,12 +11,12 @@ import pytest
 import pytest_asyncio
 from fastapi import FastAPI
 
-from app.artifacts.limits import TransferSlots
+from app.artifacts.transfer_limits import TransferSlots
+from app.auth import authenticator
 from app.config import Settings
-from app.errors import UnavailableError
-from app.tenancy import access
-from app.tenancy import service as tenants
-from app.tenancy.tenant import Tenant
+from app.kernel.errors import UnavailableError
+from app.kernel.tenant import Tenant
+from app.tenants import lookup as tenants
 from tests.conftest import Postgres, client_of, new_slug
 from tests.tenancy.conftest import ADMIN_KEY, bearer, guarded
 
@@ -55,7 +55,7 @@ class Workers:
 
 @pytest_asyncio.fixture
 async def workers(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Workers]:
-    for module in (access, tenants):
+    for module in (authenticator, tenants):
         monkeypatch.setattr(module, "KNOWN_SECONDS", 3600.0)
     made = {"auto_create_tenants": True}
     async with guarded(settings, **made) as first, guarded(settings, **made) as second:
@@ -238,7 +238,7 @@ async def test_where_nobody_is_asked_for_a_key(
 async def test_transfers_of_the_old_tenant_take_no_slots_of_the_new(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("app.artifacts.limits._WAIT_SECONDS", 0.05)
+    monkeypatch.setattr("app.artifacts.transfer_limits._WAIT_SECONDS", 0.05)
     slots = TransferSlots(1)
     old = await slots.take("acme")
     with pytest.raises(UnavailableError):

@@ -10,8 +10,8 @@ import pytest
 import pytest_asyncio
 from fastapi import FastAPI
 
-from app.artifacts.signing import Grant
-from app.ids import new_uuid
+from app.artifacts.signed_urls import Grant
+from app.kernel.ids import new_uuid
 from tests.conftest import Postgres, client_of
 
 from .artifact_cases import GRANTS

@@ -10,10 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.db.database import Database
+from app.kernel.tenant import Tenant
 from app.metrics.service import Metrics, PointRow, Points
 from app.runs.entities import Point, RunWrite
 from app.services import Services
-from app.tenancy.tenant import Tenant
 from tests.backend_memory import growth
 from tests.conftest import Postgres
 

@@ -6,13 +6,13 @@ import pytest
 from sqlalchemy import insert, update
 
 from app.db.database import Database
-from app.errors import ConflictError, InvalidStateError
-from app.experiments.models import Experiment
-from app.ids import new_uuid
+from app.db.tables.experiments import Experiment
+from app.db.tables.runs import Dataset
+from app.kernel.errors import ConflictError, InvalidStateError
+from app.kernel.ids import new_uuid
+from app.kernel.tenant import Tenant
 from app.runs.entities import DatasetInput
-from app.runs.models import Dataset
 from app.services import Services
-from app.tenancy.tenant import Tenant
 
 LONG_ENOUGH = 0.2  # seconds, for a statement that does not wait
 

@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from app.errors import ConflictError
-from app.models.entities import LoggedModel, is_model_id, model_folder, new_model_id
+from app.kernel.errors import ConflictError
+from app.logged_models.entities import LoggedModel, is_model_id, model_folder, new_model_id
 
 MODEL_ID = "m-" + "0a" * 16
 

@@ -12,8 +12,8 @@ import pytest
 
 from app.audit import trail
 from app.config import Settings
+from app.kernel.tenant import Tenant
 from app.services import Services
-from app.tenancy.tenant import Tenant
 from tests.conftest import ROOT, Postgres, new_slug
 from tests.operations.conftest import Serve
 

@@ -16,9 +16,9 @@ from sqlalchemy.exc import IntegrityError
 
 from app.config import Settings
 from app.db.database import Database
-from app.operations.access import AccessLog
-from app.operations.logs import JsonFormatter, TextFormatter, configuration
-from app.tenancy.tenant import Tenant
+from app.kernel.tenant import Tenant
+from app.observability.access_log import AccessLog
+from app.observability.logs import JsonFormatter, TextFormatter, configuration
 from tests.conftest import ROOT, new_slug, running_server
 
 HOSTILE = 'x\n{"level": "error"}\r\x1b[2K\u2028\x85\ud800"'

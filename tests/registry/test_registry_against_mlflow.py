@@ -16,10 +16,10 @@ from mlflow.entities.model_registry import RegisteredModel as TheirModel
 from mlflow.exceptions import MlflowException
 from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore
 
-from app.errors import AlreadyExistsError, NotFoundError, TrackingError
+from app.kernel.errors import AlreadyExistsError, NotFoundError, TrackingError
+from app.kernel.tenant import Tenant
 from app.registry.entities import ModelVersion, RegisteredModel
 from app.services import Services
-from app.tenancy.tenant import Tenant
 
 NAMES = ["a", "A", "b", "a_b", "100%", "it's"]
 ODD_NAMES = [*NAMES, "x/y", "..", " "]

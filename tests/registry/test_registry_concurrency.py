@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from app.errors import AlreadyExistsError, NotFoundError
+from app.kernel.errors import AlreadyExistsError, NotFoundError
+from app.kernel.tenant import Tenant
 from app.services import Services
-from app.tenancy.tenant import Tenant
 
 
 @pytest.fixture

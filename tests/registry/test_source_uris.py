@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app import schemes
-from app.errors import InvalidValueError
-from app.registry import uris
-from app.registry.uris import ModelUri
+from app.kernel import uri_schemes
+from app.kernel.errors import InvalidValueError
+from app.registry import source_uris
+from app.registry.source_uris import ModelUri
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ from app.registry.uris import ModelUri
     ],
 )
 def test_model_uri(uri: str, expected: ModelUri | None) -> None:
-    assert uris.model_uri(uri) == expected
+    assert source_uris.model_uri(uri) == expected
 
 
 @pytest.mark.parametrize(
@@ -46,8 +46,8 @@ def test_model_uri(uri: str, expected: ModelUri | None) -> None:
     ],
 )
 def test_parts(uri: str, scheme: str, host: str, segments: list[str]) -> None:
-    assert (schemes.scheme(uri), uris.host(uri)) == (scheme, host)
-    assert uris.segments(uri) == segments
+    assert (uri_schemes.scheme(uri), source_uris.host(uri)) == (scheme, host)
+    assert source_uris.segments(uri) == segments
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_parts(uri: str, scheme: str, host: str, segments: list[str]) -> None:
     ],
 )
 def test_is_within(source: str, within: bool) -> None:
-    assert uris.is_within(source, "mlflow-artifacts:/a/b") is within
+    assert source_uris.is_within(source, "mlflow-artifacts:/a/b") is within
 
 
 @given(st.text(st.sampled_from("/.%2eE5fF#?\\a:"), max_size=30))
@@ -74,10 +74,10 @@ def test_what_passes_cannot_climb(path: str) -> None:
     """However often it is decoded, and wherever a reader ends the path."""
     source = f"s3://bucket/{path}"
     try:
-        uris.check_path(source)
+        source_uris.check_path(source)
     except InvalidValueError:
         return
-    names = uris.segments(source)
+    names = source_uris.segments(source)
     assert names
     assert not {".", ".."} & {part for name in names for part in name.split("/")}
     assert not set("#?\\") & set("".join(names))

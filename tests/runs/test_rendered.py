@@ -10,10 +10,10 @@ from fastapi import FastAPI
 
 from app.api.mlflow.runs import render
 from app.config import Settings
+from app.kernel.tenant import Tenant
 from app.main import create_app
-from app.runs.rendered import RenderedRuns
+from app.runs.json_cache import RenderedRuns
 from app.services import Services
-from app.tenancy.tenant import Tenant
 from tests.conftest import client_of
 
 API = "/api/2.0/mlflow"

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app import validation
-from app.errors import InvalidValueError
-from app.runs import flush, room
+from app.kernel import validation
+from app.kernel.errors import InvalidValueError
+from app.kernel.tenant import Tenant
+from app.runs import batch_writer, key_limits
 from app.runs.entities import Point, RunWrite
 from app.services import Services
-from app.tenancy.tenant import Tenant
 
 LIMIT = 5
 
@@ -22,7 +22,7 @@ LIMIT = 5
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """A run may have five of each kind."""
-    monkeypatch.setattr(room, "LIMITS", dict.fromkeys(room.LIMITS, LIMIT))
+    monkeypatch.setattr(key_limits, "LIMITS", dict.fromkeys(key_limits.LIMITS, LIMIT))
 
 
 def write(run_id: str, kind: str, keys: Sequence[str]) -> RunWrite:
@@ -54,7 +54,9 @@ async def new_run(services: Services, tenant: Tenant) -> str:
 
 
 KEYS = st.lists(st.sampled_from("abcdefgh"), max_size=4, unique=True)
-WRITES = st.lists(st.fixed_dictionaries(dict.fromkeys(room.LIMITS, KEYS)), min_size=1, max_size=6)
+WRITES = st.lists(
+    st.fixed_dictionaries(dict.fromkeys(key_limits.LIMITS, KEYS)), min_size=1, max_size=6
+)
 
 
 @pytest.mark.usefixtures("few")
@@ -74,12 +76,14 @@ class TestFlush:
     ) -> None:
         """Two runs, and writes that share a flush or not: the same as one after another."""
         runs = [await new_run(services, tenant) for _ in range(2)]
-        expected: list[dict[str, set[str]]] = [{kind: set() for kind in room.LIMITS} for _ in runs]
+        expected: list[dict[str, set[str]]] = [
+            {kind: set() for kind in key_limits.LIMITS} for _ in runs
+        ]
         waiting = [(number % 2, keys) for number, keys in enumerate(writes)]
         for size in batches:
             some, waiting = waiting[:size], waiting[size:]
             together = [whole_write(runs[place], keys) for place, keys in some]
-            answers = together and await flush.flush(services.database, tenant, together)
+            answers = together and await batch_writer.flush(services.database, tenant, together)
             for (place, keys), answer in zip(some, answers, strict=True):
                 after = {kind: expected[place][kind] | set(keys[kind]) for kind in keys}
                 full = [kind for kind in keys if len(after[kind]) > LIMIT]
@@ -92,7 +96,7 @@ class TestFlush:
         for run_id, keys_of_run in zip(runs, expected, strict=True):
             assert await stored(services, tenant, run_id) == keys_of_run
 
-    @pytest.mark.parametrize("kind", room.LIMITS)
+    @pytest.mark.parametrize("kind", key_limits.LIMITS)
     async def test_a_full_run_takes_new_values_of_what_it_has(
         self, services: Services, tenant: Tenant, kind: str
     ) -> None:
@@ -103,13 +107,13 @@ class TestFlush:
             await services.runs.log(tenant, write(run_id, kind, "ef"))
         assert caught.value.field == kind
 
-    @pytest.mark.parametrize("kind", room.LIMITS)
+    @pytest.mark.parametrize("kind", key_limits.LIMITS)
     async def test_one_that_came_with_more_keeps_them(
         self, services: Services, tenant: Tenant, monkeypatch: pytest.MonkeyPatch, kind: str
     ) -> None:
         run_id = await new_run(services, tenant)
         with monkeypatch.context() as roomy:
-            roomy.setattr(room, "LIMITS", dict.fromkeys(room.LIMITS, 100))
+            roomy.setattr(key_limits, "LIMITS", dict.fromkeys(key_limits.LIMITS, 100))
             await services.runs.log(tenant, write(run_id, kind, "abcdefgh"))
         await services.runs.log(tenant, write(run_id, kind, "abcdefgh"))
         with pytest.raises(InvalidValueError):
@@ -124,7 +128,7 @@ class TestFlush:
         run = await services.runs.get(tenant, run_id)
         assert run.name == "m"
 
-    @pytest.mark.parametrize("kind", room.LIMITS)
+    @pytest.mark.parametrize("kind", key_limits.LIMITS)
     async def test_neighbours_in_a_flush_share_what_is_left(
         self, services: Services, tenant: Tenant, kind: str
     ) -> None:
@@ -132,7 +136,7 @@ class TestFlush:
         run_id = await new_run(services, tenant)
         await services.runs.log(tenant, write(run_id, kind, "abcd"))
         together = [write(run_id, kind, key) for key in ("x", "x", "y", "xa")]
-        answers = await flush.flush(services.database, tenant, together)
+        answers = await batch_writer.flush(services.database, tenant, together)
         assert [answer is None for answer in answers] == [True, True, False, True]
 
     async def test_two_that_race_for_the_last_place(
@@ -143,7 +147,7 @@ class TestFlush:
         await services.runs.log(tenant, write(run_id, "metrics", "abcd"))
         answers = await asyncio.gather(
             *(
-                flush.flush(services.database, tenant, [write(run_id, "metrics", key)])
+                batch_writer.flush(services.database, tenant, [write(run_id, "metrics", key)])
                 for key in "xyz"
             )
         )

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from app.api.mlflow.runs import render
 from app.config import Settings
 from app.db.database import Database
+from app.kernel.tenant import Tenant
 from app.main import create_app
 from app.runs.entities import Point, RunWrite
 from app.services import Services
-from app.tenancy.tenant import Tenant
 from tests.conftest import Postgres, client_of, new_slug
 
 MLFLOW = "/api/2.0/mlflow/runs/search"

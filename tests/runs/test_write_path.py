@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from app.db.coalescer import Coalescer
 from app.db.database import Database
-from app.errors import ConflictError, InvalidStateError, NotFoundError
+from app.kernel.errors import ConflictError, InvalidStateError, NotFoundError
+from app.kernel.tenant import Tenant
+from app.runs.batch_writer import write_queue
 from app.runs.entities import LatestMetric, Point, RunWrite
-from app.runs.flush import write_queue
 from app.services import Services
-from app.tenancy.tenant import Tenant
 
 # Few values, so that points repeat and tie.
 VALUES = st.sampled_from([-math.inf, -1.0, -0.0, 0.0, 1.0, 2.5, math.inf, math.nan])

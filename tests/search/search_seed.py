@@ -9,9 +9,9 @@ from uuid import NAMESPACE_OID, UUID, uuid4, uuid5
 from sqlalchemy import Connection, Table, delete, text
 from sqlalchemy.dialects.postgresql import insert
 
+from app.kernel.tenant import Tenant
 from app.search import tables
 from app.search.page import Page
-from app.tenancy.tenant import Tenant
 
 
 def new_tenant(connection: Connection) -> Tenant:

@@ -34,7 +34,7 @@ from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from search_seed import Seed, new_tenant
 from sqlalchemy import Connection
 
-from app.errors import InvalidValueError
+from app.kernel.errors import InvalidValueError
 from app.search.queries import (
     DatasetFilter,
     ModelOrder,

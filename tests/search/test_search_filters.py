@@ -7,14 +7,14 @@ from uuid import UUID
 import pytest
 from search_seed import Seed, new_tenant
 
-from app.errors import InvalidValueError
+from app.kernel.errors import InvalidValueError
+from app.kernel.tenant import Tenant
 from app.search.queries import (
     DatasetFilter,
     search_experiments,
     search_logged_models,
     search_runs,
 )
-from app.tenancy.tenant import Tenant
 
 
 def names(seed: Seed, filter: str, **arguments: Any) -> list[str]:

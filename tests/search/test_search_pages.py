@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from search_seed import Seed
 
-from app.errors import InvalidValueError
+from app.kernel.errors import InvalidValueError
 from app.search.page import Page
 from app.search.queries import (
     ModelOrder,

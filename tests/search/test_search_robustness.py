@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from search_seed import Seed, new_tenant
 from sqlalchemy import Connection
 
-from app.errors import InvalidValueError
+from app.kernel.errors import InvalidValueError
 from app.search.page import Page
 from app.search.queries import (
     DatasetFilter,

@@ -2,9 +2,9 @@
 
 import pytest
 
-from app.errors import InvalidValueError
-from app.search.parse import MAX_COMPARISONS, parse_filter, parse_order
-from app.search.syntax import Items, Number, Text, Word
+from app.kernel.errors import InvalidValueError
+from app.search.parser import MAX_COMPARISONS, parse_filter, parse_order
+from app.search.syntax_tree import Items, Number, Text, Word
 
 
 def comparisons(text: str) -> list[tuple[str, str, str | None]]:

@@ -15,11 +15,11 @@ from search_seed import Seed, new_tenant
 from sqlalchemy import Connection, create_engine, text
 
 from app.db import migrate
-from app.db.embedded import EmbeddedPostgres, embedded_postgres
+from app.db.embedded.postgres import EmbeddedPostgres, embedded_postgres
 from app.db.url import sqlalchemy_url
-from app.search import walks
+from app.runs import index_scan
+from app.runs.index_scan import RunWalk
 from app.search.queries import search_runs
-from app.search.walks import RunWalk
 
 EXAMPLES = settings(
     max_examples=300,
@@ -117,7 +117,7 @@ def test_finds_what_the_plain_search_finds(
         assert not page.ordered
         expected = filled.ids(page)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(walks, "FEW", few)
+        patch.setattr(index_scan, "FEW", few)
         assert found(filled, limit, **search) == expected
         page = search_runs(filled.tenant, limit=limit, offset=offset, **search)
         assert filled.ids(page) == expected[offset : offset + limit]
@@ -207,7 +207,7 @@ class TestCost:
     def test_where_what_matches_is_not_rare(
         self, many: Seed, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(walks, "FEW", 100)
+        monkeypatch.setattr(index_scan, "FEW", 100)
         search = {"filter": "params.p = '3'", "order_by": ["metrics.m"]}
         page = search_runs(many.tenant, [1, 2], limit=20, **search)
         assert len(many.rows(page)) == 21

@@ -10,9 +10,9 @@ import pytest_asyncio
 from fastapi import FastAPI
 
 from app.config import Settings
+from app.kernel.tenant import Tenant
 from app.main import create_app
 from app.services import Services
-from app.tenancy.tenant import Tenant
 
 ADMIN_KEY = "an-admin-key-that-only-the-tests-have"
 

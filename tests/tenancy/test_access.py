@@ -8,12 +8,12 @@ import psycopg
 import pytest
 from fastapi import FastAPI
 
-from app.clock import now_ms
+from app.auth.api_keys import LAST_USE_MS
+from app.auth.credentials import ApiKeyText
 from app.config import Settings
+from app.kernel.clock import now_ms
+from app.kernel.tenant import Tenant
 from app.services import Services
-from app.tenancy.credentials import ApiKeyText
-from app.tenancy.keys import LAST_USE_MS
-from app.tenancy.tenant import Tenant
 from tests.conftest import new_slug
 
 from .conftest import ADMIN_KEY, NewKey, bearer, caller, guarded, until_refused

@@ -8,8 +8,8 @@ import pytest
 import pytest_asyncio
 from fastapi import FastAPI
 
-from app.clock import now_ms
-from app.tenancy.tenant import Tenant
+from app.kernel.clock import now_ms
+from app.kernel.tenant import Tenant
 from tests.conftest import client_of, new_slug
 
 from .conftest import NewKey, bearer

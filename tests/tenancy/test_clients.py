@@ -12,8 +12,8 @@ import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from app.auth.credentials import ApiKeyText
 from app.config import Settings
-from app.tenancy.credentials import ApiKeyText
 from tests.conftest import new_slug, running_server
 
 ADMIN_KEY = "an-admin-key-that-only-the-tests-have"

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from fastapi import FastAPI
 
+from app.auth.credentials import ApiKeyText
 from app.config import Settings
 from app.db import roles
-from app.tenancy.credentials import ApiKeyText
-from app.tenancy.tenant import Tenant
+from app.kernel.tenant import Tenant
 from tests.conftest import ROOT, Postgres
 
 from .conftest import bearer

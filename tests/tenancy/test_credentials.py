@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.errors import UnauthenticatedError
-from app.tenancy.credentials import MAX_AUTHORIZATION, ApiKeyText, public_part, secret_in
-from app.tenancy.slug import SLUG
+from app.auth.credentials import MAX_AUTHORIZATION, ApiKeyText, public_part, secret_in
+from app.kernel.errors import UnauthenticatedError
+from app.kernel.slug import SLUG
 
 SLUGS = st.from_regex(SLUG, fullmatch=True)
 

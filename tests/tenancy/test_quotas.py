@@ -10,11 +10,11 @@ import pytest_asyncio
 from fastapi import FastAPI
 
 from app.config import Settings
-from app.errors import RateLimitedError
+from app.kernel.errors import RateLimitedError
+from app.kernel.tenant import Tenant
 from app.services import Services
-from app.tenancy.quotas import Quotas
-from app.tenancy.service import Tenants
-from app.tenancy.tenant import Tenant
+from app.tenants.lookup import Tenants
+from app.tenants.quotas import Quotas
 from tests.conftest import client_of
 
 API = "/api/2.0/mlflow"

@@ -9,8 +9,8 @@ from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute, iter_route_contexts
 
 from app.api.workbench.dependencies import GuardedRoute
-from app.tenancy.caller import Role
-from app.tenancy.tenant import Tenant
+from app.kernel.principal import Role
+from app.kernel.tenant import Tenant
 from tests.isolation.routes import MLFLOW, PROXY, Served, served
 
 from .conftest import NewKey, bearer

@@ -16,16 +16,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from app import errors, validation
-from app.api.bodies import MAX_BODY_BYTES, read_body, too_large
-from app.api.disconnect import ClientGoneError, unless_gone
+from app.api.client_disconnect import ClientGoneError, unless_gone
 from app.api.headers import error_headers
 from app.api.mlflow.decoding import check_lists, from_body, from_query
-from app.api.streams import StreamedJson
+from app.api.request_body import MAX_BODY_BYTES, read_body, too_large
+from app.api.streamed_json import StreamedJson
+from app.kernel import errors, validation
+from app.kernel.principal import Caller, Role
+from app.kernel.sharing import FREE_BYTES
+from app.kernel.tenant import Tenant
 from app.services import Services
-from app.sharing import FREE_BYTES
-from app.tenancy.caller import Caller, Role
-from app.tenancy.tenant import Tenant
 
 log = logging.getLogger(__name__)
 

@@ -5,11 +5,11 @@ from typing import get_args
 import msgspec
 
 from app.api.mlflow.router import Call, Empty, Routes
-from app.errors import InvalidValueError, PermissionDeniedError
-from app.tenancy.caller import Role
-from app.tenancy.directory import DeletionMode
-from app.tenancy.entry import Entry
-from app.tenancy.tenant import Tenant
+from app.kernel.errors import InvalidValueError, PermissionDeniedError
+from app.kernel.principal import Role
+from app.kernel.tenant import Tenant
+from app.tenants.entities import Entry
+from app.tenants.service import DeletionMode
 
 routes = Routes()
 

@@ -5,22 +5,22 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import ConfigDict, Field
 
-from app.api.workbench.bodies import JsonRoute
 from app.api.workbench.dependencies import (
     ManagedTenant,
     OperatedTenant,
     Operator,
     ServicesDep,
 )
-from app.api.workbench.fields import Body, Limit, Offset, Shown, Time, shown_time
+from app.api.workbench.json_body import JsonRoute
 from app.api.workbench.openapi import answers
 from app.api.workbench.schemas import example
+from app.api.workbench.types import Body, Limit, Offset, Shown, Time, shown_time
+from app.kernel import tenant as tenancy
+from app.kernel.slug import SLUG
 from app.services import Services
-from app.tenancy import tenant as tenancy
-from app.tenancy.directory import MAX_DESCRIPTION_LENGTH
-from app.tenancy.entry import Entry
-from app.tenancy.limits import Limits
-from app.tenancy.slug import SLUG
+from app.tenants.entities import Entry
+from app.tenants.limits import Limits
+from app.tenants.service import MAX_DESCRIPTION_LENGTH
 
 router = APIRouter(prefix="/admin/tenants", tags=["admin"], route_class=JsonRoute)
 

@@ -9,10 +9,10 @@ from fastapi.routing import APIRoute
 from starlette.convertors import Convertor, register_url_convertor
 
 from app.api.workbench.openapi import SECURITY
-from app.errors import PermissionDeniedError
+from app.kernel.errors import PermissionDeniedError
+from app.kernel.principal import Caller, Role
+from app.kernel.tenant import Tenant
 from app.services import Services
-from app.tenancy.caller import Caller, Role
-from app.tenancy.tenant import Tenant
 
 TenantSlug = Annotated[
     str, Path(description="The tenant's slug.", examples=["acme-corp"], max_length=48)

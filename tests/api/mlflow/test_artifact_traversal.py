@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from app.tenancy.tenant import Tenant
+from app.kernel.tenant import Tenant
 
 PROXY = "/api/2.0/mlflow-artifacts/artifacts"
 ATTACKS = [

@@ -20,10 +20,10 @@ from tracking_calls import (
     new_run,
 )
 
-from app.api.bodies import MAX_BODY_BYTES
 from app.api.mlflow import experiments, inputs, logged_models, metrics, runs
 from app.api.mlflow.artifacts import routes as artifact_routes
 from app.api.mlflow.router import Endpoint
+from app.api.request_body import MAX_BODY_BYTES
 
 JSON = {"content-type": "application/json"}
 

@@ -24,7 +24,7 @@ from tracking_calls import (
     wrong_type,
 )
 
-from app.tenancy.tenant import Tenant
+from app.kernel.tenant import Tenant
 
 
 class TestCreate:

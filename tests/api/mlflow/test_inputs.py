@@ -22,8 +22,8 @@ from model_calls import (
 from sqlalchemy import select
 
 from app.db.database import Database
-from app.runs.models import Run
-from app.tenancy.tenant import Tenant
+from app.db.tables.runs import Run
+from app.kernel.tenant import Tenant
 
 OUTPUTS = f"{API}/runs/outputs"
 NO_RUN = "0" * 32

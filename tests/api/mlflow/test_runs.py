@@ -25,7 +25,7 @@ from tracking_calls import (
     wrong_type,
 )
 
-from app.tenancy.tenant import Tenant
+from app.kernel.tenant import Tenant
 
 NAME_TAG = "mlflow.runName"
 STATUSES = ["RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED"]

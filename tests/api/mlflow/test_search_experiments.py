@@ -14,7 +14,7 @@ from tracking_calls import (
     post,
 )
 
-from app.tenancy.tenant import Tenant
+from app.kernel.tenant import Tenant
 
 
 class TestSearch:

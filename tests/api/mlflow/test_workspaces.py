@@ -9,9 +9,9 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from app.errors import NotFoundError
+from app.kernel.errors import NotFoundError
+from app.kernel.tenant import Tenant
 from app.services import Services
-from app.tenancy.tenant import Tenant
 from tests.conftest import client_of, new_slug
 
 WORKSPACES = "/api/3.0/mlflow/workspaces"

@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
+from app.kernel.tenant import Tenant
 from app.services import Services
-from app.tenancy.tenant import Tenant
 
 from .support import (
     ABSENT_RUN,

@@ -12,11 +12,11 @@ import pytest
 from fastapi import FastAPI
 
 from app.artifacts.entities import Artifact
-from app.artifacts.reader import ObjectReader
+from app.artifacts.stores.object_reader import ObjectReader
 from app.config import Settings
-from app.errors import UnavailableError
+from app.kernel.errors import UnavailableError
+from app.kernel.tenant import Tenant
 from app.services import Services
-from app.tenancy.tenant import Tenant
 
 from .support import (
     ABSENT_RUN,

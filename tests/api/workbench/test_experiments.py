@@ -6,7 +6,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from app.tenancy.tenant import Tenant
+from app.kernel.tenant import Tenant
 
 from .support import (
     RUNS,

@@ -4,7 +4,7 @@ import pytest
 from fastapi import FastAPI
 
 from app.api import workbench
-from app.api.workbench.problems import MEDIA_TYPE
+from app.api.workbench.problem_details import MEDIA_TYPE
 
 METHODS = {"get", "post", "patch", "delete", "put"}
 # Every row of the contract.

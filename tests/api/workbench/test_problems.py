@@ -5,8 +5,8 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from app.api.bodies import MAX_BODY_BYTES
-from app.errors import PermissionDeniedError, UnavailableError
+from app.api.request_body import MAX_BODY_BYTES
+from app.kernel.errors import PermissionDeniedError, UnavailableError
 from app.services import Services
 
 from .support import RUNS, V1, assert_problem

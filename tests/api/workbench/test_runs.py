@@ -4,7 +4,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.tenancy.tenant import Tenant
+from app.kernel.tenant import Tenant
 
 from .support import (
     ABSENT_RUN,
