@@ -12,7 +12,7 @@ from app.kernel.tenant import Tenant
 
 async def growth(database: Database, tenant: Tenant, reading: Awaitable[object]) -> float:
     """By how many MB the backend of the only connection of `database` grew at most."""
-    async with database.pipeline(tenant) as connection:
+    async with database.write_pipeline(tenant) as connection:
         row = await (await connection.execute("SELECT pg_backend_pid()")).fetchone()
     assert row
     if not psutil.pid_exists(row[0]):

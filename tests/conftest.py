@@ -93,12 +93,12 @@ def new_slug() -> str:
 
 @pytest_asyncio.fixture
 async def tenant(services: Services) -> Tenant:
-    return await services.tenants.resolve(new_slug(), create=True)
+    return await services.tenant_lookup.resolve(new_slug(), create=True)
 
 
 @pytest_asyncio.fixture
 async def other_tenant(services: Services) -> Tenant:
-    return await services.tenants.resolve(new_slug(), create=True)
+    return await services.tenant_lookup.resolve(new_slug(), create=True)
 
 
 @pytest_asyncio.fixture

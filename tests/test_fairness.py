@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.kernel.errors import UnavailableError
-from app.kernel.fair_budget import Budget
+from app.kernel.fair_budget import FairBudget
 
 
 async def settle() -> None:
@@ -18,7 +18,7 @@ async def settle() -> None:
 
 class TestBounds:
     async def test_of_a_tenant(self) -> None:
-        budget = Budget(100, 30)
+        budget = FairBudget(100, 30)
         await budget.take("a", 20)
         with pytest.raises(UnavailableError, match="try again shortly"):
             await budget.take("a", 11, seconds=0.01)
@@ -27,7 +27,7 @@ class TestBounds:
 
     async def test_a_first_piece_is_never_refused(self) -> None:
         """Also where others hold all, or it is more than a tenant's part."""
-        budget = Budget(100, 60)
+        budget = FairBudget(100, 60)
         await budget.take("a", 60)
         await budget.take("b", 40)
         await budget.take("c", 80, seconds=0.01)
@@ -35,7 +35,7 @@ class TestBounds:
             await budget.take("c", 1, seconds=0.01)
 
     async def test_a_strict_one_is_never_exceeded(self) -> None:
-        budget = Budget(2, 1, strict=True)
+        budget = FairBudget(2, 1, strict=True)
         await budget.take("a", 1)
         await budget.take("b", 1)
         waiting = asyncio.create_task(budget.take("c", 1))
@@ -45,7 +45,7 @@ class TestBounds:
         await asyncio.wait_for(waiting, 30)
 
     async def test_what_is_spare_leaves_half(self) -> None:
-        budget = Budget(100, 60)
+        budget = FairBudget(100, 60)
         assert budget.take_spare("a", 30)
         assert not budget.take_spare("a", 1)
         assert budget.take_spare("b", 20)
@@ -55,7 +55,7 @@ class TestBounds:
 
 class TestWaiting:
     async def test_tenants_in_turn(self) -> None:
-        budget = Budget(3, 2, strict=True)
+        budget = FairBudget(3, 2, strict=True)
         for name in "aab":
             await budget.take(name, 1)
         order: list[str] = []
@@ -83,7 +83,7 @@ class TestWaiting:
         assert budget.take_spare("e", 1)
 
     async def test_who_gives_up_is_in_nobodys_way(self) -> None:
-        budget = Budget(10, 10, strict=True)
+        budget = FairBudget(10, 10, strict=True)
         await budget.take("a", 8)
         large = asyncio.create_task(budget.take("b", 5))
         await settle()
@@ -97,7 +97,7 @@ class TestWaiting:
         await budget.take("c", 10, seconds=0.01)
 
     async def test_granted_and_cancelled_at_once(self) -> None:
-        budget = Budget(1, 1, strict=True)
+        budget = FairBudget(1, 1, strict=True)
         await budget.take("a", 1)
         waiting = asyncio.create_task(budget.take("b", 1))
         await settle()
@@ -118,7 +118,7 @@ STEPS = st.lists(
 @given(STEPS, st.booleans())
 async def test_whatever_comes(steps: list[tuple[str, int, str]], strict: bool) -> None:
     """The bounds hold at every moment, nobody who fits waits, and all comes back."""
-    budget = Budget(20, 12, strict=strict)
+    budget = FairBudget(20, 12, strict=strict)
     held: list[tuple[str, int]] = []
     waiting: list[tuple[str, int, asyncio.Task[None]]] = []
 

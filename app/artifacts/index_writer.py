@@ -74,7 +74,7 @@ def check_nothing_in_the_way(path: str, through_file: bool, is_folder: bool) -> 
 async def _record(
     database: Database, tenant: Tenant, files: Sequence[NewFile]
 ) -> list[Replaced | TrackingError | None]:
-    async with database.pipeline(tenant) as connection:
+    async with database.write_pipeline(tenant) as connection:
         await connection.execute(sql.LOCK_PATHS, _locks(tenant, files))
         entered = [
             (some, await _enter(connection, tenant, some)) for some in _without_clashes(files)

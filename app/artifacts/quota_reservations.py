@@ -118,7 +118,7 @@ class Reservations:
             await self.execute(tenant, sql.RELEASE, object=object_id)
 
     async def execute(self, tenant: Tenant, statement: str, **values: object) -> None:
-        async with self._database.pipeline(tenant) as connection:
+        async with self._database.write_pipeline(tenant) as connection:
             await connection.execute(statement, {"tenant": tenant.id, **values})
 
 
@@ -214,7 +214,7 @@ def _lease() -> int:
 async def _grant(
     database: Database, tenant: Tenant, wishes: Sequence[_Wish]
 ) -> list[int | QuotaExceededError]:
-    async with database.pipeline(tenant) as connection:
+    async with database.write_pipeline(tenant) as connection:
         await connection.execute(sql.LOCK_ROOM, {"tenant": tenant.id})
         now = now_ms()
         cursors = [

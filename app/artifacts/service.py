@@ -184,7 +184,7 @@ class Artifacts(ArtifactIndex):
         the path. Raises what `put` does for a path that no file can have."""
         owner = owner_of(path)
         parameters = owner.parameters | {"tenant": tenant.id, "path": path}
-        async with self._database.pipeline(tenant) as connection:
+        async with self._database.write_pipeline(tenant) as connection:
             cursor = await connection.execute(owner.check, parameters)
             row = await cursor.fetchone()
         if row is None:
@@ -319,7 +319,7 @@ class Artifacts(ArtifactIndex):
     async def remove(self, tenant: Tenant, *paths: str) -> AsyncIterator[Artifact]:
         """Remove files, or all that lies in folders, and tell what is gone."""
         while True:
-            async with self._database.pipeline(tenant) as connection:
+            async with self._database.write_pipeline(tenant) as connection:
                 cursor = await connection.execute(
                     sql.FORGET, {"tenant": tenant.id, "paths": list(paths), "limit": CHUNK}
                 )

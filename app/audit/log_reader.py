@@ -73,14 +73,14 @@ class AuditLog:
         self, tenant: Tenant, wanted: Filter, *, limit: int, page_token: str | None = None
     ) -> tuple[list[Event], str | None]:
         values = parameters(wanted, limit + 1, page_token) | {"tenant_id": tenant.id}
-        async with self._database.pipeline(tenant, read_only=True) as connection:
+        async with self._database.read_pipeline(tenant) as connection:
             return await _page(connection, values, limit)
 
     async def of_all(
         self, wanted: Filter, *, limit: int, page_token: str | None = None
     ) -> tuple[list[Event], str | None]:
         values = parameters(wanted, limit + 1, page_token)
-        async with self._database.pipeline(NOBODY, read_only=True) as connection:
+        async with self._database.read_pipeline(NOBODY) as connection:
             await connection.execute(SHOW_ALL)
             return await _page(connection, values, limit)
 

@@ -74,7 +74,7 @@ class ApiKeys:
     ) -> tuple[Sequence[ApiKey], int]:
         """A page of the keys, the newest first, and how many there are. Revoked ones too."""
         values = {"tenant": tenant.id, "limit": limit, "offset": offset}
-        async with self._database.pipeline(tenant, read_only=True) as connection:
+        async with self._database.read_pipeline(tenant) as connection:
             page = await connection.execute(sql.LIST_KEYS, values)
             count = await connection.execute(sql.COUNT_KEYS, values)
             rows, total = await page.fetchall(), await count.fetchone()
@@ -82,7 +82,7 @@ class ApiKeys:
         return [ApiKey(*row) for row in rows], total[0]
 
     async def get(self, tenant: Tenant, key_id: str) -> ApiKey:
-        async with self._database.pipeline(tenant, read_only=True) as connection:
+        async with self._database.read_pipeline(tenant) as connection:
             return await _one(connection, tenant, sql.GET_KEY, key_id)
 
     async def create(
@@ -102,7 +102,7 @@ class ApiKeys:
         now = now_ms()
         if expiry_time is not None and expiry_time <= now:
             raise InvalidValueError("The key would have expired already", field="expires_at")
-        async with self._database.pipeline(tenant) as connection:
+        async with self._database.write_pipeline(tenant) as connection:
             new = await self._insert(connection, tenant, role, name, now, expiry_time)
             await trail.record(connection, tenant, "key.create", new[0].key_id, role=role)
         return new
@@ -121,7 +121,7 @@ class ApiKeys:
                 field="overlap_seconds",
             )
         now = now_ms()
-        async with self._database.pipeline(tenant) as connection:
+        async with self._database.write_pipeline(tenant) as connection:
             old = await _one(connection, tenant, sql.LOCK_KEY, key_id)
             if old.revoked_time is not None:
                 raise InvalidStateError(f"The key {key_id} is revoked", field="key_id")
@@ -140,7 +140,7 @@ class ApiKeys:
 
     async def revoke(self, tenant: Tenant, key_id: str) -> ApiKey:
         """The key works no more, within seconds in every worker. Again: nothing changes."""
-        async with self._database.pipeline(tenant) as connection:
+        async with self._database.write_pipeline(tenant) as connection:
             key = await _one(connection, tenant, sql.REVOKE_KEY, key_id)
             await trail.record(connection, tenant, "key.revoke", key_id)
         return key
@@ -149,7 +149,7 @@ class ApiKeys:
         """Raises UnauthenticatedError, in the same words whatever part of the key is wrong, and
         in its own for one that has expired or was revoked."""
         values = {"slug": given.slug, "key": given.key_id}
-        async with self._database.pipeline(NOBODY) as connection:
+        async with self._database.write_pipeline(NOBODY) as connection:
             await connection.execute(sql.SET_TENANT_BY_SLUG, values)
             row = await (await connection.execute(sql.FIND_KEY, values)).fetchone()
         if not hmac.compare_digest(row[0] if row else bytes(32), given.hash) or row is None:
@@ -167,7 +167,7 @@ class ApiKeys:
 
     async def _touch(self, tenant: Tenant, key_id: str, now: int) -> None:
         values = {"tenant": tenant.id, "key": key_id, "now": now, "since": now - LAST_USE_MS}
-        async with self._database.pipeline(tenant) as connection:
+        async with self._database.write_pipeline(tenant) as connection:
             await connection.execute(sql.TOUCH_KEY, values)
 
     async def _insert(

@@ -24,14 +24,14 @@ from app.kernel.errors import (
     TrackingError,
     UnauthenticatedError,
 )
-from app.kernel.principal import Caller, Role
+from app.kernel.principal import Principal, Role
 from app.kernel.tenant import NOBODY, Tenant
-from app.tenants.lookup import KNOWN_SECONDS, Tenants
+from app.tenants.lookup import KNOWN_SECONDS, TenantLookup
 from app.tenants.quotas import Quotas
 from app.tenants.resolution import tenant_named
 
 if TYPE_CHECKING:
-    from app.auth.jwt_tokens import Tokens
+    from app.auth.jwt_tokens import JwtVerifier
 
 # How many credentials a worker remembers.
 MAX_KNOWN = 10_000
@@ -46,21 +46,21 @@ ANONYMOUS = "anonymous"
 class _Known:
     """What an Authorization header was found to be: a caller's, or why it is refused."""
 
-    caller: Caller | None
+    caller: Principal | None
     refusal: TrackingError | None
     until: float
 
 
-class Access:
+class Authenticator:
     """Lets callers in, as far as their role goes."""
 
     def __init__(
         self,
         settings: Settings,
-        tenants: Tenants,
+        tenants: TenantLookup,
         keys: ApiKeys,
         quotas: Quotas,
-        tokens: "Tokens | None",
+        tokens: "JwtVerifier | None",
     ) -> None:
         self._open = settings.auth == "off"
         self._default = settings.implied_tenant
@@ -73,7 +73,7 @@ class Access:
         self._known: dict[bytes, _Known] = {}
         self._lookups = asyncio.Semaphore(MAX_LOOKUPS)
 
-    async def admit(self, scope: Scope, role: Role, *, outside: bool = False) -> Caller:
+    async def admit(self, scope: Scope, role: Role, *, outside: bool = False) -> Principal:
         """Who asks, once it is clear that they may; also left in the scope, as `caller`.
 
         `outside` is for what is about no tenant's data. Tenants are not created here.
@@ -116,19 +116,19 @@ class Access:
             if known.caller is None or known.caller.tenant.id != tenant.id
         }
 
-    async def _trusted(self, scope: Scope, outside: bool) -> Caller:
+    async def _trusted(self, scope: Scope, outside: bool) -> Principal:
         """Without authentication: whoever calls."""
         if outside:
-            return Caller(NOBODY, Role.OPERATOR, ANONYMOUS)
+            return Principal(NOBODY, Role.OPERATOR, ANONYMOUS)
         slug = tenant_named(scope) or self._default
         if not slug:
             raise InvalidValueError(
                 "The request names no tenant: send X-Tenant-ID, or use /t/{tenant} before the path",
                 field="tenant",
             )
-        return Caller(await self._tenants.resolve(slug), Role.OPERATOR, ANONYMOUS)
+        return Principal(await self._tenants.resolve(slug), Role.OPERATOR, ANONYMOUS)
 
-    async def _identified(self, scope: Scope) -> Caller:
+    async def _identified(self, scope: Scope) -> Principal:
         authorization = _authorization(scope)
         # Not the header itself: a dump of this process's memory need not hold keys for long.
         name = hashlib.sha256(authorization).digest()
@@ -160,21 +160,21 @@ class Access:
             self._known[name] = known
         return known
 
-    async def _identify(self, secret: str) -> tuple[Caller, float]:
+    async def _identify(self, secret: str) -> tuple[Principal, float]:
         """The caller, and for how many seconds the credentials are good."""
         now = time.time()
         if self._admin_key and hmac.compare_digest(self._admin_key, digest(secret)):
-            return Caller(NOBODY, Role.OPERATOR, ADMIN_KEY), KNOWN_SECONDS
+            return Principal(NOBODY, Role.OPERATOR, ADMIN_KEY), KNOWN_SECONDS
         if (given := ApiKeyText.parse(secret)) is not None:
             async with self._lookups:
                 key = await self._keys.recognise(given)
             self._tenants.remember(key.tenant, key.limits)
             left = KNOWN_SECONDS if key.expiry_time is None else key.expiry_time / 1000 - now
-            return Caller(key.tenant, key.role, public_part(given.slug, given.key_id)), left
+            return Principal(key.tenant, key.role, public_part(given.slug, given.key_id)), left
         if self._tokens is not None and secret.count(".") == 2:
             claims = await self._tokens.verify(secret)
             tenant = await self._tenants.resolve(claims.slug)
-            return Caller(tenant, claims.role, f"jwt:{claims.subject}"), claims.expiry - now
+            return Principal(tenant, claims.role, f"jwt:{claims.subject}"), claims.expiry - now
         raise UnauthenticatedError("The API key is not valid")
 
 

@@ -50,7 +50,7 @@ class Claims:
     expiry: float
 
 
-class TokenSettings(Protocol):
+class JwtSettings(Protocol):
     """What this module reads of the settings."""
 
     jwt_issuer: str | None
@@ -59,10 +59,10 @@ class TokenSettings(Protocol):
     jwt_role_claim: str
 
 
-class Tokens:
+class JwtVerifier:
     """Recognises the tokens of one issuer that are meant for this service."""
 
-    def __init__(self, settings: TokenSettings, keys: "KeySet") -> None:
+    def __init__(self, settings: JwtSettings, keys: "JwksCache") -> None:
         self._settings = settings
         self._keys = keys
 
@@ -115,7 +115,7 @@ def _printable(subject: str) -> str:
     return "".join(one if one.isprintable() else "?" for one in subject)
 
 
-class KeySet:
+class JwksCache:
     """The public keys of the identity provider, from a URL or a file, kept for a while."""
 
     def __init__(self, location: str) -> None:

@@ -8,7 +8,7 @@ from typing import TypeVar
 from app.auth.api_keys import ApiKeys
 from app.commands.console import check_schema, load_settings, owner_url
 from app.db.database import Database
-from app.tenants.lookup import Tenants
+from app.tenants.lookup import TenantLookup
 from app.tenants.quotas import Quotas
 
 Result = TypeVar("Result")
@@ -16,7 +16,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Tenancy:
-    tenants: Tenants
+    tenants: TenantLookup
     keys: ApiKeys
     quotas: Quotas
 
@@ -31,7 +31,7 @@ def run(work: Callable[[Tenancy], Awaitable[Result]]) -> Result:
 async def _connected(url: str, work: Callable[[Tenancy], Awaitable[Result]]) -> Result:
     database = Database(url, pool_size=1)
     try:
-        tenants = Tenants(database, creates=False)
+        tenants = TenantLookup(database, creates=False)
         quotas = Quotas(database, tenants, workers=1)
         return await work(Tenancy(tenants, ApiKeys(database), quotas))
     finally:

@@ -42,7 +42,7 @@ class _Share:
         return self.waiting_reads if read_only else self.waiting_writes
 
 
-class Shares:
+class ConnectionShares:
     """Counts who holds connections; it neither makes nor keeps any.
 
     For one event loop. Whenever it is left, nobody waits who might go: what comes meanwhile need
@@ -168,7 +168,7 @@ class _Turn:
 
     __slots__ = ("_read_only", "_shares", "_tenant")
 
-    def __init__(self, shares: Shares, tenant: str, read_only: bool) -> None:
+    def __init__(self, shares: ConnectionShares, tenant: str, read_only: bool) -> None:
         self._shares = shares
         self._tenant = tenant
         self._read_only = read_only

@@ -52,7 +52,7 @@ class Experiments:
             validation.artifact_location(artifact_location)
         _check_tags(tags)
         experiment_id = new_experiment_id()
-        async with self._database.transaction(tenant) as connection:
+        async with self._database.write(tenant) as connection:
             created = await repository.create(
                 connection,
                 tenant,
@@ -67,7 +67,7 @@ class Experiments:
         return experiment_id
 
     async def get(self, tenant: Tenant, experiment_id: str) -> Experiment:
-        async with self._database.transaction(tenant, read_only=True) as connection:
+        async with self._database.read(tenant) as connection:
             found = await repository.get(connection, tenant, [_id(experiment_id)])
         if not found:
             raise experiment_absent(experiment_id)
@@ -75,7 +75,7 @@ class Experiments:
 
     async def get_by_name(self, tenant: Tenant, name: str) -> Experiment:
         validation.text(name, "experiment_name")
-        async with self._database.transaction(tenant, read_only=True) as connection:
+        async with self._database.read(tenant) as connection:
             found = await repository.get_by_name(connection, tenant, name)
         if found is None:
             raise NotFoundError(
@@ -98,7 +98,7 @@ class Experiments:
         """A page of experiments, and the token of the next one. It may end before its limit, by
         the size of their tags."""
         page = self._page(tenant, filter, order_by, view, name_contains, limit, page_token, offset)
-        async with self._database.transaction(tenant, read_only=True) as connection:
+        async with self._database.read(tenant) as connection:
             return await self._read(connection, tenant, page)
 
     async def search_and_count(
@@ -116,7 +116,7 @@ class Experiments:
         `limit` would miss what a shorter one leaves out.
         """
         page = self._page(tenant, "", (), view, name_contains, limit, None, offset)
-        async with self._database.transaction(tenant, read_only=True) as connection:
+        async with self._database.read(tenant) as connection:
             experiments, token = await self._read(connection, tenant, page)
             total = (await connection.execute(page.count)).scalar_one()
         if token and len(experiments) < limit:
@@ -140,7 +140,7 @@ class Experiments:
         if name is not None:
             validation.experiment_name(name)
         _check_tags(tags)
-        async with self._database.transaction(tenant) as connection:
+        async with self._database.write(tenant) as connection:
             refusal = None if name is None else "Cannot rename a non-active experiment."
             key = await self._lock_active(connection, tenant, experiment_id, refusal)
             removed = [k for k, v in tags.items() if v is None]
@@ -158,14 +158,14 @@ class Experiments:
 
     async def set_tag(self, tenant: Tenant, experiment_id: str, key: str, value: str) -> None:
         _check_tags({key: value})
-        async with self._database.transaction(tenant) as connection:
+        async with self._database.write(tenant) as connection:
             number = await self._lock_active(connection, tenant, experiment_id)
             await repository.TAGS.set(connection, tenant, number, {key: value})
 
     async def delete_tag(self, tenant: Tenant, experiment_id: str, key: str) -> None:
         validation.text(key, "key")
         validation.settable(key, "key")
-        async with self._database.transaction(tenant) as connection:
+        async with self._database.write(tenant) as connection:
             number = await self._lock_active(connection, tenant, experiment_id)
             if not await repository.TAGS.delete(connection, tenant, number, [key]):
                 raise NotFoundError(
@@ -175,7 +175,7 @@ class Experiments:
     async def delete(self, tenant: Tenant, experiment_id: str) -> None:
         """Archive the experiment and its runs."""
         now = now_ms()
-        async with self._database.transaction(tenant) as connection:
+        async with self._database.write(tenant) as connection:
             row = await repository.lock(connection, tenant, _id(experiment_id))
             if row is None or row.deleted_time is not None:
                 raise experiment_absent(experiment_id)
@@ -184,7 +184,7 @@ class Experiments:
 
     async def restore(self, tenant: Tenant, experiment_id: str) -> None:
         """Bring an archived experiment back, with all its runs."""
-        async with self._database.transaction(tenant) as connection:
+        async with self._database.write(tenant) as connection:
             row = await repository.lock(connection, tenant, _id(experiment_id))
             if row is None or row.deleted_time in (None, PURGING):
                 raise experiment_absent(experiment_id)

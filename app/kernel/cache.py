@@ -8,7 +8,7 @@ Key = TypeVar("Key")
 Value = TypeVar("Value")
 
 
-class Versioned(Generic[Key, Value]):
+class VersionedCache(Generic[Key, Value]):
     """The most recently used ones, up to `max_bytes` of them by `size`.
 
     Whoever asks has just read the version from Postgres, and so knows whether a value is current:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from app.kernel.errors import UnavailableError
 
 
-class Budget:
+class FairBudget:
     """An amount of which each tenant may hold a part.
 
     Who waits is served in the order of asking within a tenant, and tenants in turn. A tenant that

@@ -29,7 +29,7 @@ KEY_ROLES = {role.word: role for role in (Role.READ, Role.WRITE, Role.ADMIN)}
 
 
 @dataclass(frozen=True, slots=True)
-class Caller:
+class Principal:
     """Who asks, as which tenant, and what they may do.
 
     It stands in the ASGI scope as `scope["caller"]` from the moment the credentials are known to

@@ -10,7 +10,7 @@ from contextvars import ContextVar
 
 from starlette.types import Scope
 
-from app.kernel.principal import Caller
+from app.kernel.principal import Principal
 
 
 class RequestContext:
@@ -37,7 +37,7 @@ class RequestContext:
             call()
 
     @property
-    def caller(self) -> Caller | None:
+    def caller(self) -> Principal | None:
         """Who calls; None until the credentials were found good."""
         return self.scope.get("caller")
 

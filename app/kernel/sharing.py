@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from app.kernel import request_context
 from app.kernel.errors import TooLargeError
-from app.kernel.fair_budget import Budget
+from app.kernel.fair_budget import FairBudget
 from app.kernel.tenant import Tenant
 
 # A body or an answer of up to so many bytes is not counted.
@@ -33,7 +33,7 @@ class Memory:
         self, *, tenant_bytes: int = TENANT_BYTES, worker_bytes: int = WORKER_BYTES
     ) -> None:
         self._tenant_bytes = tenant_bytes
-        self._budget = Budget(worker_bytes, tenant_bytes, strict=True)
+        self._budget = FairBudget(worker_bytes, tenant_bytes, strict=True)
 
     @property
     def held(self) -> int:
@@ -81,7 +81,7 @@ class Turns:
     """
 
     def __init__(self) -> None:
-        self._turn = Budget(1, 1, strict=True)
+        self._turn = FairBudget(1, 1, strict=True)
 
     @asynccontextmanager
     async def turn(self, tenant: Tenant) -> AsyncIterator[None]:

@@ -63,7 +63,7 @@ class LoggedModels:
         _check_tags(tags)
         model_id = new_model_id()
         now = now_ms()
-        async with self._database.transaction(tenant) as connection:
+        async with self._database.write(tenant) as connection:
             number = await _active_experiment(connection, tenant, experiment_id)
             await repository.create(
                 connection,
@@ -85,7 +85,7 @@ class LoggedModels:
     async def get(
         self, tenant: Tenant, model_id: str, *, allow_deleted: bool = False
     ) -> LoggedModel:
-        async with self._database.transaction(tenant, read_only=True) as connection:
+        async with self._database.read(tenant) as connection:
             found = await repository.get(connection, tenant, [_known(model_id)])
         if not found or (found[0].deleted_time is not None and not allow_deleted):
             raise model_absent(model_id)
@@ -116,7 +116,7 @@ class LoggedModels:
             limit=limit,
             page_token=page_token,
         )
-        async with self._database.transaction(tenant, read_only=True) as connection:
+        async with self._database.read(tenant) as connection:
             rows = (await connection.execute(page.statement)).all()
             attached = repository.ATTACHED
             ids, token = await split(self._sharing, connection, tenant, page, rows, *attached)
@@ -124,27 +124,27 @@ class LoggedModels:
 
     async def finalize(self, tenant: Tenant, model_id: str, status: Status) -> LoggedModel:
         """Set the status once the artifacts are uploaded, or failed to be; the model as it is."""
-        async with self._database.transaction(tenant) as connection:
+        async with self._database.write(tenant) as connection:
             await self._change(connection, tenant, model_id, status=status)
             (model,) = await repository.get(connection, tenant, [model_id])
         return model
 
     async def delete(self, tenant: Tenant, model_id: str) -> None:
         """Hide the model; `get` with `allow_deleted` still finds it."""
-        async with self._database.transaction(tenant) as connection:
+        async with self._database.write(tenant) as connection:
             await self._change(connection, tenant, model_id, deleted_time=now_ms())
             await trail.record(connection, tenant, "logged_model.delete", model_id)
 
     async def set_tags(self, tenant: Tenant, model_id: str, tags: Mapping[str, str]) -> None:
         _check_tags(tags)
-        async with self._database.transaction(tenant) as connection:
+        async with self._database.write(tenant) as connection:
             await self._lock(connection, tenant, model_id)
             await repository.TAGS.set(connection, tenant, model_id, tags)
 
     async def delete_tag(self, tenant: Tenant, model_id: str, key: str) -> None:
         """Raises NotFoundError where the model has no such tag, too."""
         validation.text(key, "tag_key")
-        async with self._database.transaction(tenant) as connection:
+        async with self._database.write(tenant) as connection:
             await self._lock(connection, tenant, model_id)
             if not await repository.TAGS.delete(connection, tenant, model_id, [key]):
                 raise NotFoundError(
@@ -158,7 +158,7 @@ class LoggedModels:
         Raises ConflictError where one has another value.
         """
         _check_pairs("params", params)
-        async with self._database.transaction(tenant) as connection:
+        async with self._database.write(tenant) as connection:
             await self._lock(connection, tenant, model_id)
             stored = await repository.PARAMS.add(connection, tenant, model_id, params)
             for key, value in params.items():

@@ -8,7 +8,7 @@ from app.config import Settings
 from app.observability import logs
 from app.observability.access_log import AccessLog
 from app.observability.worker_metrics import Distribution, LoggedLines, RequestCounts, Snapshot
-from app.observability.worker_processes import Colleagues, ended_with_parent
+from app.observability.worker_processes import OtherWorkers, ended_with_parent
 from app.services import Services
 
 
@@ -23,7 +23,7 @@ class Monitor:
         )
         self.requests = RequestCounts(settings.metrics_tenants)
         self._lines = LoggedLines()
-        self._colleagues = Colleagues()
+        self._colleagues = OtherWorkers()
 
     @asynccontextmanager
     async def running(self, services: Services) -> AsyncIterator[None]:

@@ -39,7 +39,7 @@ def common_folder() -> Iterator[None]:
             del os.environ[FOLDER]
 
 
-class Colleagues:
+class OtherWorkers:
     """The other workers, as one of them sees them; none where there is no common folder."""
 
     def __init__(self) -> None:

@@ -62,7 +62,7 @@ class ModelVersions:
         _check(name, source, run_id, run_link, description, tags)
         version_id = new_uuid()
         now = now_ms()
-        async with self._database.transaction(tenant) as connection:
+        async with self._database.write(tenant) as connection:
             # Locks the registered model, as everything does that then locks versions.
             taken = await model_repository.next_version(connection, tenant, name, now)
             if is_prompt(tags):
@@ -94,7 +94,7 @@ class ModelVersions:
         return created
 
     async def get(self, tenant: Tenant, name: str, version: str) -> ModelVersion:
-        async with self._database.transaction(tenant, read_only=True) as connection:
+        async with self._database.read(tenant) as connection:
             return await lookup.version(connection, tenant, name, version)
 
     async def search(
@@ -111,7 +111,7 @@ class ModelVersions:
         page = search_model_versions(
             tenant, filter=filter, order_by=order_by, limit=limit, page_token=page_token
         )
-        async with self._database.transaction(tenant, read_only=True) as connection:
+        async with self._database.read(tenant) as connection:
             rows = (await connection.execute(page.statement)).all()
             tags = (VERSION_TAGS.table, VERSION_TAGS.owner)
             ids, token = await split(self._sharing, connection, tenant, page, rows, tags)
@@ -122,7 +122,7 @@ class ModelVersions:
     ) -> ModelVersion:
         """Change the description; None removes it."""
         validation.description(description)
-        async with self._database.transaction(tenant) as connection:
+        async with self._database.write(tenant) as connection:
             _, found = await lookup.lock_version(connection, tenant, name, version)
             await versions.change(
                 connection,
@@ -154,7 +154,7 @@ class ModelVersions:
                 field="archive_existing_versions",
             )
         now = now_ms()
-        async with self._database.transaction(tenant) as connection:
+        async with self._database.write(tenant) as connection:
             registered, found = await lookup.lock_version(connection, tenant, name, version)
             if archive_existing_versions:
                 await versions.archive(connection, tenant, registered, new_stage, now)
@@ -166,7 +166,7 @@ class ModelVersions:
 
     async def delete(self, tenant: Tenant, name: str, version: str) -> None:
         """Delete the version with its tags and aliases; its number is not given again."""
-        async with self._database.transaction(tenant) as connection:
+        async with self._database.write(tenant) as connection:
             registered, found = await lookup.lock_version(connection, tenant, name, version)
             await versions.remove(connection, tenant, found.version_id)
             await model_repository.change(
@@ -184,7 +184,7 @@ class ModelVersions:
         validation.name(name)
         validation.version(version)
         validation.version_tags({key: value})
-        async with self._database.transaction(tenant) as connection:
+        async with self._database.write(tenant) as connection:
             _, found = await lookup.lock_version(connection, tenant, name, version)
             await VERSION_TAGS.set(connection, tenant, found.version_id, {key: value})
 
@@ -193,7 +193,7 @@ class ModelVersions:
         validation.name(name)
         validation.version(version)
         check_key(key, "key")
-        async with self._database.transaction(tenant) as connection:
+        async with self._database.write(tenant) as connection:
             _, found = await lookup.lock_version(connection, tenant, name, version)
             await VERSION_TAGS.delete(connection, tenant, found.version_id, [key])
 

@@ -49,7 +49,7 @@ class RegisteredModels:
         validation.new_name(name)
         validation.description(description)
         validation.model_tags(tags)
-        async with self._database.transaction(tenant) as connection:
+        async with self._database.write(tenant) as connection:
             model_id = await model_repository.create(
                 connection, tenant, name=name, description=description, now=now_ms()
             )
@@ -60,7 +60,7 @@ class RegisteredModels:
             return await self._read(connection, tenant, model_id)
 
     async def get(self, tenant: Tenant, name: str) -> RegisteredModel:
-        async with self._database.transaction(tenant, read_only=True) as connection:
+        async with self._database.read(tenant) as connection:
             model = await lookup.model(connection, tenant, name)
             model.latest_versions = await _latest(connection, tenant, model.registered_model_id)
         return model
@@ -78,7 +78,7 @@ class RegisteredModels:
         page = search_registered_models(
             tenant, filter=filter, order_by=order_by, limit=limit, page_token=page_token
         )
-        async with self._database.transaction(tenant, read_only=True) as connection:
+        async with self._database.read(tenant) as connection:
             rows = (await connection.execute(page.statement)).all()
             newest = await versions.newest(connection, tenant, [row[0] for row in rows[:limit]])
             ids, token = await split(
@@ -100,7 +100,7 @@ class RegisteredModels:
         self, tenant: Tenant, name: str, stages: Sequence[str] = ()
     ) -> list[ModelVersion]:
         """The newest version in each of the stages, or in each that has any."""
-        async with self._database.transaction(tenant, read_only=True) as connection:
+        async with self._database.read(tenant) as connection:
             model = await lookup.model(connection, tenant, name)
             wanted = {canonical_stage(stage) for stage in stages or STAGES}
             found = await _latest(connection, tenant, model.registered_model_id)
@@ -111,7 +111,7 @@ class RegisteredModels:
     ) -> RegisteredModel:
         """Change the description; None removes it."""
         validation.description(description)
-        async with self._database.transaction(tenant) as connection:
+        async with self._database.write(tenant) as connection:
             model_id = await lookup.lock_model(connection, tenant, name)
             await model_repository.change(
                 connection, tenant, model_id, description=description, last_updated_time=now_ms()
@@ -123,7 +123,7 @@ class RegisteredModels:
         validation.new_name(new_name, "new_name")
         now = now_ms()
         try:
-            async with self._database.transaction(tenant) as connection:
+            async with self._database.write(tenant) as connection:
                 model_id = await lookup.lock_model(connection, tenant, name)
                 await model_repository.change(
                     connection, tenant, model_id, name=new_name, last_updated_time=now
@@ -137,7 +137,7 @@ class RegisteredModels:
 
     async def delete(self, tenant: Tenant, name: str) -> None:
         """Delete the model with its versions, tags and aliases. Its artifacts stay."""
-        async with self._database.transaction(tenant) as connection:
+        async with self._database.write(tenant) as connection:
             model_id = await lookup.lock_model(connection, tenant, name)
             await model_repository.remove(connection, tenant, model_id)
             await trail.record(connection, tenant, "registered_model.delete", name)
@@ -145,7 +145,7 @@ class RegisteredModels:
     async def set_tag(self, tenant: Tenant, name: str, key: str, value: str) -> None:
         validation.name(name)
         validation.model_tags({key: value})
-        async with self._database.transaction(tenant) as connection:
+        async with self._database.write(tenant) as connection:
             model_id = await lookup.lock_model(connection, tenant, name)
             await MODEL_TAGS.set(connection, tenant, model_id, {key: value})
 
@@ -153,7 +153,7 @@ class RegisteredModels:
         """A tag that is not there is no error."""
         validation.name(name)
         check_key(key, "key")
-        async with self._database.transaction(tenant) as connection:
+        async with self._database.write(tenant) as connection:
             model_id = await lookup.lock_model(connection, tenant, name)
             await MODEL_TAGS.delete(connection, tenant, model_id, [key])
 
@@ -162,7 +162,7 @@ class RegisteredModels:
         where the model is not there either."""
         validation.name(name)
         validation.new_alias(alias)
-        async with self._database.transaction(tenant) as connection:
+        async with self._database.write(tenant) as connection:
             model_id, found = await lookup.lock_version(connection, tenant, name, version)
             await model_repository.set_alias(connection, tenant, model_id, alias, found.version_id)
 
@@ -170,7 +170,7 @@ class RegisteredModels:
         """An alias that is not there is no error."""
         validation.name(name)
         validation.alias(alias)
-        async with self._database.transaction(tenant) as connection:
+        async with self._database.write(tenant) as connection:
             model_id = await lookup.lock_model(connection, tenant, name)
             await model_repository.delete_alias(connection, tenant, model_id, alias)
 
@@ -181,7 +181,7 @@ class RegisteredModels:
         """
         validation.name(name)
         validation.alias(alias)
-        async with self._database.transaction(tenant, read_only=True) as connection:
+        async with self._database.read(tenant) as connection:
             model = await lookup.model(connection, tenant, name)
             return await lookup.by_alias(connection, tenant, model, alias)
 

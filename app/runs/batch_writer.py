@@ -102,7 +102,7 @@ async def flush(
         return [run_absent(write.run_id) for write in writes]
     results: list[TrackingError | None] = []
     accepted = _Accepted()
-    async with database.pipeline(tenant) as connection:
+    async with database.write_pipeline(tenant) as connection:
         stored = await _read(connection, tenant, known)
         for one in incoming:
             error = _check(one, stored, accepted) or _take_room(one, stored.room)

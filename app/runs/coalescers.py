@@ -44,7 +44,7 @@ def version_queue(database: Database) -> Coalescer[UUID, int | None]:
 async def _create(
     database: Database, quotas: Quotas, tenant: Tenant, asked: Sequence[Run]
 ) -> list[ExperimentOfRun | TrackingError | None]:
-    async with database.pipeline(tenant) as connection:
+    async with database.write_pipeline(tenant) as connection:
         room = await quotas.room_for_runs(connection, tenant)
         runs = asked[:room]
         cursor = await connection.execute(sql.CREATE_RUNS, _columns(tenant, runs))
@@ -77,9 +77,9 @@ def _columns(tenant: Tenant, runs: Sequence[Run]) -> dict[str, object]:
 async def _read_versions(
     database: Database, tenant: Tenant, run_ids: Sequence[UUID]
 ) -> list[int | None]:
-    async with database.pipeline(tenant, read_only=True) as connection:
+    async with database.read_pipeline(tenant) as connection:
         cursor = await connection.execute(
             sql.READ_VERSIONS, {"tenant": tenant.id, "runs": list(run_ids)}
         )
-    versions = dict(await cursor.fetchall())
+    versions: dict[UUID, int] = dict(await cursor.fetchall())
     return [versions.get(run_id) for run_id in run_ids]

@@ -68,7 +68,7 @@ class Inputs:
         """
         _check_datasets(datasets)
         distinct = {(d.name, d.digest): d for d in reversed(datasets)}
-        async with self._database.pipeline(tenant) as connection:
+        async with self._database.write_pipeline(tenant) as connection:
             experiment_id = await _lock_active(connection, tenant, run_id)
             await _link(connection, tenant, run_id, "input", dict.fromkeys(models, 0))
             if distinct:
@@ -83,7 +83,7 @@ class Inputs:
         for index, model in enumerate(models):
             validation.int64(model.step, f"models[{index}].step")
         steps = {model.model_id: model.step for model in models}
-        async with self._database.pipeline(tenant) as connection:
+        async with self._database.write_pipeline(tenant) as connection:
             await _lock_active(connection, tenant, run_id)
             await _link(connection, tenant, run_id, "output", steps)
 
@@ -94,7 +94,7 @@ class Inputs:
         _check_count(experiment_ids)
         # Those that can be no experiment's have no datasets.
         numbers = [n for text in experiment_ids if (n := parse_experiment_id(text)) is not None]
-        async with self._database.pipeline(tenant, read_only=True) as connection:
+        async with self._database.read_pipeline(tenant) as connection:
             cursor = await connection.execute(
                 sql.SEARCH_DATASETS,
                 {

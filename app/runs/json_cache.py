@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 from uuid import UUID
 
-from app.kernel.cache import Versioned
+from app.kernel.cache import VersionedCache
 from app.runs.entities import Run
 
 Render = Callable[[Run], bytes]
@@ -35,7 +35,9 @@ class RenderedRuns:
     """
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
-        self._kept: Versioned[_Key, RenderedRun] = Versioned(max_bytes, lambda run: len(run.body))
+        self._kept: VersionedCache[_Key, RenderedRun] = VersionedCache(
+            max_bytes, lambda run: len(run.body)
+        )
 
     def get(self, tenant_id: int, run_id: UUID, version: int, render: Render) -> RenderedRun | None:
         return self._kept.get((tenant_id, run_id.int, render), version)

@@ -110,14 +110,14 @@ class RunReader:
         """How many bytes the runs take that exist; and, where they are one portion, the runs."""
         if not ids:
             return {}, []
-        async with self._database.pipeline(tenant, snapshot=True) as connection:
+        async with self._database.read_pipeline(tenant, snapshot=True) as connection:
             sizes = await repository.sizes(connection, tenant, ids)
             if len(ids) > _PORTION_RUNS or sum(sizes.values()) > _PORTION_BYTES:
                 return sizes, None
             return sizes, self.shown(tenant, await repository.read(connection, tenant, ids))
 
     async def _read(self, tenant: Tenant, ids: Sequence[UUID]) -> list[Run]:
-        async with self._database.pipeline(tenant, snapshot=True) as connection:
+        async with self._database.read_pipeline(tenant, snapshot=True) as connection:
             return self.shown(tenant, await repository.read(connection, tenant, ids))
 
     def shown(self, tenant: Tenant, runs: list[Run]) -> list[Run]:

@@ -109,7 +109,7 @@ class Runs:
 
     async def get_info(self, tenant: Tenant, run_id: str) -> Run:
         """The run without its params, tags, metrics, inputs and outputs."""
-        async with self._database.pipeline(tenant, read_only=True) as connection:
+        async with self._database.read_pipeline(tenant) as connection:
             run = await repository.read_info(connection, tenant, _id(run_id))
         if run is None:
             raise run_absent(run_id)
@@ -161,7 +161,7 @@ class Runs:
             page_token=page_token,
             tenant_tag=self._tenant_tag,
         )
-        async with self._bounded(), self._database.pipeline(tenant, read_only=True) as connection:
+        async with self._bounded(), self._database.read_pipeline(tenant) as connection:
             cursor = await repository.find(connection, page, timeout_ms=self._timeout_ms)
         rows = await cursor.fetchall()
         found = [(row[0], row[-1]) for row in rows[:limit]]
@@ -198,7 +198,7 @@ class Runs:
             offset=offset,
             tenant_tag=self._tenant_tag,
         )
-        async with self._bounded(), self._database.pipeline(tenant, read_only=True) as connection:
+        async with self._bounded(), self._database.read_pipeline(tenant) as connection:
             found = await repository.find(connection, page, timeout_ms=self._timeout_ms)
             counted = await repository.count(connection, page)
         rows = await found.fetchall()
@@ -259,7 +259,7 @@ class Runs:
         kept = {key: value for key, value in tags.items() if value is not None}
         named = kept.pop(RUN_NAME_TAG, None)
         name = name or named
-        async with self._database.pipeline(tenant) as connection:
+        async with self._database.write_pipeline(tenant) as connection:
             values: dict[str, Any] = {"tenant": tenant.id, "run": number}
             await _lock_active(connection, tenant, run_id)
             await connection.execute(
@@ -289,7 +289,7 @@ class Runs:
             raise InvalidValueError(
                 f"The tag '{RUN_NAME_TAG}' is the run's name and cannot be deleted", field="key"
             )
-        async with self._database.pipeline(tenant) as connection:
+        async with self._database.write_pipeline(tenant) as connection:
             await _lock_active(connection, tenant, run_id)
             gone = await repository.one(
                 connection, sql.DELETE_TAGS, tenant=tenant.id, run=_id(run_id), keys=[key]
@@ -305,7 +305,7 @@ class Runs:
 
         Raises ConflictError where somebody has set that tag to something else.
         """
-        async with self._database.pipeline(tenant) as connection:
+        async with self._database.write_pipeline(tenant) as connection:
             await _lock_active(connection, tenant, run_id)
             row = await repository.one(
                 connection,
@@ -320,7 +320,7 @@ class Runs:
             await _raise_version(connection, tenant, run_id)
 
     async def _mark(self, tenant: Tenant, run_id: str, deleted_time: int | None) -> None:
-        async with self._database.pipeline(tenant) as connection:
+        async with self._database.write_pipeline(tenant) as connection:
             row = await repository.one(
                 connection,
                 sql.SET_DELETED_TIME,

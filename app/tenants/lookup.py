@@ -16,7 +16,7 @@ from app.tenants.limits import Limits
 KNOWN_SECONDS = 5.0
 
 
-class Tenants:
+class TenantLookup:
     """Turns a slug into a tenant, and makes tenants.
 
     `creates` tells whether an unknown one springs into being on its first write.

@@ -16,7 +16,7 @@ from app.kernel.errors import QuotaExceededError, RateLimitedError
 from app.kernel.tenant import Tenant
 from app.tenants import repository, sql
 from app.tenants.limits import Limits
-from app.tenants.lookup import Tenants
+from app.tenants.lookup import TenantLookup
 
 # A worker takes points for later from the day's count, so that it need not write to it for each
 # request: as many as one flush of the write queue holds, and at most this part of the quota.
@@ -68,7 +68,7 @@ class Usage:
 class Quotas:
     """Requests are counted by worker: each grants its share of a tenant's rate."""
 
-    def __init__(self, database: Database, tenants: Tenants, *, workers: int) -> None:
+    def __init__(self, database: Database, tenants: TenantLookup, *, workers: int) -> None:
         self._database = database
         self._tenants = tenants
         self._workers = workers
@@ -80,7 +80,7 @@ class Quotas:
 
         Every worker goes by them within seconds.
         """
-        async with self._database.transaction(tenant) as connection:
+        async with self._database.write(tenant) as connection:
             await repository.set_limits(connection, tenant, changes)
             await trail.record(connection, tenant, "tenant.limit", tenant.slug, **changes)
         self._tenants.forget(tenant.slug)
@@ -127,7 +127,7 @@ class Quotas:
         in_advance = min(POINTS_IN_ADVANCE, limit // PART_IN_ADVANCE)
         for wanted in dict.fromkeys((max(count, in_advance), count)):
             values = {"tenant": tenant.id, "day": today, "count": wanted, "limit": limit}
-            async with self._database.pipeline(tenant) as connection:
+            async with self._database.write_pipeline(tenant) as connection:
                 granted = await (await connection.execute(sql.TAKE_POINTS, values)).fetchone()
             if granted is not None:
                 return wanted
@@ -166,7 +166,7 @@ class Quotas:
     async def usage(self, tenant: Tenant) -> Usage:
         """What the tenant uses of its quotas."""
         limits = self._tenants.limits(tenant) or Limits()
-        async with self._database.pipeline(tenant, read_only=True) as connection:
+        async with self._database.read_pipeline(tenant) as connection:
             values = {"tenant": tenant.id, "day": _today()}
             counted = await (await connection.execute(sql.POINTS_OF_DAY, values)).fetchone()
             runs = await _number(connection, sql.COUNT_RUNS, tenant)

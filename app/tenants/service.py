@@ -26,7 +26,7 @@ from app.kernel.slug import is_slug
 from app.kernel.tenant import Tenant
 from app.tenants import repository
 from app.tenants.entities import Entry
-from app.tenants.lookup import Tenants
+from app.tenants.lookup import TenantLookup
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ MAX_DESCRIPTION_LENGTH = 1000
 DeletionMode = Literal["SET_DEFAULT", "CASCADE", "RESTRICT"]
 
 
-class Directory:
+class Tenants:
     """The default tenant is always listed: whoever names none is in it, made already or not.
 
     `forget` are told of every tenant that is deleted, to drop what they remember of it. What other
@@ -45,7 +45,7 @@ class Directory:
     def __init__(
         self,
         database: Database,
-        tenants: Tenants,
+        tenants: TenantLookup,
         artifacts: Artifacts,
         uploads: Uploads,
         default_tenant: str,
@@ -109,7 +109,7 @@ class Directory:
         if slug == self._default:
             await self._tenants.current(slug, create=True)
         tenant = of or await self._tenant(slug)
-        async with self._database.transaction(tenant) as connection:
+        async with self._database.write(tenant) as connection:
             described = await repository.describe(connection, slug, description)
             # Its row is locked now, so that the slug stays whose it is.
             if not described or not await repository.directory(connection, slug, tenant=tenant):
@@ -139,7 +139,7 @@ class Directory:
         if mode == "CASCADE":
             with suppress(NotFoundError):
                 await self._artifacts.delete(tenant, "experiments")
-        async with self._database.transaction(tenant) as connection:
+        async with self._database.write(tenant) as connection:
             obstacle = await repository.delete(connection, slug, cascade=mode == "CASCADE")
             if obstacle is None:
                 await trail.record(connection, tenant, "tenant.delete", slug, mode=mode)

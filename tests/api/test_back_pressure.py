@@ -32,7 +32,7 @@ async def test_what_is_too_much_can_be_retried(
         path = f"/api/v1/experiments/runs/{run_id}/log-metrics"
         return await client.post(path, json=body)
 
-    async with services.database.pipeline(tenant) as connection:
+    async with services.database.write_pipeline(tenant) as connection:
         locked = await connection.execute("SELECT run_id FROM runs FOR UPDATE")
         await locked.fetchall()
         first = asyncio.create_task(log(0))

@@ -56,13 +56,13 @@ async def objects(store: ArtifactStore, tenant: Tenant) -> list[str]:
 async def used_bytes(database: Database, tenant: Tenant) -> int:
     from app.artifacts import usage
 
-    async with database.pipeline(tenant) as connection:
+    async with database.write_pipeline(tenant) as connection:
         return await usage.used_bytes(connection, tenant)
 
 
 async def rows(database: Database, tenant: Tenant, table: str) -> int:
     """How many rows the tenant has in a table."""
-    async with database.pipeline(tenant) as connection:
+    async with database.write_pipeline(tenant) as connection:
         cursor = await connection.execute(
             f"SELECT count(*) FROM {table} WHERE tenant_id = %s", [tenant.id]
         )

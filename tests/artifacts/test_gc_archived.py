@@ -319,7 +319,7 @@ async def blocked(database: Database, tenant: Tenant) -> None:
     """Until a statement waits for a lock."""
     async with asyncio.timeout(10):
         while True:
-            async with database.pipeline(tenant) as connection:
+            async with database.write_pipeline(tenant) as connection:
                 cursor = await connection.execute(
                     "SELECT FROM pg_locks WHERE NOT granted AND pid <> pg_backend_pid()"
                 )
@@ -331,7 +331,7 @@ async def while_uncommitted(
     database: Database, tenant: Tenant, statement: str, action: Awaitable[object]
 ) -> object:
     """What the action gives that starts while a statement's transaction is open."""
-    async with database.transaction(tenant) as connection:
+    async with database.write(tenant) as connection:
         await connection.exec_driver_sql(statement)
         task = asyncio.ensure_future(action)
         await blocked(database, tenant)

@@ -115,7 +115,7 @@ class TestCommand:
         of_tenant = ("--tenant", tenant.slug)
         environment["TRACKING_RETENTION_DAYS"] = "30"
         assert gc(environment, *of_tenant).stdout == f"{tenant.slug}: clean\n"
-        async with database.pipeline(tenant) as connection:
+        async with database.write_pipeline(tenant) as connection:
             await connection.execute(
                 "UPDATE runs SET deleted_time = deleted_time - %s WHERE tenant_id = %s",
                 [31 * 86_400_000, tenant.id],

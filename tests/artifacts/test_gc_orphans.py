@@ -117,7 +117,7 @@ class TestOrphans:
         """Files from before objects had ids of their own lie at their paths."""
         path = f"{folder}/a"
         await put_object(store, tenant, path, b"older")
-        async with database.pipeline(tenant) as connection:
+        async with database.write_pipeline(tenant) as connection:
             await connection.execute(
                 "INSERT INTO artifacts (tenant_id, path, size, etag, content_type, updated_time)"
                 " VALUES (%s, %s, 5, 'e', 'text/plain', 0)",
@@ -177,7 +177,7 @@ class TestOrphans:
         other = await folder_of(services, tenant)
         for path in (f"{folder}/a", f"{folder}/b/c", f"{other}/a"):
             await put(artifacts, tenant, path)
-        async with database.pipeline(tenant) as connection:
+        async with database.write_pipeline(tenant) as connection:
             await connection.execute(
                 "DELETE FROM runs WHERE tenant_id = %s AND run_id = %s",
                 [tenant.id, UUID(hex=folder.split("/")[3])],
@@ -270,7 +270,7 @@ class TestRandomOrphans:
                     await artifacts.delete(tenant, path)
                     del files[name]
                 case "lose the row" if name in files:
-                    async with database.pipeline(tenant) as connection:
+                    async with database.write_pipeline(tenant) as connection:
                         await connection.execute(
                             "DELETE FROM artifacts WHERE tenant_id = %s AND path = %s",
                             [tenant.id, path],

@@ -120,7 +120,7 @@ async def waits_or_ends(database: Database, tenant: Tenant, task: "asyncio.Task[
     """Until the task waits for a lock, or is done because it does not."""
     async with asyncio.timeout(30):
         while not task.done():
-            async with database.pipeline(tenant) as connection:
+            async with database.write_pipeline(tenant) as connection:
                 cursor = await connection.execute(
                     "SELECT FROM pg_locks WHERE NOT granted AND pid <> pg_backend_pid()"
                 )

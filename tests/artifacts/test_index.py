@@ -30,7 +30,7 @@ async def folder(services: Services, tenant: Tenant) -> str:
 
 async def fill(database: Database, tenant: Tenant, paths: str) -> None:
     """Rows for many files at once; `paths` is SQL over the number `i`."""
-    async with database.pipeline(tenant) as connection:
+    async with database.write_pipeline(tenant) as connection:
         await connection.execute(
             "INSERT INTO artifacts (tenant_id, path, size, etag, content_type, updated_time)"
             f" SELECT {tenant.id}, {paths}, 10, 'e', 'text/plain', 1"
@@ -46,7 +46,7 @@ class TestListing:
         """However many files, or folders, lie beside those on the page."""
         await fill(database, tenant, f"'{folder}/many/' || {name}")
         many = f"{folder}/many"
-        async with database.pipeline(tenant) as connection:
+        async with database.write_pipeline(tenant) as connection:
             for after in (f"{many}/", f"{many}/010000", f"{many}/019000"):
                 cursor = await connection.execute(
                     f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {sql.LIST}",
@@ -276,11 +276,11 @@ class TestUsedBytes:
         """A counter is no content, even one that says 0."""
         await put(artifacts, tenant, f"{folder}/a")
         await artifacts.delete(tenant, f"{folder}/a")
-        async with services.database.pipeline(tenant) as connection:
+        async with services.database.write_pipeline(tenant) as connection:
             await connection.execute("DELETE FROM runs WHERE tenant_id = %s", [tenant.id])
-        await services.directory.delete(tenant.slug, "RESTRICT")
+        await services.tenants.delete(tenant.slug, "RESTRICT")
         with pytest.raises(NotFoundError):
-            await services.directory.get(tenant.slug)
+            await services.tenants.get(tenant.slug)
 
 
 class TestSizes:

@@ -48,7 +48,7 @@ async def serving(settings: Settings, data_dir: Path, **changes: object) -> Asyn
     app = create_app(settings.model_copy(update={"data_dir": data_dir, **changes}))
     async with app.router.lifespan_context(app):
         services = app.state.services
-        tenant = await services.tenants.resolve(new_slug(), create=True)
+        tenant = await services.tenant_lookup.resolve(new_slug(), create=True)
         run = await services.runs.create(tenant, "0")
         async with client_of(app, tenant) as client:
             yield Service(services, tenant, client, run_folder(run))
@@ -145,7 +145,7 @@ class TestAtOnce:
                 assert refused.status_code == 503
                 assert refused.json()["error_code"] == "TEMPORARILY_UNAVAILABLE"
                 assert refused.headers["retry-after"] == "1"
-            other = await service.services.tenants.resolve(new_slug(), create=True)
+            other = await service.services.tenant_lookup.resolve(new_slug(), create=True)
             run = await service.services.runs.create(other, "0")
             url = f"/t/{other.slug}/{FILES}/{run_folder(run)}/a"
             assert (await service.client.put(f"http://test{url}", content=BODY)).status_code == 200

@@ -88,7 +88,7 @@ async def test_a_request_is_answered_503(
         app = create_app(s3_settings(settings, server, "p-", minio_region="us-east-1"))
         async with app.router.lifespan_context(app):
             services = app.state.services
-            tenant = await services.tenants.resolve(new_slug(), create=True)
+            tenant = await services.tenant_lookup.resolve(new_slug(), create=True)
             async with client_of(app, tenant) as client:
                 created = await client.post(
                     "api/2.0/mlflow/runs/create", json={"experiment_id": "0"}

@@ -46,12 +46,12 @@ def over(answer: httpx.Response) -> None:
 
 async def limit(site: Site, size: int | None = LIMIT) -> None:
     await site.services.quotas.limit(site.tenant, {"artifact_bytes": size})
-    await site.services.tenants.resolve(site.tenant.slug)
+    await site.services.tenant_lookup.resolve(site.tenant.slug)
 
 
 async def reserved(site: Site) -> dict[tuple[UUID, int], int]:
     """What is set aside, by object and part."""
-    async with site.services.database.pipeline(site.tenant) as connection:
+    async with site.services.database.write_pipeline(site.tenant) as connection:
         cursor = await connection.execute(
             "SELECT object_id, part, bytes FROM artifact_reservations WHERE tenant_id = %s",
             [site.tenant.id],
@@ -61,7 +61,7 @@ async def reserved(site: Site) -> dict[tuple[UUID, int], int]:
 
 async def taken(site: Site) -> int:
     """What is used and what is set aside, at one moment."""
-    async with site.services.database.pipeline(site.tenant, snapshot=True) as connection:
+    async with site.services.database.read_pipeline(site.tenant, snapshot=True) as connection:
         cursor = await connection.execute(
             "SELECT (SELECT COALESCE(sum(bytes), 0) FROM artifact_usage WHERE tenant_id = %(t)s)"
             " + (SELECT COALESCE(sum(bytes), 0) FROM artifact_reservations"
@@ -419,7 +419,7 @@ class TestComesBack:
             local.client.put(f"{url}/a", content=aiter(held), headers=headers)
         )
         await held.begun.wait()
-        async with local.services.database.pipeline(local.tenant) as connection:
+        async with local.services.database.write_pipeline(local.tenant) as connection:
             statement = "SELECT expiry_time FROM artifact_reservations WHERE tenant_id = %s"
             cursor = await connection.execute(statement, [local.tenant.id])
             first = await cursor.fetchone()
@@ -427,7 +427,7 @@ class TestComesBack:
         async with asyncio.timeout(30):
             while now_ms() < first[0] + 1000:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
-        async with local.services.database.pipeline(local.tenant) as connection:
+        async with local.services.database.write_pipeline(local.tenant) as connection:
             cursor = await connection.execute(statement, [local.tenant.id])
             row = await cursor.fetchone()
         assert row is not None
@@ -441,7 +441,7 @@ class TestComesBack:
         left = await local.services.artifacts.reservations.begin(local.tenant, UUID(int=7), 10)
         assert left is not None
         left.end()
-        await local.services.directory.delete(local.tenant.slug, "RESTRICT")
+        await local.services.tenants.delete(local.tenant.slug, "RESTRICT")
 
 
 class TestAcrossWorkers:
@@ -452,7 +452,7 @@ class TestAcrossWorkers:
             other = create_app(settings)
             async with other.router.lifespan_context(other):
                 services: Services = other.state.services
-                await services.tenants.resolve(site.tenant.slug)
+                await services.tenant_lookup.resolve(site.tenant.slug)
                 transport = httpx.ASGITransport(other, raise_app_exceptions=False)
                 base = f"http://test/t/{site.tenant.slug}"
                 async with httpx.AsyncClient(transport=transport, base_url=base) as second:

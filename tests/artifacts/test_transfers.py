@@ -140,8 +140,8 @@ def forbidden(answer: httpx.Response, words: str = "") -> None:
 @asynccontextmanager
 async def site_of(app: FastAPI) -> AsyncIterator[Site]:
     services = app.state.services
-    tenant = await services.tenants.resolve(new_slug(), create=True)
-    other = await services.tenants.resolve(new_slug(), create=True)
+    tenant = await services.tenant_lookup.resolve(new_slug(), create=True)
+    other = await services.tenant_lookup.resolve(new_slug(), create=True)
     async with client_of(app, tenant) as client, client_of(app, other) as other_client:
         yield Site(app, services, tenant, client, other_client)
 

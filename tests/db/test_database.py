@@ -19,14 +19,14 @@ INSERT = (
 
 
 async def keys(database: Database, tenant: Tenant) -> set[str]:
-    async with database.pipeline(tenant) as connection:
+    async with database.write_pipeline(tenant) as connection:
         cursor = await connection.execute("SELECT key FROM experiment_tags")
     return {key for (key,) in await cursor.fetchall()}
 
 
 class TestPipeline:
     async def test_commits(self, database: Database, tenant: Tenant) -> None:
-        async with database.pipeline(tenant) as connection:
+        async with database.write_pipeline(tenant) as connection:
             for key in ("a", "b"):
                 await connection.execute(INSERT.format(tenant=tenant.id, key=key))
         assert await keys(database, tenant) == {"a", "b"}
@@ -38,7 +38,7 @@ class TestPipeline:
         notices: list[str | None] = []
 
         async def fail() -> None:
-            async with database.pipeline(tenant) as connection:
+            async with database.write_pipeline(tenant) as connection:
                 connection.add_notice_handler(lambda notice: notices.append(notice.severity))
                 cursor = await connection.execute(
                     INSERT.format(tenant=tenant.id, key="a") + " RETURNING key"
@@ -58,7 +58,7 @@ class TestPipeline:
         """Those before it, those after it, and also where nobody fetched the one that failed."""
 
         async def fail() -> None:
-            async with database.pipeline(tenant) as connection:
+            async with database.write_pipeline(tenant) as connection:
                 await connection.execute(INSERT.format(tenant=tenant.id, key="a"))
                 await connection.execute("SELECT 1 / 0")
                 await connection.execute(INSERT.format(tenant=tenant.id, key="b"))
@@ -84,26 +84,26 @@ class TestPipeline:
         """One needs autocommit and the other must not have it."""
 
         async def fail(key: str) -> None:
-            async with database.transaction(tenant) as connection:
+            async with database.write(tenant) as connection:
                 await connection.execute(text(INSERT.format(tenant=tenant.id, key=key)))
                 raise ZeroDivisionError
 
         for number in range(4):
             with pytest.raises(ZeroDivisionError):
                 await fail(f"undone{number}")
-            async with database.pipeline(tenant) as raw:
+            async with database.write_pipeline(tenant) as raw:
                 await raw.execute(INSERT.format(tenant=tenant.id, key=f"kept{number}"))
         assert await keys(database, tenant) == {f"kept{number}" for number in range(4)}
 
 
 class TestReadOnly:
-    @pytest.mark.parametrize("options", [{"read_only": True}, {"snapshot": True}])
+    @pytest.mark.parametrize("snapshot", [False, True])
     async def test_a_pipeline_that_only_reads_cannot_write(
-        self, database: Database, tenant: Tenant, options: dict[str, bool]
+        self, database: Database, tenant: Tenant, snapshot: bool
     ) -> None:
         for _ in range(3):
             with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
-                async with database.pipeline(tenant, **options) as connection:
+                async with database.read_pipeline(tenant, snapshot=snapshot) as connection:
                     await connection.execute(INSERT.format(tenant=tenant.id, key="a"))
         assert await keys(database, tenant) == set()
 
@@ -111,7 +111,7 @@ class TestReadOnly:
         self, database: Database, tenant: Tenant
     ) -> None:
         with pytest.raises(DBAPIError, match="read-only transaction"):
-            async with database.transaction(tenant, read_only=True) as connection:
+            async with database.read(tenant) as connection:
                 await connection.execute(text(INSERT.format(tenant=tenant.id, key="a")))
 
     async def test_it_does_not_stay_on_the_connection(
@@ -119,13 +119,13 @@ class TestReadOnly:
     ) -> None:
         database = Database(postgres.app_url, pool_size=1)
         for number in range(3):
-            async with database.transaction(tenant, read_only=True) as connection:
+            async with database.read(tenant) as connection:
                 await connection.execute(text("SELECT 1"))
-            async with database.pipeline(tenant, read_only=True):
+            async with database.read_pipeline(tenant):
                 pass
-            async with database.pipeline(tenant) as raw:
+            async with database.write_pipeline(tenant) as raw:
                 await raw.execute(INSERT.format(tenant=tenant.id, key=f"a{number}"))
-            async with database.transaction(tenant) as connection:
+            async with database.write(tenant) as connection:
                 await connection.execute(text(INSERT.format(tenant=tenant.id, key=f"b{number}")))
         assert len(await keys(database, tenant)) == 6
         await database.close()
@@ -143,17 +143,17 @@ class TestLimits:
         """In both ways; the connection serves on, as does its limit."""
         for _ in range(2):
             with pytest.raises(UnavailableError, match="too long"):
-                async with hasty.pipeline(tenant) as connection:
+                async with hasty.write_pipeline(tenant) as connection:
                     await (await connection.execute("SELECT pg_sleep(5)")).fetchall()
             with pytest.raises(UnavailableError, match="too long"):
-                async with hasty.transaction(tenant) as other:
+                async with hasty.write(tenant) as other:
                     await other.execute(text("SELECT pg_sleep(5)"))
         assert await keys(hasty, tenant) == set()
 
     async def test_who_finds_no_connection_is_told_to_come_back(
         self, hasty: Database, tenant: Tenant
     ) -> None:
-        async with hasty.pipeline(tenant):
+        async with hasty.write_pipeline(tenant):
             with pytest.raises(UnavailableError, match="connections are busy"):
                 await keys(hasty, tenant)
         assert await keys(hasty, tenant) == set()

@@ -20,13 +20,13 @@ FOR_LONG = "SELECT pg_sleep(120)"
 
 async def read_slowly(database: Database, tenant: Tenant) -> None:
     """As a search that finds no index."""
-    async with database.pipeline(tenant, read_only=True) as connection:
+    async with database.read_pipeline(tenant) as connection:
         await (await connection.execute(FOR_LONG)).fetchall()
 
 
 async def write_slowly(database: Database, tenant: Tenant) -> None:
     """As a write that waits for a lock."""
-    async with database.pipeline(tenant) as connection:
+    async with database.write_pipeline(tenant) as connection:
         await (await connection.execute(FOR_LONG)).fetchall()
 
 
@@ -97,7 +97,7 @@ async def test_everybody_can_write_while_reads_are_slow(
         under_way(database, tenant, read_slowly, 10, 4),
         under_way(database, other_tenant, read_slowly, 10, 4),
     ):
-        newcomer = await services.tenants.resolve(new_slug(), create=True)
+        newcomer = await services.tenant_lookup.resolve(new_slug(), create=True)
         for one in (tenant, other_tenant, newcomer):
             async with client_of(app, one) as client:
                 created = await client.post(

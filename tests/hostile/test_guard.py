@@ -142,7 +142,7 @@ class TestTenantsInThePath:
         async with client_of(app, None) as client:
             await client.post("/t/A/api/v1/experiments", json={"name": "x"})
         assert counted() == before + 1
-        assert "A" not in [one.slug for one in await services.directory.list()]
+        assert "A" not in [one.slug for one in await services.tenants.list()]
 
 
 class TestWhatAnswersRepeat:

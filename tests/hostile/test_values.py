@@ -57,7 +57,7 @@ def routes(app: FastAPI) -> dict[str, Served]:
 
 @pytest_asyncio.fixture(scope="module")
 async def client(app: FastAPI) -> Any:
-    tenant = await app.state.services.tenants.resolve(new_slug(), create=True)
+    tenant = await app.state.services.tenant_lookup.resolve(new_slug(), create=True)
     async with client_of(app, tenant) as it:
         yield it
 

@@ -34,7 +34,7 @@ class Caller:
 
     @classmethod
     async def fresh(cls, app: FastAPI) -> "Caller":
-        tenant = await app.state.services.tenants.resolve(new_slug(), create=True)
+        tenant = await app.state.services.tenant_lookup.resolve(new_slug(), create=True)
         client = await _client(app, tenant)
 
         async def call(route: str, **message: Any) -> Any:
@@ -139,7 +139,7 @@ def files_of(data_dir: Path, slug: str) -> dict[str, bytes]:
 async def filled_tenant(app: FastAPI, slug: str | None = None) -> Belongings:
     """A fresh tenant that has something of every kind."""
     services = app.state.services
-    tenant = await services.tenants.resolve(slug or new_slug(), create=True)
+    tenant = await services.tenant_lookup.resolve(slug or new_slug(), create=True)
     await services.quotas.limit(tenant, {"points_per_day": 1000, "artifact_bytes": 1 << 30})
     key, _ = await services.keys.create(tenant, "read")
     await _half_collected(services, tenant)

@@ -63,7 +63,7 @@ async def workers(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncI
 
 
 async def key_of(app: FastAPI, slug: str, role: str = "admin") -> str:
-    tenant = await app.state.services.tenants.existing(slug)
+    tenant = await app.state.services.tenant_lookup.existing(slug)
     return str((await app.state.services.keys.create(tenant, role))[1])
 
 
@@ -215,7 +215,7 @@ async def test_where_nobody_is_asked_for_a_key(
         caller = await Caller.fresh(workers.second)
         slug = caller.own["own_tenant"]
         await workers.anew(slug)
-        tenant = await workers.first.state.services.tenants.existing(slug)
+        tenant = await workers.first.state.services.tenant_lookup.existing(slug)
         async with client_of(workers.first, tenant) as client:
             theirs: Belongings = await belongings(client, slug)
         before = rows_of(postgres.owner_url, slug), files_of(data_dir, slug)

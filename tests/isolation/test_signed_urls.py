@@ -153,7 +153,7 @@ async def test_expired_it_grants_nothing(
     query = attempt.query
     grant = Grant(
         "PUT" if attempt.method == "PUT" else "GET",
-        await keyed.state.services.tenants.existing(slug),
+        await keyed.state.services.tenant_lookup.existing(slug),
         attempt.path,
         query.get("object", ""),
         query.get("upload", ""),
@@ -200,7 +200,7 @@ async def test_another_tenants_upload_is_unharmed(keyed: FastAPI) -> None:
     sent = await granted("part", theirs).send(keyed)
     parts.append({"part_number": 2, "etag": sent.headers["etag"].strip('"')})
     services = keyed.state.services
-    tenant = await services.tenants.resolve(ids["tenant"])
+    tenant = await services.tenant_lookup.resolve(ids["tenant"])
     _, key = await services.keys.create(tenant, "write")
     async with client_of(keyed, tenant) as client:
         client.headers["authorization"] = f"Bearer {key}"

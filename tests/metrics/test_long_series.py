@@ -106,10 +106,10 @@ async def long_series(
     services: Services,
 ) -> tuple[Tenant, str]:
     """A run whose metric `m` has many points, put there past the service."""
-    tenant = await services.tenants.resolve("t-long-series", create=True)
+    tenant = await services.tenant_lookup.resolve("t-long-series", create=True)
     run_id = await logged(services, tenant, [(0, 0, 0.0)])
     values = {"run": UUID(run_id), "many": MANY}
-    async with services.database.pipeline(tenant) as connection:
+    async with services.database.write_pipeline(tenant) as connection:
         await connection.execute("SELECT set_config('statement_timeout', '0', true)")
         await connection.execute(
             "INSERT INTO metric_points (tenant_id, series_id, timestamp, step, value)"

@@ -21,7 +21,7 @@ class TestCreate:
     async def test_waits_for_its_experiment_to_be_deleted(
         self, database: Database, services: Services, tenant: Tenant
     ) -> None:
-        async with database.transaction(tenant) as connection:
+        async with database.write(tenant) as connection:
             await connection.execute(
                 update(Experiment).where(Experiment.experiment_id == 0).values(deleted_time=1)
             )
@@ -51,7 +51,7 @@ class TestLogInputs:
         """Else a run that holds `b` and waits for `a` meets one that holds `a` and wants `b`."""
         run = await services.runs.create(tenant, "0")
         datasets = [DatasetInput(name, "g", "local", "s", None, None, {}) for name in "ba"]
-        async with database.transaction(tenant) as connection:
+        async with database.write(tenant) as connection:
             await connection.execute(insert(Dataset).values(row(tenant, "a")))
             log = asyncio.create_task(
                 services.inputs.log_inputs(tenant, run.run_id.hex, datasets=datasets)

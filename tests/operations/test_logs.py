@@ -66,10 +66,10 @@ class TestLines:
         )
         for statement in (twice, no_name):
             with pytest.raises(IntegrityError, match="A SECRET") as by_sqlalchemy:
-                async with database.transaction(tenant) as connection:
+                async with database.write(tenant) as connection:
                     await connection.exec_driver_sql(statement, values)
             with pytest.raises(psycopg.IntegrityError) as by_psycopg:
-                async with database.pipeline(tenant) as raw:
+                async with database.write_pipeline(tenant) as raw:
                     await raw.execute(statement, values)
             for error in (by_sqlalchemy.value, by_psycopg.value):
                 for formatter in (JsonFormatter(), TextFormatter()):

@@ -86,7 +86,7 @@ class TestLatestValues:
             services, tenant, experiment, filter="metrics.m < 0.5", order_by=["metrics.m"]
         )
         assert set(below) == {run_id for run_id, (_, value) in latest.items() if value < 0.5}
-        async with database.pipeline(tenant) as connection:
+        async with database.write_pipeline(tenant) as connection:
             odd = await connection.execute(
                 "SELECT run_id FROM metric_series WHERE tenant_id = %s"
                 " AND settled_value <> last_value",

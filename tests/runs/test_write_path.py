@@ -126,7 +126,7 @@ class TestMetricSeries:
 async def read_series(
     database: Database, tenant: Tenant, run_id: str
 ) -> dict[str, tuple[LatestMetric, int, float | None, float | None]]:
-    async with database.pipeline(tenant) as connection:
+    async with database.write_pipeline(tenant) as connection:
         cursor = await connection.execute(
             "SELECT key, last_value, last_timestamp, last_step, point_count, min_value, max_value"
             " FROM metric_series WHERE run_id = %s",
@@ -217,7 +217,7 @@ class TestCoalescing:
     ) -> None:
         """While one tenant's run is locked, another tenant's writes go through."""
         ours, theirs = await new_run(services, tenant), await new_run(services, other_tenant)
-        async with services.database.pipeline(tenant) as connection:
+        async with services.database.write_pipeline(tenant) as connection:
             await (await connection.execute("SELECT run_id FROM runs FOR UPDATE")).fetchall()
             blocked = asyncio.create_task(
                 services.runs.log(tenant, RunWrite(ours, [Point("a", 1.0, 1)]))

@@ -13,7 +13,7 @@ from app.config import Settings
 from app.kernel.errors import RateLimitedError
 from app.kernel.tenant import Tenant
 from app.services import Services
-from app.tenants.lookup import Tenants
+from app.tenants.lookup import TenantLookup
 from app.tenants.quotas import Quotas
 from tests.conftest import client_of
 
@@ -33,7 +33,7 @@ async def limited(services: Services, tenant: Tenant) -> Any:
 
     async def limit(**quotas: int | None) -> None:
         await services.quotas.limit(tenant, quotas)
-        await services.tenants.resolve(tenant.slug)
+        await services.tenant_lookup.resolve(tenant.slug)
 
     return limit
 
@@ -134,7 +134,7 @@ class TestPoints:
         await limited(points_per_day=limit)
         workers = []
         for _ in range(4):
-            tenants = Tenants(services.database, creates=False)
+            tenants = TenantLookup(services.database, creates=False)
             await tenants.resolve(tenant.slug)
             workers.append(Quotas(services.database, tenants, workers=4))
         size = max(1, limit // 200)

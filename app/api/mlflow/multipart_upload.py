@@ -28,7 +28,7 @@ from app.artifacts.signed_urls import Grant
 from app.artifacts.stores.contract import Part
 from app.kernel import validation
 from app.kernel.errors import InvalidValueError
-from app.kernel.principal import Caller, Role
+from app.kernel.principal import Principal, Role
 from app.logged_models.entities import model_folder
 from app.services import Services
 
@@ -121,16 +121,16 @@ async def download_url(call: Call, request: Request) -> Response:
     return _json(DownloadUrlAnswer(url, {}, artifact.size))
 
 
-async def holder(services: Services, request: Request) -> Caller:
+async def holder(services: Services, request: Request) -> Principal:
     """Who holds a signed URL may do what it grants, as the tenant that it is of."""
     slug = request.scope.get("tenant_in_path") or ""
     method: Literal["GET", "PUT"] = "PUT" if request.method == "PUT" else "GET"
-    tenant = await services.access.holder_of_url(slug)
+    tenant = await services.authenticator.holder_of_url(slug)
     request.state.grant = services.uploads.signer.check(
         method, tenant, path_of(request), request.query_params
     )
     role = Role.WRITE if method == "PUT" else Role.READ
-    caller = Caller(tenant, role, "signed-url")
+    caller = Principal(tenant, role, "signed-url")
     request.scope["caller"] = caller
     return caller
 

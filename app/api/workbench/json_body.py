@@ -9,7 +9,7 @@ from app.api.request_body import MAX_BODY_BYTES, read_body
 from app.api.workbench.dependencies import GuardedRoute, services_of
 from app.kernel import validation
 from app.kernel.errors import TooLargeError, TrackingError
-from app.kernel.principal import Caller
+from app.kernel.principal import Principal
 from app.kernel.sharing import FREE_BYTES
 
 # The largest request that is of use logs a thousand points of four fields each. Each value that a
@@ -24,7 +24,7 @@ class _JsonRequest(Request):
         """Raises HTTPException 415 for a body that is not said to be JSON, TooLargeError, and what
         `read_body` does. What is wrong with the JSON is left to FastAPI to tell."""
         services, caller = services_of(self), self.scope["caller"]
-        assert isinstance(caller, Caller)
+        assert isinstance(caller, Principal)
         self._body = await read_body(
             self.receive,
             self.headers,

@@ -3,7 +3,7 @@
 import mmap
 from collections.abc import Sequence
 
-from app.kernel.fair_budget import Budget
+from app.kernel.fair_budget import FairBudget
 
 Buffer = bytearray | mmap.mmap
 
@@ -18,7 +18,7 @@ class UploadMemory:
     """What all uploads of a worker to one store have for their buffers."""
 
     def __init__(self, total: int = _BYTES, per_tenant: int = _BYTES_OF_TENANT) -> None:
-        self._budget = Budget(total, per_tenant)
+        self._budget = FairBudget(total, per_tenant)
 
     def of(self, tenant: str, sizes: Sequence[int]) -> "Buffers":
         return Buffers(self._budget, tenant, sizes)
@@ -32,7 +32,7 @@ class Buffers:
     `size` is known when the first was given. An async context manager, which ends with all of them.
     """
 
-    def __init__(self, budget: Budget, tenant: str, sizes: Sequence[int]) -> None:
+    def __init__(self, budget: FairBudget, tenant: str, sizes: Sequence[int]) -> None:
         self._budget = budget
         self._tenant = tenant
         self._sizes = sizes

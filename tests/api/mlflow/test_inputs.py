@@ -363,6 +363,6 @@ class TestRun:
 
 
 async def version(database: Database, tenant: Tenant, run_id: str) -> int:
-    async with database.transaction(tenant) as connection:
+    async with database.write(tenant) as connection:
         rows = await connection.execute(select(Run.version).where(Run.run_id == UUID(run_id)))
         return rows.scalar_one()

@@ -132,7 +132,7 @@ class TestDeleteWorkspace:
         assert (await client.post("/api/2.0/mlflow/runs/log-batch", json=body)).status_code == 200
         answer = await anyone.delete(f"{WORKSPACES}/{tenant.slug}", params={"mode": "CASCADE"})
         assert answer.status_code == 204
-        again = await services.tenants.resolve(tenant.slug, create=True)
+        again = await services.tenant_lookup.resolve(tenant.slug, create=True)
         assert again.id != tenant.id
         with pytest.raises(NotFoundError):
             await services.runs.get(again, run.run_id.hex)
