@@ -33,10 +33,10 @@ format: .venv/dev.stamp ## Format the code, and fix what lint can fix
 	@$(PY) -m ruff format .
 
 parity: .venv/dev.stamp ## Hold the answers against a real MLflow server's, at length
-	@TRACKING_PARITY_EXAMPLES=$${TRACKING_PARITY_EXAMPLES:-300} $(PY) -m pytest tests/parity -rP $(args)
+	@TRACKING_PARITY_EXAMPLES=$${TRACKING_PARITY_EXAMPLES:-300} $(PY) -m pytest tests/contract/parity -rP $(args)
 
 compatibility: .venv/dev.stamp ## Write docs/mlflow-compatibility.md anew
-	@$(PY) -m tests.parity.compatibility
+	@$(PY) -m tests.contract.parity.compatibility
 
 migration: .venv/dev.stamp ## m="add a column": write the migration that the models now need
 	@test -n "$$m" || { echo 'usage: make migration m="add a column"' >&2; exit 2; }
