@@ -20,9 +20,10 @@ test: .venv/dev.stamp ## Run every test; args="-k word" chooses among them
 bench: .venv/dev.stamp ## Measure beside the peers; only= peers= seconds= rounds= choose (benchmarks/README.md)
 	@$(PY) -m benchmarks $(foreach name,only peers seconds rounds,$(if $($(name)),--$(name) $($(name)))) $(args)
 
-check: .venv/dev.stamp ## Check the format, lint and types
+check: .venv/dev.stamp ## Check the format, lint, layers and types
 	@$(PY) -m ruff format --check .
 	@$(PY) -m ruff check .
+	@$(PY) -c 'from importlinter.cli import lint_imports_command as lint; lint()'
 	@$(PY) -m mypy
 
 audit: .venv-audit/audit.stamp ## Look for known vulnerabilities in what is pinned; args="-s osv" asks another database

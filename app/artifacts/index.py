@@ -6,8 +6,8 @@ from uuid import UUID
 from app.artifacts import page_tokens, sql
 from app.artifacts.entities import Artifact, Entry
 from app.db.database import Database
-from app.experiments.entities import ARTIFACT_SCHEME
-from app.kernel.errors import ConflictError, NotFoundError
+from app.kernel.artifact_uris import ARTIFACT_SCHEME
+from app.kernel.errors import ArtifactNotFoundError, ConflictError
 from app.kernel.tenant import Tenant
 from app.runs.entities import Placed
 
@@ -28,7 +28,7 @@ class ArtifactIndex:
             cursor = await connection.execute(sql.GET, {"tenant": tenant.id, "path": path})
             row = await cursor.fetchone()
         if row is None:
-            raise artifact_absent(path)
+            raise ArtifactNotFoundError(path)
         return Artifact(*row)
 
     async def paths_of_runs(
@@ -127,7 +127,3 @@ def run_folder(run: Placed) -> str:
             field="run_id",
         )
     return run.artifact_uri.removeprefix(ARTIFACT_SCHEME)
-
-
-def artifact_absent(path: str) -> NotFoundError:
-    return NotFoundError(f"No such artifact: '{path}'", field="path")

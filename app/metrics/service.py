@@ -15,11 +15,10 @@ import psycopg
 from app.db.database import Database
 from app.kernel import validation
 from app.kernel.cache import VersionedCache
-from app.kernel.errors import InvalidValueError
+from app.kernel.errors import InvalidValueError, RunNotFoundError
 from app.kernel.ids import parse_run_id
 from app.kernel.tenant import Tenant
 from app.metrics import sql
-from app.runs.errors import run_absent
 
 PointRow = tuple[int, int, float]
 """Timestamp in epoch milliseconds, step, value."""
@@ -242,13 +241,13 @@ async def _find(
     validation.text(key, "metric_key")
     number = parse_run_id(run_id)
     if number is None:
-        raise run_absent(run_id)
+        raise RunNotFoundError(run_id)
     cursor = await connection.execute(
         sql.FIND_SERIES, {"tenant": tenant.id, "run": number, "key": key}
     )
     row = await cursor.fetchone()
     if row is None:
-        raise run_absent(run_id)
+        raise RunNotFoundError(run_id)
     series, count = row
     return series, count or 0
 

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.audit import trail
 from app.db.database import Database
 from app.kernel.clock import now_ms
-from app.kernel.errors import InvalidValueError
+from app.kernel.errors import InvalidValueError, RegisteredModelNotFoundError
 from app.kernel.ids import new_uuid
 from app.kernel.sharing import Sharing
 from app.kernel.tenant import Tenant
@@ -17,13 +17,7 @@ from app.kernel.validation import text as check_text
 from app.logged_models import repository as logged_models
 from app.registry import lookup, model_repository, validation, version_sources
 from app.registry import version_repository as versions
-from app.registry.entities import (
-    ACTIVE_STAGES,
-    ModelVersion,
-    canonical_stage,
-    is_prompt,
-    model_absent,
-)
+from app.registry.entities import ACTIVE_STAGES, ModelVersion, canonical_stage, is_prompt
 from app.registry.search import search_model_versions
 from app.registry.tags import VERSION_TAGS
 from app.search.page_sizes import split
@@ -70,7 +64,7 @@ class ModelVersions:
             else:
                 origin = await version_sources.resolve(connection, tenant, source, run_id, model_id)
             if taken is None:
-                raise model_absent(name)
+                raise RegisteredModelNotFoundError(name)
             registered_model_id, number = taken
             await versions.create(
                 connection,
