@@ -1,4 +1,4 @@
-"""What a client asked for ends when the client hangs up."""
+"""Cancels the work for a request when its client disconnects."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -9,24 +9,24 @@ from starlette.types import Receive
 
 Answer = TypeVar("Answer")
 
-# Most requests are answered long before; for them no more than a timer is set and cleared.
-LOOK_AFTER = 1.0  # seconds
+# Most requests are answered before; they only set and cancel a timer.
+WATCH_AFTER_SECONDS = 1.0
 
 
 class ClientGoneError(Exception):
-    """The client has hung up; nobody waits for an answer."""
+    """The client has disconnected: there is nobody to answer."""
 
 
 async def unless_gone(receive: Receive, work: Awaitable[Answer]) -> Answer:
-    """Await `work`, which only reads, and break it off should the client hang up meanwhile.
+    """Await `work`, which only reads, and cancel it if the client disconnects meanwhile.
 
-    That cancels its statement in Postgres, too, and frees the connection. The body of the request
-    must have been received. Raises ClientGoneError.
+    That also cancels its statement in Postgres, and frees the connection. The request's body must
+    have been received. Raises ClientGoneError.
     """
     loop = asyncio.get_running_loop()
-    this = asyncio.current_task()
-    assert this is not None
-    watching: asyncio.Task[None] | None = None
+    task = asyncio.current_task()
+    assert task is not None
+    watcher: asyncio.Task[None] | None = None
     gone = False
 
     async def watch() -> None:
@@ -34,22 +34,22 @@ async def unless_gone(receive: Receive, work: Awaitable[Answer]) -> Answer:
         while (await receive())["type"] != "http.disconnect":
             pass
         gone = True
-        this.cancel()
+        task.cancel()
 
-    def start() -> None:
-        nonlocal watching
-        watching = loop.create_task(watch())
+    def start_watcher() -> None:
+        nonlocal watcher
+        watcher = loop.create_task(watch())
 
-    timer = loop.call_later(LOOK_AFTER, start)
+    timer = loop.call_later(WATCH_AFTER_SECONDS, start_watcher)
     try:
         return await work
     except asyncio.CancelledError:
-        if not gone or this.uncancel():  # somebody else wants this task to end
+        if not gone or task.uncancel():  # cancelled from elsewhere too
             raise
         raise ClientGoneError from None
     finally:
         timer.cancel()
-        if watching is not None and not gone:
-            watching.cancel()
+        if watcher is not None and not gone:
+            watcher.cancel()
             with suppress(asyncio.CancelledError):
-                await watching
+                await watcher

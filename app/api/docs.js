@@ -1,4 +1,4 @@
-// What starts the page of the API. It takes nothing from the page's URL.
+// Starts Swagger UI. Nothing is taken from the page's URL.
 SwaggerUIBundle({
   url: "openapi.json",
   dom_id: "#swagger-ui",

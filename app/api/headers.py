@@ -1,4 +1,4 @@
-"""Headers that both APIs read, and those that go with an error."""
+"""Request headers that both APIs read, and the headers of errors."""
 
 import base64
 import binascii
@@ -15,7 +15,7 @@ from app.kernel.errors import (
     UnavailableError,
 )
 
-# No size has more digits, and int() refuses very long numbers.
+# Enough for any size; int() refuses very long numbers.
 _MAX_DIGITS = 18
 
 _CHALLENGE = 'Bearer realm="tracking", Basic realm="tracking", charset="UTF-8"'
@@ -23,7 +23,7 @@ _RETRY_AFTER_SECONDS = "1"
 
 
 def content_length(headers: Mapping[str, str]) -> int | None:
-    """The length of the body in bytes, where a well-formed one is declared."""
+    """The declared length of the body in bytes; None for a missing or malformed header."""
     declared = headers.get("content-length", "")
     if declared.isascii() and declared.isdigit() and len(declared) <= _MAX_DIGITS:
         return int(declared)
@@ -31,7 +31,7 @@ def content_length(headers: Mapping[str, str]) -> int | None:
 
 
 def error_headers(error: TrackingError) -> dict[str, str]:
-    """How to authenticate, or when to try again, where the error is about that (RFC 9110)."""
+    """WWW-Authenticate or Retry-After, for the errors that call for one (RFC 9110)."""
     match error:
         case UnauthenticatedError():
             return {"WWW-Authenticate": _CHALLENGE}
@@ -44,7 +44,7 @@ def error_headers(error: TrackingError) -> dict[str, str]:
 
 
 _MD5, _SHA256 = "Content-MD5", "x-amz-checksum-sha256"
-# RFC 9530. A request's body has no ranges, so what the two are computed over is the same here.
+# RFC 9530. The two differ for ranges of a body alone, which requests do not have.
 _DIGESTS = ("Content-Digest", "Repr-Digest")
 _ALGORITHMS: dict[str, tuple[Literal["sha256", "sha512"], int]] = {
     "sha-256": ("sha256", 32),
@@ -54,11 +54,11 @@ _MEMBER = re.compile(r"[ \t]*([a-z*][a-z0-9_.*-]*)=:([A-Za-z0-9+/=]*):[ \t]*")
 
 
 def declared_digests(headers: Mapping[str, str]) -> list[Digest]:
-    """The checksums of the body that the client declares, in base64 all of them.
+    """The checksums that the client declares for the body, each in base64.
 
-    Content-MD5 (RFC 1864), Content-Digest and Repr-Digest (RFC 9530), x-amz-checksum-sha256 (S3).
-    Algorithms that are not known are passed over, as RFC 9530 wants. Raises InvalidValueError,
-    naming the header, where one is malformed.
+    Read are Content-MD5 (RFC 1864), Content-Digest and Repr-Digest (RFC 9530), and
+    x-amz-checksum-sha256 (S3). Unknown algorithms are ignored, as RFC 9530 demands. Raises
+    InvalidValueError, naming the header, for a malformed one.
     """
     digests = []
     if (given := headers.get(_MD5)) is not None:

@@ -1,4 +1,4 @@
-"""What operators and load balancers ask: alive, ready, which version, and what was counted."""
+"""Probes of operators and load balancers: health, readiness, version, and metrics."""
 
 import asyncio
 import hmac
@@ -25,7 +25,8 @@ class Health(BaseModel):
 
 
 class Readiness(BaseModel):
-    """`schema_state` is `current`, `behind`, `ahead` or `empty`; null where it is unknown."""
+    """`schema_state` is `current`, `behind`, `ahead` or `empty`; null if the database is not
+    reachable."""
 
     ready: bool
     database: str
@@ -39,18 +40,19 @@ class Version(BaseModel):
 
 @router.get("/", include_in_schema=False)
 async def root(request: Request) -> RedirectResponse:
-    """The mlflow client prints links to pages below this one; there is an API and no pages."""
+    """Redirect to the documentation: MLflow's client prints links to pages below this URL, and this
+    server has none."""
     return RedirectResponse(f"{request.scope.get('root_path', '')}/docs")
 
 
-@router.get("/health", summary="Alive: the process answers")
+@router.get("/health", summary="Health: the process answers")
 async def health() -> Health:
     return Health()
 
 
 @router.get(
     "/ready",
-    summary="Ready: the database answers and its schema is the one this version needs",
+    summary="Readiness: the database answers, and has the schema of this version",
     responses={503: {"model": Readiness, "description": "Not ready to serve"}},
 )
 async def ready(request: Request, response: Response) -> Readiness:
@@ -64,27 +66,27 @@ async def ready(request: Request, response: Response) -> Readiness:
     return Readiness(ready=state == "current", database="reachable", schema_state=state)
 
 
-@router.get("/version", summary="The version of this service")
+@router.get("/version", summary="The version of this server")
 async def get_version() -> Version:
     return Version(version=version("tracking"))
 
 
-# How long Postgres has to say that it is there, in seconds; a scrape waits no longer than ten.
-_PATIENCE = 3
+# How many seconds Postgres has to answer; a scrape waits for ten at most.
+_DATABASE_SECONDS = 3
 
 
 @router.get("/metrics", include_in_schema=False)
 async def metrics(request: Request) -> Response:
-    """What all workers have counted, in the text format of Prometheus."""
+    """The metrics of all workers, in Prometheus' text format."""
     services: Services = request.app.state.services
     monitor: Monitor = request.app.state.monitor
     _check_may_see_metrics(request, services.settings)
     up = False
     with suppress(UnavailableError, TimeoutError):
-        async with asyncio.timeout(_PATIENCE), services.database.directory() as connection:
+        async with asyncio.timeout(_DATABASE_SECONDS), services.database.directory() as connection:
             await connection.exec_driver_sql("SELECT 1")
             up = True
-    # A quarter of a megabyte is written in some milliseconds, which nobody else should wait for.
+    # In a thread: to render 250 kB takes milliseconds, for which other requests should not wait.
     text = await asyncio.to_thread(
         prometheus.render,
         monitor.counted(services),
@@ -95,7 +97,7 @@ async def metrics(request: Request) -> Response:
 
 
 def _check_may_see_metrics(request: Request, settings: Settings) -> None:
-    """Let in who has the token for metrics or the admin key; where there is neither, this machine.
+    """Check for the metrics token or the admin key; if neither is set, for a loopback address.
 
     Raises HTTPException 401 and 403.
     """
@@ -112,17 +114,17 @@ def _check_may_see_metrics(request: Request, settings: Settings) -> None:
     if secrets or settings.auth != "off":
         raise HTTPException(
             401,
-            "Metrics are for whoever has TRACKING_METRICS_TOKEN or the admin key: send it as"
+            "Metrics need TRACKING_METRICS_TOKEN or the admin key, sent as"
             " 'Authorization: Bearer …'",
             headers={"WWW-Authenticate": 'Bearer realm="tracking"'},
         )
-    if not _on_this_machine(request):
+    if not _is_local(request):
         raise HTTPException(
-            403, "Metrics are shown to this machine alone until TRACKING_METRICS_TOKEN is set"
+            403, "Metrics are served to this machine alone until TRACKING_METRICS_TOKEN is set"
         )
 
 
-def _on_this_machine(request: Request) -> bool:
+def _is_local(request: Request) -> bool:
     with suppress(ValueError):
         return request.client is not None and ip_address(request.client.host).is_loopback
     return False

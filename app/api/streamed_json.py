@@ -1,4 +1,4 @@
-"""Answers that are made while they are sent: memory stays flat for any size."""
+"""JSON answers that are encoded while they are sent, so that memory stays flat for any size."""
 
 import logging
 from collections.abc import AsyncIterator
@@ -13,13 +13,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class StreamedJson:
-    """A JSON document in pieces. What can be wrong with the request was found before."""
+    """A JSON document in pieces. The request was validated before the first piece."""
 
     chunks: AsyncIterator[bytes]
 
     async def send(self, send: Send, status: int) -> None:
-        """Send it all. An answer that cannot be finished is cut off by the server, so that nobody
-        takes it for whole."""
+        """Send all pieces. If one cannot be made, the answer is cut off by the server, so that no
+        client takes it for complete."""
         headers = [(b"content-type", b"application/json")]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         try:
