@@ -158,7 +158,6 @@ class TestToken:
             [[1], str(UUID(int=1))],
             msgspec.Raw(b"\x91" * 10_000),  # arrays in arrays, deeper than Python recurses
         ],
-        ids=repr,
     )
     def test_forged(self, seed: Seed, keys: Any) -> None:
         fingerprint = search_runs(seed.tenant, [1], limit=1).fingerprint
