@@ -12,6 +12,7 @@ from app.db.database import Database
 from app.db.tables.experiments import ExperimentTag
 from app.experiments import repository
 from app.experiments.entities import Experiment
+from app.experiments.search import search_experiments
 from app.kernel import validation
 from app.kernel.clock import now_ms
 from app.kernel.errors import (
@@ -26,8 +27,7 @@ from app.kernel.lifecycle import PURGING, ViewType
 from app.kernel.sharing import Sharing
 from app.kernel.tenant import TENANT_TAG, Tenant
 from app.search.page import Page
-from app.search.page_sizes import MAX_PAGE_BYTES, split
-from app.search.queries import search_experiments
+from app.search.page_sizes import MAX_PAGE_BYTES, cut_page, fetch_rows
 
 
 class Experiments:
@@ -247,9 +247,9 @@ class Experiments:
     async def _read(
         self, connection: AsyncConnection, tenant: Tenant, page: Page
     ) -> tuple[list[Experiment], str | None]:
-        rows = (await connection.execute(page.statement)).all()
+        rows = await fetch_rows(connection, page)
         tags = (cast(Table, ExperimentTag.__table__), "experiment_id")
-        ids, token = await split(self._sharing, connection, tenant, page, rows, tags)
+        ids, token = await cut_page(self._sharing, connection, tenant, page, rows, tags)
         return self._shown(tenant, await repository.get(connection, tenant, ids)), token
 
     def _shown(self, tenant: Tenant, experiments: list[Experiment]) -> list[Experiment]:

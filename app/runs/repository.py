@@ -70,7 +70,7 @@ async def find(
     connection: psycopg.AsyncConnection, page: CompiledPage, *, timeout_ms: int
 ) -> psycopg.AsyncCursor[tuple[Any, ...]]:
     """Ask for a page of a search. A row is a run's id, its sort keys, and its version."""
-    plans = "force_generic_plan" if page.ordered else "auto"
+    plans = "force_generic_plan" if page.generic_plan else "auto"
     await connection.execute(sql.BOUND_SEARCH, {"timeout": str(timeout_ms), "plans": plans})
     return await psycopg.AsyncRawCursor(connection).execute(page.text, page.values)
 

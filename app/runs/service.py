@@ -33,7 +33,7 @@ from app.runs.coalescers import creation_queue, version_queue
 from app.runs.entities import ENDED, LOGGED_MODELS_TAG, RUN_NAME_TAG, Run, RunWrite
 from app.runs.json_cache import Render, RenderedRun
 from app.runs.reader import MAX_PAGE_BYTES, RunReader
-from app.runs.statement_cache import MAX_LENGTH, find_runs
+from app.runs.statement_cache import MAX_LENGTH, compiled_run_search
 from app.runs.validation import check_write, new_name, recorded_models
 from app.search.page import CompiledPage
 from app.tenants.quotas import Quotas
@@ -221,11 +221,11 @@ class Runs:
         return runs, total
 
     async def _compiled(self, tenant: Tenant, *search: Any, **more: Any) -> CompiledPage:
-        """`find_runs`; a long search waits for its turn, since to parse it takes a while."""
+        """`compiled_run_search`; a long search waits for its turn, since parsing takes a while."""
         if len(more["filter"]) <= MAX_LENGTH:
-            return find_runs(tenant, *search, **more)
+            return compiled_run_search(tenant, *search, **more)
         async with self._sharing.turns.turn(tenant):
-            return find_runs(tenant, *search, **more)
+            return compiled_run_search(tenant, *search, **more)
 
     async def log(self, tenant: Tenant, write: RunWrite) -> None:
         """Log points, params and tags, all or nothing; returns once they are committed.
