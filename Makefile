@@ -20,9 +20,10 @@ test: .venv/dev.stamp ## Run every test; args="-k word" chooses among them
 bench: .venv/dev.stamp ## Measure beside the peers; only= peers= seconds= rounds= choose (benchmarks/README.md)
 	@$(PY) -m benchmarks $(foreach name,only peers seconds rounds,$(if $($(name)),--$(name) $($(name)))) $(args)
 
-check: .venv/dev.stamp ## Check the format, lint and types
+check: .venv/dev.stamp ## Check the format, lint, layers and types
 	@$(PY) -m ruff format --check .
 	@$(PY) -m ruff check .
+	@$(PY) -c 'from importlinter.cli import lint_imports_command as lint; lint()'
 	@$(PY) -m mypy
 
 audit: .venv-audit/audit.stamp ## Look for known vulnerabilities in what is pinned; args="-s osv" asks another database
@@ -33,10 +34,10 @@ format: .venv/dev.stamp ## Format the code, and fix what lint can fix
 	@$(PY) -m ruff format .
 
 parity: .venv/dev.stamp ## Hold the answers against a real MLflow server's, at length
-	@TRACKING_PARITY_EXAMPLES=$${TRACKING_PARITY_EXAMPLES:-300} $(PY) -m pytest tests/parity -rP $(args)
+	@TRACKING_PARITY_EXAMPLES=$${TRACKING_PARITY_EXAMPLES:-300} $(PY) -m pytest tests/contract/parity -rP $(args)
 
 compatibility: .venv/dev.stamp ## Write docs/mlflow-compatibility.md anew
-	@$(PY) -m tests.parity.compatibility
+	@$(PY) -m tests.contract.parity.compatibility
 
 migration: .venv/dev.stamp ## m="add a column": write the migration that the models now need
 	@test -n "$$m" || { echo 'usage: make migration m="add a column"' >&2; exit 2; }

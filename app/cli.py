@@ -25,21 +25,21 @@ import uvicorn
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
-from app.artifacts.store import ArtifactStore, artifact_store
+from app.artifacts.stores.contract import ArtifactStore, artifact_store
 from app.commands import audit, gc, keys, tenants
+from app.commands.console import CommandError, check_schema, connect, load_settings, owner_url, say
 from app.config import Settings
-from app.console import CommandError, check_schema, connect, load_settings, owner_url, say
 from app.db import migrate as migrations
 from app.db import roles
-from app.db.embedded import EmbeddedPostgresError, embedded_postgres
-from app.db.embedded_watch import watched_postgres
+from app.db.embedded.postgres import EmbeddedPostgresError, embedded_postgres
+from app.db.embedded.watch import watched_postgres
 from app.db.migrate import MOST_SECONDS, MigrationError, Timeouts
-from app.errors import TrackingError, UnavailableError
-from app.http.connections import raise_open_files
+from app.http.connection_limit import raise_open_files
 from app.http.protocol import BoundedHttp
-from app.operations import logs
-from app.operations.workers import common_folder
-from app.private import make_private
+from app.kernel.errors import TrackingError, UnavailableError
+from app.kernel.private_files import make_private
+from app.observability import logs
+from app.observability.worker_processes import common_folder
 
 _USUAL = Timeouts()
 LockTimeout = Annotated[
@@ -288,7 +288,7 @@ def run_server(settings: Settings, sock: socket.socket) -> None:
         http=BoundedHttp,
         ws="none",
         lifespan="on",
-        access_log=False,  # app.operations.access has the lines
+        access_log=False,  # app.observability.access_log has the lines
         log_config=log_configuration(settings),
         server_header=False,
         timeout_graceful_shutdown=GRACE,

@@ -13,16 +13,16 @@ from fastapi_offline import FastAPIOffline
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
-from app.api import docs, mlflow, operations, redirects, workbench
+from app.api import docs_page, mlflow, probes, trailing_slash, workbench
 from app.api.guard import ErrorHandler, Guard
-from app.api.workbench import problems
+from app.api.tenant_path import TenantPathMiddleware
+from app.api.workbench import problem_details
 from app.config import Settings
-from app.errors import TrackingError
-from app.operations.middleware import RequestMiddleware
-from app.operations.monitor import Monitor
+from app.kernel.errors import TrackingError
+from app.kernel.sharing import return_large_blocks
+from app.observability.monitor import Monitor
+from app.observability.request_middleware import RequestMiddleware
 from app.services import Services
-from app.sharing import return_large_blocks
-from app.tenancy.middleware import TenantPathMiddleware
 
 _CLEAN_UP_SECONDS = 5.0
 
@@ -54,7 +54,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         openapi_tags=workbench.TAGS,
         servers=workbench.SERVERS,
         lifespan=lifespan,
-        docs_url=None,  # app.api.docs has the page
+        docs_url=None,  # app.api.docs_page has the page
         redoc_url=None,  # its page asks Google for fonts
     )
     app.state.monitor = monitor
@@ -64,11 +64,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         return found
 
     app.router.routes.extend(mlflow.mounts(services))
-    app.include_router(docs.router)
-    app.include_router(operations.router)
+    app.include_router(docs_page.router)
+    app.include_router(probes.router)
     app.include_router(workbench.router)
-    problems.install(app)
-    redirects.install(app)
+    problem_details.install(app)
+    trailing_slash.install(app)
     _surround(app, settings, monitor)
     return app
 

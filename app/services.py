@@ -3,32 +3,32 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from app.artifacts.limits import TransferSlots
+from app.artifacts.multipart_uploads import Uploads
 from app.artifacts.service import Artifacts
-from app.artifacts.store import artifact_store
-from app.artifacts.uploads import Uploads
-from app.audit.service import AuditLog
+from app.artifacts.stores.contract import artifact_store
+from app.artifacts.transfer_limits import TransferSlots
+from app.audit.log_reader import AuditLog
+from app.auth.api_keys import ApiKeys
+from app.auth.authenticator import Authenticator
 from app.config import Settings
 from app.db.coalescer import Coalescer
 from app.db.database import Database
 from app.experiments.service import Experiments
+from app.kernel.sharing import Sharing
+from app.logged_models.service import LoggedModels
 from app.metrics.service import Metrics
-from app.models.service import LoggedModels
-from app.registry.service import RegisteredModels
-from app.registry.versions import ModelVersions
+from app.registry.model_versions import ModelVersions
+from app.registry.registered_models import RegisteredModels
+from app.runs.batch_writer import write_queue
 from app.runs.entities import RunWrite
-from app.runs.flush import write_queue
 from app.runs.inputs import Inputs
 from app.runs.service import Runs
-from app.sharing import Sharing
-from app.tenancy.access import Access
-from app.tenancy.directory import Directory
-from app.tenancy.keys import ApiKeys
-from app.tenancy.quotas import Quotas
-from app.tenancy.service import Tenants
+from app.tenants.lookup import TenantLookup
+from app.tenants.quotas import Quotas
+from app.tenants.service import Tenants
 
 if TYPE_CHECKING:
-    from app.tenancy.tokens import Tokens
+    from app.auth.jwt_tokens import JwtVerifier
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,11 @@ class Services:
     settings: Settings
     sharing: Sharing
     database: Database
-    access: Access
-    tenants: Tenants
+    authenticator: Authenticator
+    tenant_lookup: TenantLookup
     keys: ApiKeys
     quotas: Quotas
-    directory: Directory
+    tenants: Tenants
     experiments: Experiments
     runs: Runs
     metrics: Metrics
@@ -63,31 +63,31 @@ class Services:
             statement_timeout=settings.statement_timeout_seconds,
         )
         tag = settings.tenant_tag
-        tenants = Tenants(database, creates=settings.creates_tenants)
-        quotas = Quotas(database, tenants, workers=settings.workers)
+        tenant_lookup = TenantLookup(database, creates=settings.creates_tenants)
+        quotas = Quotas(database, tenant_lookup, workers=settings.workers)
         keys = ApiKeys(database)
         store = artifact_store(settings)
         slots = TransferSlots(settings.tenant_transfers)
         artifacts = Artifacts(database, store, quotas, slots)
         uploads = Uploads(artifacts, store, slots)
-        access = Access(settings, tenants, keys, quotas, _tokens(settings))
+        authenticator = Authenticator(settings, tenant_lookup, keys, quotas, _tokens(settings))
         queue = write_queue(database)
         sharing = Sharing()
         return cls(
             settings=settings,
             sharing=sharing,
             database=database,
-            access=access,
-            tenants=tenants,
+            authenticator=authenticator,
+            tenant_lookup=tenant_lookup,
             keys=keys,
             quotas=quotas,
-            directory=Directory(
+            tenants=Tenants(
                 database,
-                tenants,
+                tenant_lookup,
                 artifacts,
                 uploads,
                 settings.implied_tenant,
-                forget=(tenants.gone, access.forget, slots.forget),
+                forget=(tenant_lookup.gone, authenticator.forget, slots.forget),
             ),
             experiments=Experiments(database, sharing, tenant_tag=tag),
             runs=Runs(
@@ -114,10 +114,10 @@ class Services:
         await self.database.close()
 
 
-def _tokens(settings: Settings) -> "Tokens | None":
+def _tokens(settings: Settings) -> "JwtVerifier | None":
     if not settings.jwt_jwks:
         return None
     # Who has no identity provider does not pay for importing cryptography.
-    from app.tenancy.tokens import KeySet, Tokens
+    from app.auth.jwt_tokens import JwksCache, JwtVerifier
 
-    return Tokens(settings, KeySet(settings.jwt_jwks))
+    return JwtVerifier(settings, JwksCache(settings.jwt_jwks))

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,14 +16,16 @@ import httpx
 import pytest
 import pytest_asyncio
 from fastapi import FastAPI
+from minio import Minio
 
 from app.config import Settings
 from app.db import migrate
 from app.db.database import Database
-from app.db.embedded import embedded_postgres
+from app.db.embedded.postgres import embedded_postgres
+from app.kernel.tenant import Tenant
 from app.main import create_app
 from app.services import Services
-from app.tenancy.tenant import Tenant
+from tests.support.s3_server import S3Server, s3_server
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -93,12 +96,12 @@ def new_slug() -> str:
 
 @pytest_asyncio.fixture
 async def tenant(services: Services) -> Tenant:
-    return await services.tenants.resolve(new_slug(), create=True)
+    return await services.tenant_lookup.resolve(new_slug(), create=True)
 
 
 @pytest_asyncio.fixture
 async def other_tenant(services: Services) -> Tenant:
-    return await services.tenants.resolve(new_slug(), create=True)
+    return await services.tenant_lookup.resolve(new_slug(), create=True)
 
 
 @pytest_asyncio.fixture
@@ -183,3 +186,28 @@ def server_url(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> 
 def tracking_uri(server_url: str, tenant: Tenant) -> str:
     """What a user of the mlflow client sets as MLFLOW_TRACKING_URI."""
     return f"{server_url}/t/{tenant.slug}"
+
+
+@pytest.fixture(scope="session")
+def s3(request: pytest.FixtureRequest) -> Iterator[S3Server]:
+    with s3_server() as server:
+        plugins = request.config.pluginmanager
+        reporter, capture = (
+            plugins.get_plugin("terminalreporter"),
+            plugins.get_plugin("capturemanager"),
+        )
+        if reporter is not None and capture is not None:
+            with capture.global_and_fixture_disabled():
+                reporter.write_line(f"\nS3 in these tests: {server.name}")
+        yield server
+
+
+@pytest.fixture
+def prefix() -> str:
+    """A bucket prefix, and so a world, for each test."""
+    return f"t{uuid.uuid4().hex[:12]}-"
+
+
+@pytest.fixture
+def s3_client(s3: S3Server) -> Minio:
+    return Minio(s3.endpoint, s3.access_key, s3.secret_key, secure=False)

@@ -14,8 +14,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.api import mlflow
 from app.api.headers import error_headers
 from app.api.mlflow.router import error_answer
-from app.errors import InvalidValueError, PermissionDeniedError, TrackingError
-from app.tenancy.names import check_path
+from app.kernel.errors import InvalidValueError, PermissionDeniedError, TrackingError
+from app.tenants.resolution import check_path
 
 # Load balancers call these by an address. They tell nothing.
 _PROBES = frozenset({"/health", "/ready"})

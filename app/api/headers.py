@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
-from app.artifacts.checksums import Digest
-from app.errors import (
+from app.artifacts.stores.checksums import Digest
+from app.kernel.errors import (
     InvalidValueError,
     RateLimitedError,
     TrackingError,

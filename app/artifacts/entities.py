@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from app.artifacts.keys import object_key
-from app.artifacts.store import StoredObject
+from app.artifacts.object_keys import object_key
+from app.artifacts.stores.contract import StoredObject
 
 if TYPE_CHECKING:
-    from app.artifacts.reservations import Reservation
+    from app.artifacts.quota_reservations import Reservation
 
 
 @dataclass(frozen=True, slots=True)

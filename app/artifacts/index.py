@@ -6,10 +6,10 @@ from uuid import UUID
 from app.artifacts import page_tokens, sql
 from app.artifacts.entities import Artifact, Entry
 from app.db.database import Database
-from app.errors import ConflictError, NotFoundError
-from app.experiments.entities import ARTIFACT_SCHEME
+from app.kernel.artifact_uris import ARTIFACT_SCHEME
+from app.kernel.errors import ArtifactNotFoundError, ConflictError
+from app.kernel.tenant import Tenant
 from app.runs.entities import Placed
-from app.tenancy.tenant import Tenant
 
 # How many rows one statement reads or deletes.
 CHUNK = 1000
@@ -24,11 +24,11 @@ class ArtifactIndex:
 
     async def get(self, tenant: Tenant, path: str) -> Artifact:
         """Raises NotFoundError where no file lies at the path."""
-        async with self._database.pipeline(tenant, read_only=True) as connection:
+        async with self._database.read_pipeline(tenant) as connection:
             cursor = await connection.execute(sql.GET, {"tenant": tenant.id, "path": path})
             row = await cursor.fetchone()
         if row is None:
-            raise artifact_absent(path)
+            raise ArtifactNotFoundError(path)
         return Artifact(*row)
 
     async def paths_of_runs(
@@ -39,7 +39,7 @@ class ArtifactIndex:
         paths: dict[UUID, list[str]] = {run.run_id: [] for run in runs}
         if not folders:
             return paths
-        async with self._database.pipeline(tenant, read_only=True) as connection:
+        async with self._database.read_pipeline(tenant) as connection:
             cursor = await connection.execute(
                 sql.FIRST_FILES,
                 {"tenant": tenant.id, "folders": list(folders), "limit": limit},
@@ -61,7 +61,7 @@ class ArtifactIndex:
         Its cost depends on the page and not on what the folder holds.
         """
         after = page_tokens.decode(folder, page_token) if page_token else f"{folder}/"
-        async with self._database.pipeline(tenant, read_only=True) as connection:
+        async with self._database.read_pipeline(tenant) as connection:
             cursor = await connection.execute(
                 sql.LIST,
                 {
@@ -85,7 +85,7 @@ class ArtifactIndex:
     async def sizes(self, tenant: Tenant, folders: Sequence[str]) -> Sequence[int | None]:
         """The bytes below each folder; None for one with more files than are summed while a client
         waits (10,000 take 3 ms)."""
-        async with self._database.pipeline(tenant, read_only=True) as connection:
+        async with self._database.read_pipeline(tenant) as connection:
             cursor = await connection.execute(
                 sql.SIZES,
                 {"tenant": tenant.id, "folders": list(folders), "most": _MOST_SUMMED},
@@ -97,7 +97,7 @@ class ArtifactIndex:
         """Every file below a folder, in order; no connection is held between two pages."""
         after = f"{folder}/"
         while True:
-            async with self._database.pipeline(tenant, read_only=True) as connection:
+            async with self._database.read_pipeline(tenant) as connection:
                 cursor = await connection.execute(
                     sql.WALK,
                     {"tenant": tenant.id, "folder": folder, "after": after, "limit": CHUNK},
@@ -127,7 +127,3 @@ def run_folder(run: Placed) -> str:
             field="run_id",
         )
     return run.artifact_uri.removeprefix(ARTIFACT_SCHEME)
-
-
-def artifact_absent(path: str) -> NotFoundError:
-    return NotFoundError(f"No such artifact: '{path}'", field="path")

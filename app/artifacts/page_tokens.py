@@ -5,7 +5,7 @@ import binascii
 from contextlib import suppress
 
 from app.artifacts.entities import Entry
-from app.errors import InvalidValueError
+from app.kernel.errors import InvalidValueError
 
 
 def encode(last: Entry) -> str:

@@ -8,7 +8,7 @@ MLflow's own client may (the classes of CVE-2023-1177, -2356, -2780, -6831 and C
 import re
 from urllib.parse import unquote
 
-from app.errors import InvalidValueError
+from app.kernel.errors import InvalidValueError
 
 MAX_SEGMENT_BYTES = 255  # NAME_MAX of the file systems in use
 MAX_PATH_BYTES = 900  # S3 keys end at 1024 bytes; the rest is for `experiments/…/runs/…/artifacts/`

@@ -16,9 +16,9 @@ from typing import Literal
 
 from app.artifacts.entities import Artifact
 from app.artifacts.service import Artifacts
-from app.errors import InvalidValueError
-from app.fairness import Budget
-from app.tenancy.tenant import Tenant
+from app.kernel.errors import InvalidValueError
+from app.kernel.fair_budget import FairBudget
+from app.kernel.tenant import Tenant
 
 Kind = Literal["text", "json", "table", "image"]
 
@@ -54,7 +54,7 @@ _TYPES: dict[str, Kind] = {
     "image/gif": "image",
     "image/webp": "image",
 }
-_decoding = Budget(total=2, per_tenant=1, strict=True)
+_decoding = FairBudget(total=2, per_tenant=1, strict=True)
 
 
 @dataclass(frozen=True, slots=True)

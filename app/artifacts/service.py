@@ -14,21 +14,22 @@ from dataclasses import replace
 from uuid import UUID
 
 from app.artifacts import sql
-from app.artifacts.checksums import Digest
+from app.artifacts.artifact_owner import owner_of
 from app.artifacts.entities import Artifact, Received
-from app.artifacts.index import CHUNK, ArtifactIndex, artifact_absent
-from app.artifacts.keys import object_key
-from app.artifacts.limits import Slot, TransferSlots, unless_stalled
-from app.artifacts.owners import owner_of
-from app.artifacts.reader import ObjectReader
-from app.artifacts.receiving import is_small
-from app.artifacts.recording import NewFile, check_nothing_in_the_way, recording
-from app.artifacts.reservations import Reservation, Reservations
-from app.artifacts.store import ArtifactStore, StoredObject
+from app.artifacts.index import CHUNK, ArtifactIndex
+from app.artifacts.index_writer import NewFile, check_nothing_in_the_way, recording
+from app.artifacts.object_keys import object_key
+from app.artifacts.quota_reservations import Reservation, Reservations
+from app.artifacts.stores.checksums import Digest
+from app.artifacts.stores.contract import ArtifactStore, StoredObject
+from app.artifacts.stores.object_reader import ObjectReader
+from app.artifacts.stores.upload_stream import is_small
+from app.artifacts.transfer_limits import Slot, TransferSlots, unless_stalled
 from app.audit import trail
-from app.clock import now_ms
 from app.db.database import Database
-from app.errors import (
+from app.kernel.clock import now_ms
+from app.kernel.errors import (
+    ArtifactNotFoundError,
     ConflictError,
     InsufficientStorageError,
     InvalidStateError,
@@ -36,9 +37,9 @@ from app.errors import (
     NotFoundError,
     UnavailableError,
 )
-from app.ids import new_uuid
-from app.tenancy.quotas import Quotas
-from app.tenancy.tenant import Tenant
+from app.kernel.ids import new_uuid
+from app.kernel.tenant import Tenant
+from app.tenants.quotas import Quotas
 
 log = logging.getLogger(__name__)
 
@@ -184,7 +185,7 @@ class Artifacts(ArtifactIndex):
         the path. Raises what `put` does for a path that no file can have."""
         owner = owner_of(path)
         parameters = owner.parameters | {"tenant": tenant.id, "path": path}
-        async with self._database.pipeline(tenant) as connection:
+        async with self._database.write_pipeline(tenant) as connection:
             cursor = await connection.execute(owner.check, parameters)
             row = await cursor.fetchone()
         if row is None:
@@ -305,7 +306,7 @@ class Artifacts(ArtifactIndex):
         """What replaced a file whose object is gone; NotFoundError where nothing did."""
         current = await self.get(tenant, gone.path)
         if current.object_id == gone.object_id:
-            raise artifact_absent(gone.path)
+            raise ArtifactNotFoundError(gone.path)
         return current
 
     async def delete(self, tenant: Tenant, path: str) -> None:
@@ -314,12 +315,12 @@ class Artifacts(ArtifactIndex):
         async for _ in self.remove(tenant, path):
             found = True
         if not found:
-            raise artifact_absent(path)
+            raise ArtifactNotFoundError(path)
 
     async def remove(self, tenant: Tenant, *paths: str) -> AsyncIterator[Artifact]:
         """Remove files, or all that lies in folders, and tell what is gone."""
         while True:
-            async with self._database.pipeline(tenant) as connection:
+            async with self._database.write_pipeline(tenant) as connection:
                 cursor = await connection.execute(
                     sql.FORGET, {"tenant": tenant.id, "paths": list(paths), "limit": CHUNK}
                 )

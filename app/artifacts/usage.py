@@ -3,7 +3,7 @@
 import psycopg
 
 from app.artifacts import sql
-from app.tenancy.tenant import Tenant
+from app.kernel.tenant import Tenant
 
 
 async def used_bytes(connection: psycopg.AsyncConnection, tenant: Tenant) -> int:

@@ -6,11 +6,11 @@ import psycopg
 from psycopg.types.json import Jsonb
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.clock import now_ms
-from app.ids import new_uuid
-from app.operations.context import current
-from app.operations.logs import printable
-from app.tenancy.tenant import Tenant
+from app.kernel.clock import now_ms
+from app.kernel.ids import new_uuid
+from app.kernel.request_context import current
+from app.kernel.tenant import Tenant
+from app.observability.logs import printable
 
 COMMAND_LINE = "command-line"
 

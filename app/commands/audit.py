@@ -6,8 +6,8 @@ from typing import Annotated
 import msgspec
 import typer
 
-from app.audit.service import Filter, read_all
-from app.console import check_schema, load_settings, owner_url
+from app.audit.log_reader import Filter, read_all
+from app.commands.console import check_schema, load_settings, owner_url
 
 
 def audit(

@@ -9,14 +9,14 @@ from typing import Annotated
 
 import typer
 
-from app.artifacts.store import artifact_store
+from app.artifacts.stores.contract import artifact_store
+from app.commands.console import application, load_settings
 from app.config import Settings
-from app.console import application, load_settings
 from app.db.database import Database
-from app.errors import InvalidValueError
 from app.gc.report import Progress, Report
 from app.gc.service import GarbageCollector, Policy
-from app.tenancy.slug import is_slug
+from app.kernel.errors import InvalidValueError
+from app.kernel.slug import is_slug
 
 _UNITS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 

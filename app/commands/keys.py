@@ -5,11 +5,11 @@ from typing import Annotated
 
 import typer
 
-from app.clock import now_ms
-from app.commands.tenancy import Tenancy, run
-from app.console import say
-from app.tenancy.credentials import ApiKeyText, public_part
-from app.tenancy.keys import ApiKey
+from app.auth.api_keys import ApiKey
+from app.auth.credentials import ApiKeyText, public_part
+from app.commands.console import say
+from app.commands.tenant_services import Tenancy, run
+from app.kernel.clock import now_ms
 
 cli = typer.Typer(help="Create, list, rotate and revoke API keys.", no_args_is_help=True)
 

@@ -4,10 +4,10 @@ from typing import Annotated
 
 import typer
 
-from app.commands.tenancy import Tenancy, run
-from app.console import check_schema, load_settings, owner_url, say
-from app.errors import InvalidValueError
-from app.tenancy import admin
+from app.commands.console import check_schema, load_settings, owner_url, say
+from app.commands.tenant_services import Tenancy, run
+from app.kernel.errors import InvalidValueError
+from app.tenants import admin
 
 cli = typer.Typer(help="List and create tenants, and set their quotas.", no_args_is_help=True)
 

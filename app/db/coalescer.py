@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Generic, TypeVar
 
-from app.errors import TrackingError, UnavailableError
-from app.operations.histogram import SECONDS, SIZES, Histogram
-from app.tenancy.tenant import Tenant
+from app.kernel.errors import TrackingError, UnavailableError
+from app.kernel.tenant import Tenant
+from app.observability.histogram import SECONDS, SIZES, Histogram
 
 log = logging.getLogger(__name__)
 

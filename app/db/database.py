@@ -1,31 +1,31 @@
-"""Connections and transactions. Every transaction is of one tenant.
+"""The pool of connections to Postgres, and transactions. Every transaction is one tenant's.
 
-Two doors to one pool: `transaction` for the statements that SQLAlchemy builds, and `pipeline`,
-psycopg's own connection, for the hot paths, whose statements are written out and travel to
-Postgres together. Before both stands `app.db.shares`: no tenant can take the whole pool.
+- `read` and `write` give a SQLAlchemy connection, for statements that SQLAlchemy builds.
+- `read_pipeline` and `write_pipeline` give psycopg's own connection in pipeline mode, for the hot
+  paths: their statements are written out, and travel to Postgres together.
 
-Who says `read_only` only reads, to show what it read: it gives way to writes where connections are
-few, and Postgres refuses it whatever would change something. What is read to decide on a write is
-a part of that write.
+A read only shows what it read. Postgres refuses whatever would change something in it, and it gives
+way to writes when connections are scarce. What is read in order to decide on a write belongs to
+that write. `app.db.connection_shares` keeps one tenant from taking the whole pool.
 """
 
 import logging
 import select
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 import psycopg
 from sqlalchemy import event, exc, text
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from app.db import migrate
-from app.db.shares import Shares
+from app.db.connection_shares import ConnectionShares
 from app.db.url import sqlalchemy_url
-from app.errors import NotFoundError, UnavailableError
-from app.tenancy.tenant import NOBODY, Tenant
+from app.kernel.errors import NotFoundError, UnavailableError
+from app.kernel.tenant import NOBODY, Tenant
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ class Database:
             pool_use_lifo=True,
             connect_args={"connect_timeout": 5, "application_name": "tracking"},
         )
-        self._shares = Shares(pool_size, patience=PATIENCE)
+        self._shares = ConnectionShares(pool_size, patience=PATIENCE)
         self._snapshots = self.engine.execution_options(
             isolation_level="REPEATABLE READ", postgresql_readonly=True
         )
@@ -95,38 +95,63 @@ class Database:
         await connection.commit()
 
     @asynccontextmanager
-    async def transaction(
-        self, tenant: Tenant, *, read_only: bool = False
-    ) -> AsyncIterator[AsyncConnection]:
-        """A transaction of `tenant`, committed on a clean exit.
-
-        One that is `read_only` sees the same moment in all its statements; in another, each sees
-        what was committed when it began.
+    async def read(self, tenant: Tenant) -> AsyncIterator[AsyncConnection]:
+        """A read-only transaction of `tenant`, whose statements all see the same moment.
 
         Raises UnavailableError where Postgres does not answer, or no connection is free in time.
         """
+        async with self._transaction(self._snapshots, tenant, read_only=True) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def write(self, tenant: Tenant) -> AsyncIterator[AsyncConnection]:
+        """A transaction of `tenant`, committed on a clean exit. Each statement sees what was
+        committed when it began.
+
+        Raises UnavailableError where Postgres does not answer, or no connection is free in time.
+        """
+        async with self._transaction(self.engine, tenant, read_only=False) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def _transaction(
+        self, engine: AsyncEngine, tenant: Tenant, *, read_only: bool
+    ) -> AsyncIterator[AsyncConnection]:
         with _translated():
             async with (
                 self._shares.connection(tenant.slug, read_only=read_only),
-                (self._snapshots if read_only else self.engine).begin() as connection,
+                engine.begin() as connection,
             ):
                 await connection.execute(_SET_TENANT, {"tenant": str(tenant.id)})
                 yield connection
 
-    @asynccontextmanager
-    async def pipeline(
-        self, tenant: Tenant, *, read_only: bool = False, snapshot: bool = False
-    ) -> AsyncIterator[psycopg.AsyncConnection]:
+    def read_pipeline(
+        self, tenant: Tenant, *, snapshot: bool = False
+    ) -> AbstractAsyncContextManager[psycopg.AsyncConnection]:
+        """`write_pipeline` for statements that only read.
+
+        With `snapshot` all of them see the same moment; otherwise each sees what was committed when
+        it began.
+        """
+        return self._pipeline(tenant, read_only=True, snapshot=snapshot)
+
+    def write_pipeline(
+        self, tenant: Tenant
+    ) -> AbstractAsyncContextManager[psycopg.AsyncConnection]:
         """The driver's connection in a transaction of `tenant`, in pipeline mode.
 
         Statements are sent without waiting for one another's answers. Fetching from a cursor
         waits for what was sent until then; after the context a cursor has its rows at no cost.
-        Committed on a clean exit, rolled back on any other. With `snapshot` all statements see the
-        same moment, and may only read; otherwise each sees what was committed when it began.
+        Committed on a clean exit, rolled back on any other.
 
         Raises UnavailableError where Postgres does not answer, or no connection is free in time.
         """
-        read_only = read_only or snapshot
+        return self._pipeline(tenant, read_only=False)
+
+    @asynccontextmanager
+    async def _pipeline(
+        self, tenant: Tenant, *, read_only: bool, snapshot: bool = False
+    ) -> AsyncIterator[psycopg.AsyncConnection]:
         with _translated():
             async with (
                 self._shares.connection(tenant.slug, read_only=read_only),
@@ -152,7 +177,7 @@ class Database:
     async def directory(self) -> AsyncIterator[AsyncConnection]:
         """A transaction of no tenant, for what stands outside them all: it sees no tenant's row.
 
-        Raises what `transaction` raises. It has a share of its own, whoever asks.
+        Raises what `write` raises. It has a share of its own, whoever asks.
         """
         with _translated():
             async with (

@@ -8,13 +8,13 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app import validation
-from app.db.pairs import Pairs
+from app.db.key_values import Pairs
+from app.db.tables.experiments import Experiment as ExperimentRow
+from app.db.tables.experiments import ExperimentTag
+from app.db.tables.runs import Run
 from app.experiments.entities import Experiment
-from app.experiments.models import Experiment as ExperimentRow
-from app.experiments.models import ExperimentTag
-from app.runs.models import Run
-from app.tenancy.tenant import Tenant
+from app.kernel import validation
+from app.kernel.tenant import Tenant
 
 TAGS = Pairs(
     table=cast(Table, ExperimentTag.__table__),

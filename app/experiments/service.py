@@ -7,26 +7,27 @@ from sqlalchemy import Table
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app import validation
 from app.audit import trail
-from app.clock import now_ms
 from app.db.database import Database
-from app.errors import (
+from app.db.tables.experiments import ExperimentTag
+from app.experiments import repository
+from app.experiments.entities import Experiment
+from app.kernel import validation
+from app.kernel.clock import now_ms
+from app.kernel.errors import (
     AlreadyExistsError,
-    InvalidStateError,
+    ExperimentNotActiveError,
+    ExperimentNotFoundError,
     InvalidValueError,
     NotFoundError,
 )
-from app.experiments import repository
-from app.experiments.entities import Experiment
-from app.experiments.models import ExperimentTag
-from app.ids import new_experiment_id, parse_experiment_id
-from app.lifecycle import PURGING, ViewType, stage
+from app.kernel.ids import new_experiment_id, parse_experiment_id
+from app.kernel.lifecycle import PURGING, ViewType
+from app.kernel.sharing import Sharing
+from app.kernel.tenant import TENANT_TAG, Tenant
 from app.search.page import Page
+from app.search.page_sizes import MAX_PAGE_BYTES, split
 from app.search.queries import search_experiments
-from app.search.sizes import MAX_PAGE_BYTES, split
-from app.sharing import Sharing
-from app.tenancy.tenant import TENANT_TAG, Tenant
 
 
 class Experiments:
@@ -52,7 +53,7 @@ class Experiments:
             validation.artifact_location(artifact_location)
         _check_tags(tags)
         experiment_id = new_experiment_id()
-        async with self._database.transaction(tenant) as connection:
+        async with self._database.write(tenant) as connection:
             created = await repository.create(
                 connection,
                 tenant,
@@ -67,15 +68,15 @@ class Experiments:
         return experiment_id
 
     async def get(self, tenant: Tenant, experiment_id: str) -> Experiment:
-        async with self._database.transaction(tenant, read_only=True) as connection:
+        async with self._database.read(tenant) as connection:
             found = await repository.get(connection, tenant, [_id(experiment_id)])
         if not found:
-            raise experiment_absent(experiment_id)
+            raise ExperimentNotFoundError(experiment_id)
         return self._shown(tenant, found)[0]
 
     async def get_by_name(self, tenant: Tenant, name: str) -> Experiment:
         validation.text(name, "experiment_name")
-        async with self._database.transaction(tenant, read_only=True) as connection:
+        async with self._database.read(tenant) as connection:
             found = await repository.get_by_name(connection, tenant, name)
         if found is None:
             raise NotFoundError(
@@ -98,7 +99,7 @@ class Experiments:
         """A page of experiments, and the token of the next one. It may end before its limit, by
         the size of their tags."""
         page = self._page(tenant, filter, order_by, view, name_contains, limit, page_token, offset)
-        async with self._database.transaction(tenant, read_only=True) as connection:
+        async with self._database.read(tenant) as connection:
             return await self._read(connection, tenant, page)
 
     async def search_and_count(
@@ -116,7 +117,7 @@ class Experiments:
         `limit` would miss what a shorter one leaves out.
         """
         page = self._page(tenant, "", (), view, name_contains, limit, None, offset)
-        async with self._database.transaction(tenant, read_only=True) as connection:
+        async with self._database.read(tenant) as connection:
             experiments, token = await self._read(connection, tenant, page)
             total = (await connection.execute(page.count)).scalar_one()
         if token and len(experiments) < limit:
@@ -140,7 +141,7 @@ class Experiments:
         if name is not None:
             validation.experiment_name(name)
         _check_tags(tags)
-        async with self._database.transaction(tenant) as connection:
+        async with self._database.write(tenant) as connection:
             refusal = None if name is None else "Cannot rename a non-active experiment."
             key = await self._lock_active(connection, tenant, experiment_id, refusal)
             removed = [k for k, v in tags.items() if v is None]
@@ -158,14 +159,14 @@ class Experiments:
 
     async def set_tag(self, tenant: Tenant, experiment_id: str, key: str, value: str) -> None:
         _check_tags({key: value})
-        async with self._database.transaction(tenant) as connection:
+        async with self._database.write(tenant) as connection:
             number = await self._lock_active(connection, tenant, experiment_id)
             await repository.TAGS.set(connection, tenant, number, {key: value})
 
     async def delete_tag(self, tenant: Tenant, experiment_id: str, key: str) -> None:
         validation.text(key, "key")
         validation.settable(key, "key")
-        async with self._database.transaction(tenant) as connection:
+        async with self._database.write(tenant) as connection:
             number = await self._lock_active(connection, tenant, experiment_id)
             if not await repository.TAGS.delete(connection, tenant, number, [key]):
                 raise NotFoundError(
@@ -175,19 +176,19 @@ class Experiments:
     async def delete(self, tenant: Tenant, experiment_id: str) -> None:
         """Archive the experiment and its runs."""
         now = now_ms()
-        async with self._database.transaction(tenant) as connection:
+        async with self._database.write(tenant) as connection:
             row = await repository.lock(connection, tenant, _id(experiment_id))
             if row is None or row.deleted_time is not None:
-                raise experiment_absent(experiment_id)
+                raise ExperimentNotFoundError(experiment_id)
             await self._mark(connection, tenant, _id(experiment_id), now, deleted_time=now)
             await trail.record(connection, tenant, "experiment.delete", experiment_id)
 
     async def restore(self, tenant: Tenant, experiment_id: str) -> None:
         """Bring an archived experiment back, with all its runs."""
-        async with self._database.transaction(tenant) as connection:
+        async with self._database.write(tenant) as connection:
             row = await repository.lock(connection, tenant, _id(experiment_id))
             if row is None or row.deleted_time in (None, PURGING):
-                raise experiment_absent(experiment_id)
+                raise ExperimentNotFoundError(experiment_id)
             await self._mark(connection, tenant, _id(experiment_id), now_ms(), deleted_time=None)
             await trail.record(connection, tenant, "experiment.restore", experiment_id)
 
@@ -215,9 +216,9 @@ class Experiments:
         number = _id(experiment_id)
         row = await repository.lock(connection, tenant, number)
         if row is None:
-            raise experiment_absent(experiment_id)
+            raise ExperimentNotFoundError(experiment_id)
         if row.deleted_time is not None:
-            raise experiment_not_active(experiment_id, row.deleted_time, message)
+            raise ExperimentNotActiveError(experiment_id, row.deleted_time, message)
         return number
 
     def _page(
@@ -258,26 +259,11 @@ class Experiments:
         return experiments
 
 
-def experiment_not_active(
-    experiment_id: str, deleted_time: int | None, message: str | None = None
-) -> InvalidStateError:
-    return InvalidStateError(
-        message
-        or f"The experiment {experiment_id} must be in the 'active' state. "
-        f"Current state is {stage(deleted_time)}.",
-        field="experiment_id",
-    )
-
-
 def _id(experiment_id: str) -> int:
     number = parse_experiment_id(experiment_id)
     if number is None:
-        raise experiment_absent(experiment_id)
+        raise ExperimentNotFoundError(experiment_id)
     return number
-
-
-def experiment_absent(experiment_id: str) -> NotFoundError:
-    return NotFoundError(f"No Experiment with id={experiment_id} exists", field="experiment_id")
 
 
 def _taken(name: str) -> AlreadyExistsError:

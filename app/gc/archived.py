@@ -3,7 +3,7 @@
 Each of them goes in one short transaction, under its lock, so that a restore which comes at the
 same moment wins as a whole or loses as a whole, and so does a version that is registered from it.
 The audit log tells of it in the same transaction. Locks are taken in one order: the experiment, or
-the folders of uploads (`app.artifacts.recording`); then runs or logged models, by id.
+the folders of uploads (`app.artifacts.index_writer`); then runs or logged models, by id.
 
 What is too much for one transaction, points and files, goes afterwards, by itself: wherever the
 process is killed, the next one goes on.
@@ -21,7 +21,7 @@ from app.audit import trail
 from app.db.database import Database
 from app.gc import sql
 from app.gc.report import Progress, Report
-from app.tenancy.tenant import Tenant
+from app.kernel.tenant import Tenant
 
 _PAGE = 100  # how many runs, models or experiments are looked at, or removed, together
 _OWNERS = 1000
@@ -55,7 +55,7 @@ class Archive:
         report = self._report
         report.runs, report.points, report.models = await self._expected(cutoff)
         async for (experiment,) in self._pages(sql.ARCHIVED_EXPERIMENTS, -1, cutoff):
-            async with self._database.pipeline(self._tenant) as connection:
+            async with self._database.write_pipeline(self._tenant) as connection:
                 blocked = await self._blocked(connection, experiment, cutoff)
             if not blocked:
                 report.experiments += 1
@@ -119,7 +119,7 @@ class Archive:
 
     async def _mark(self, experiment: int, cutoff: int) -> bool:
         """Keep the experiment and its runs from being restored; False where it is to stay."""
-        async with self._database.pipeline(self._tenant) as connection:
+        async with self._database.write_pipeline(self._tenant) as connection:
             if await self._blocked(connection, experiment, cutoff):
                 return False
             mine = self._with(experiment=experiment)
@@ -164,7 +164,7 @@ class Archive:
         return len(gone)
 
     async def _delete_experiment(self, experiment: int) -> int:
-        async with self._database.pipeline(self._tenant) as connection:
+        async with self._database.write_pipeline(self._tenant) as connection:
             mine = self._with(experiment=experiment)
             gone = await _fetch(connection, sql.DELETE_EXPERIMENT, mine)
             await self._tell(connection, "gc.experiment", [str(one) for (one,) in gone])
@@ -187,7 +187,7 @@ class Archive:
     @asynccontextmanager
     async def _locked(self, folders: Sequence[str]) -> AsyncIterator[psycopg.AsyncConnection]:
         """A transaction in which no file is recorded in the folders."""
-        async with self._database.pipeline(self._tenant) as connection:
+        async with self._database.write_pipeline(self._tenant) as connection:
             await connection.execute(sql.LOCK_FOLDERS, self._with(folders=sorted(folders)))
             yield connection
 
@@ -206,11 +206,11 @@ class Archive:
             yield page
 
     async def _rows(self, statement: str, **parameters: object) -> list[Any]:
-        async with self._database.pipeline(self._tenant) as connection:
+        async with self._database.write_pipeline(self._tenant) as connection:
             return await _fetch(connection, statement, self._with(**parameters))
 
     async def _execute(self, statement: str, **parameters: object) -> None:
-        async with self._database.pipeline(self._tenant) as connection:
+        async with self._database.write_pipeline(self._tenant) as connection:
             await connection.execute(statement, self._with(**parameters))
 
     def _with(self, **parameters: object) -> dict[str, object]:

@@ -11,16 +11,16 @@ from collections.abc import AsyncIterator, Sequence
 from typing import TypeVar
 
 from app.artifacts.entities import Artifact
-from app.artifacts.keys import path_and_id
+from app.artifacts.object_keys import path_and_id
 from app.artifacts.service import Artifacts
-from app.artifacts.store import ArtifactStore, StoredKey
+from app.artifacts.stores.contract import ArtifactStore, StoredKey
 from app.audit import trail
-from app.clock import now_ms
 from app.db.database import Database
-from app.errors import InvalidStateError
 from app.gc import sql
 from app.gc.report import Progress, Report
-from app.tenancy.tenant import Tenant
+from app.kernel.clock import now_ms
+from app.kernel.errors import InvalidStateError
+from app.kernel.tenant import Tenant
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ class Orphans:
 
     async def forget_reservations(self) -> None:
         """Those that have ended count for nothing, and are not reported."""
-        async with self._database.pipeline(self._tenant) as connection:
+        async with self._database.write_pipeline(self._tenant) as connection:
             values = {"tenant": self._tenant.id, "now": now_ms()}
             await connection.execute(sql.FORGET_RESERVATIONS, values)
 
@@ -100,7 +100,7 @@ class Orphans:
 
     async def _tell(self, action: str, **counts: int) -> None:
         """Beforehand: a removal that nobody tells of would be worse than one told of twice."""
-        async with self._database.pipeline(self._tenant) as connection:
+        async with self._database.write_pipeline(self._tenant) as connection:
             await trail.record(connection, self._tenant, action, self._tenant.slug, **counts)
 
     async def _sweep_rows(self, expected: int, *, delete: bool, found_any: bool) -> None:
@@ -123,7 +123,7 @@ class Orphans:
                 f"The store has none of the files of tenant '{self._tenant.slug}': check the"
                 " settings of the store; the files' rows were not removed"
             )
-        async with self._database.pipeline(self._tenant) as connection:
+        async with self._database.write_pipeline(self._tenant) as connection:
             cursor = await connection.execute(
                 sql.FORGET_FILE if delete else sql.FIND_FILE,
                 {
@@ -140,7 +140,7 @@ class Orphans:
             log.warning("lost artifact of tenant %s: %s", self._tenant.slug, artifact.path)
 
     async def _count_files(self, before: int) -> int:
-        async with self._database.pipeline(self._tenant) as connection:
+        async with self._database.write_pipeline(self._tenant) as connection:
             cursor = await connection.execute(
                 sql.COUNT_FILES, {"tenant": self._tenant.id, "before": before}
             )
@@ -150,7 +150,7 @@ class Orphans:
     async def _files_among(self, page: Sequence[StoredKey]) -> dict[int, int]:
         """The places in the page, from 1 on, of objects that are files, and when they became so."""
         parts = [path_and_id(found.key) for found in page]
-        async with self._database.pipeline(self._tenant) as connection:
+        async with self._database.write_pipeline(self._tenant) as connection:
             cursor = await connection.execute(
                 sql.FIND_OBJECTS,
                 {

@@ -3,15 +3,15 @@
 from dataclasses import dataclass
 
 from app.artifacts.service import Artifacts
-from app.artifacts.store import ArtifactStore
-from app.clock import now_ms
+from app.artifacts.stores.contract import ArtifactStore
 from app.db.database import Database
 from app.gc.archived import Archive
 from app.gc.orphans import Orphans
 from app.gc.report import Progress, Report, unseen
-from app.tenancy import repository
-from app.tenancy.slug import is_slug
-from app.tenancy.tenant import NOBODY, Tenant
+from app.kernel.clock import now_ms
+from app.kernel.slug import is_slug
+from app.kernel.tenant import NOBODY, Tenant
+from app.tenants import repository
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """The statements of garbage collection. All are of one tenant, as the application role."""
 
-from app.lifecycle import PURGING
+from app.kernel.lifecycle import PURGING
 
 # Runs and logged models whose files a version in the registry uses, by the 32 hexadecimal digits
 # of their ids: they are kept, since deleting them would break the version. Who registers a version

@@ -16,10 +16,10 @@ from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from app.http import refusals
-from app.http.answer import CLIENT_GONE, Answer
-from app.http.connections import most_connections
-from app.http.parsing import BoundedParsing
+from app.http.bounded_parser import BoundedParsing
+from app.http.connection_limit import most_connections
 from app.http.refusals import Refusal
+from app.http.response_cycle import CLIENT_GONE, Answer
 
 if sys.platform == "linux":
     import fcntl

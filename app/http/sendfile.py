@@ -12,8 +12,8 @@ from typing import Any, BinaryIO
 
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from app.operations import context
-from app.threads import Threads
+from app.kernel import request_context
+from app.kernel.thread_pools import Threads
 
 EXTENSION = "http.response.zerocopysend"
 
@@ -43,7 +43,7 @@ async def sent(
     await _flushed(answer)
     if answer.disconnected:
         return
-    request = context.current()
+    request = request_context.current()
     threads = _threads.of((request and request.tenant) or "")
     # Of its own, since the transport may close its socket meanwhile; and event loops refuse to
     # watch the one that a transport has.

@@ -12,14 +12,13 @@ from uuid import UUID
 
 import psycopg
 
-from app import validation
 from app.db.database import Database
-from app.errors import InvalidValueError
-from app.ids import parse_run_id
+from app.kernel import validation
+from app.kernel.cache import VersionedCache
+from app.kernel.errors import InvalidValueError, RunNotFoundError
+from app.kernel.ids import parse_run_id
+from app.kernel.tenant import Tenant
 from app.metrics import sql
-from app.runs.errors import run_absent
-from app.tenancy.tenant import Tenant
-from app.versioned import Versioned
 
 PointRow = tuple[int, int, float]
 """Timestamp in epoch milliseconds, step, value."""
@@ -59,7 +58,7 @@ class Metrics:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._samples: Versioned[Hashable, bytes] = Versioned(MAX_SAMPLE_BYTES, len)
+        self._samples: VersionedCache[Hashable, bytes] = VersionedCache(MAX_SAMPLE_BYTES, len)
 
     async def history(
         self,
@@ -101,7 +100,7 @@ class Metrics:
         first.
         """
         after = _decode(page_token) if page_token else None
-        async with self._database.pipeline(tenant, read_only=True) as connection:
+        async with self._database.read_pipeline(tenant) as connection:
             series, _ = await _find(connection, tenant, run_id, key)
         more = series is not None
         while series is not None and more and limit != 0:
@@ -134,7 +133,7 @@ class Metrics:
         self, tenant: Tenant, values: dict[str, object], *, whole_order: bool
     ) -> Points:
         statement = sql.read_history(after="step" in values, whole_order=whole_order)
-        async with self._database.pipeline(tenant, read_only=True) as connection:
+        async with self._database.read_pipeline(tenant) as connection:
             await connection.execute(sql.IN_INDEX_ORDER)
             # In binary form a page of numbers is read in half the time.
             cursor = await connection.cursor(binary=True).execute(statement, values)
@@ -151,7 +150,7 @@ class Metrics:
         """
         validation.text(key, "metric_key")
         ids = [number for run_id in run_ids if (number := parse_run_id(run_id))]
-        async with self._database.pipeline(tenant, read_only=True) as connection:
+        async with self._database.read_pipeline(tenant) as connection:
             cursor = await connection.execute(
                 sql.READ_HISTORIES,
                 {"tenant": tenant.id, "runs": ids, "key": key, "limit": limit},
@@ -176,7 +175,7 @@ class Metrics:
         """
         validation.text(key, "metric_key")
         runs = {run_id: number for run_id in run_ids if (number := parse_run_id(run_id))}
-        async with self._database.pipeline(tenant, read_only=True) as connection:
+        async with self._database.read_pipeline(tenant) as connection:
             cursor = await connection.execute(
                 sql.FIND_SERIES_OF_RUNS,
                 {"tenant": tenant.id, "runs": list(runs.values()), "key": key},
@@ -200,7 +199,7 @@ class Metrics:
     async def _sample(
         self, tenant: Tenant, values: dict[str, object], count: int, limit: int
     ) -> list[PointRow]:
-        async with self._database.pipeline(tenant, read_only=True) as connection:
+        async with self._database.read_pipeline(tenant) as connection:
             total = await _count(connection, values, count)
             return await _read_even_places(connection, values, total, limit)
 
@@ -216,7 +215,7 @@ class Metrics:
     ) -> Sampled:
         """The points between two steps; where there are more than `max_points` (at least 2),
         the lowest and the highest of each of `max_points // 2` even parts."""
-        async with self._database.pipeline(tenant, read_only=True) as connection:
+        async with self._database.read_pipeline(tenant) as connection:
             series, count = await _find(connection, tenant, run_id, key)
             if series is None:
                 return Sampled([], 0)
@@ -242,13 +241,13 @@ async def _find(
     validation.text(key, "metric_key")
     number = parse_run_id(run_id)
     if number is None:
-        raise run_absent(run_id)
+        raise RunNotFoundError(run_id)
     cursor = await connection.execute(
         sql.FIND_SERIES, {"tenant": tenant.id, "run": number, "key": key}
     )
     row = await cursor.fetchone()
     if row is None:
-        raise run_absent(run_id)
+        raise RunNotFoundError(run_id)
     series, count = row
     return series, count or 0
 

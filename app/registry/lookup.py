@@ -8,26 +8,24 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.errors import NotFoundError
-from app.registry import repository, rules
-from app.registry import version_repository as versions
-from app.registry.entities import (
-    ModelVersion,
-    RegisteredModel,
-    alias_absent,
-    canonical_stage,
-    model_absent,
-    version_absent,
+from app.kernel.errors import (
+    AliasNotFoundError,
+    ModelVersionNotFoundError,
+    NotFoundError,
+    RegisteredModelNotFoundError,
 )
-from app.tenancy.tenant import Tenant
+from app.kernel.tenant import Tenant
+from app.registry import model_repository, validation
+from app.registry import version_repository as versions
+from app.registry.entities import ModelVersion, RegisteredModel, canonical_stage
 
 
 async def model(connection: AsyncConnection, tenant: Tenant, name: str) -> RegisteredModel:
     """The model, without its versions. Raises NotFoundError."""
-    rules.name(name)
-    found = await repository.find(connection, tenant, name)
+    validation.name(name)
+    found = await model_repository.find(connection, tenant, name)
     if found is None:
-        raise model_absent(name)
+        raise RegisteredModelNotFoundError(name)
     return found
 
 
@@ -35,20 +33,20 @@ async def version(
     connection: AsyncConnection, tenant: Tenant, name: str, number: str
 ) -> ModelVersion:
     """Raises NotFoundError, whether it is the version that is not there or the model."""
-    rules.name(name)
-    parsed = rules.version(number)
+    validation.name(name)
+    parsed = validation.version(number)
     found = await versions.find(connection, tenant, name, parsed)
     if found is None:
-        raise version_absent(name, parsed)
+        raise ModelVersionNotFoundError(name, parsed)
     return found
 
 
 async def lock_model(connection: AsyncConnection, tenant: Tenant, name: str) -> UUID:
     """The model's id. Raises NotFoundError."""
-    rules.name(name)
-    found = await repository.lock(connection, tenant, name)
+    validation.name(name)
+    found = await model_repository.lock(connection, tenant, name)
     if found is None:
-        raise model_absent(name)
+        raise RegisteredModelNotFoundError(name)
     return found
 
 
@@ -56,11 +54,11 @@ async def lock_version(
     connection: AsyncConnection, tenant: Tenant, name: str, number: str
 ) -> tuple[UUID, ModelVersion]:
     """The model's id, and the version. Raises NotFoundError in the same words for either."""
-    rules.name(name)
-    parsed = rules.version(number)
-    model_id = await repository.lock(connection, tenant, name)
+    validation.name(name)
+    parsed = validation.version(number)
+    model_id = await model_repository.lock(connection, tenant, name)
     if model_id is None:
-        raise version_absent(name, parsed)
+        raise ModelVersionNotFoundError(name, parsed)
     return model_id, await version(connection, tenant, name, number)
 
 
@@ -71,15 +69,15 @@ async def by_alias(
 
     Raises InvalidValueError for an alias that is not there, as MLflow has it.
     """
-    rules.alias(alias)
-    if alias.lower() == rules.LATEST:
+    validation.alias(alias)
+    if alias.lower() == validation.LATEST:
         found = await newest(connection, tenant, model)
         if found is None:
             raise NotFoundError(f"Latest version not found for model {model.name}.", field="alias")
         return found
     found = await versions.find_by_alias(connection, tenant, model.registered_model_id, alias)
     if found is None:
-        raise alias_absent(alias)
+        raise AliasNotFoundError(alias)
     return found
 
 

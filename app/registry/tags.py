@@ -4,9 +4,9 @@ from typing import cast
 
 from sqlalchemy import Table
 
-from app import validation
-from app.db.pairs import Pairs
-from app.registry.models import ModelVersionTag, RegisteredModelTag
+from app.db.key_values import Pairs
+from app.db.tables.registry import ModelVersionTag, RegisteredModelTag
+from app.kernel import validation
 
 MODEL_TAGS = Pairs(
     table=cast(Table, RegisteredModelTag.__table__),

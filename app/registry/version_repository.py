@@ -21,15 +21,15 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by, distinct_on
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.experiments.models import Experiment
-from app.lifecycle import PURGING
+from app.db.tables.experiments import Experiment
+from app.db.tables.registry import ModelVersion as VersionRow
+from app.db.tables.registry import RegisteredModel, RegisteredModelAlias
+from app.db.tables.runs import Run
+from app.kernel.lifecycle import PURGING
+from app.kernel.tenant import Tenant
+from app.kernel.validation import INT64_MAX, INT64_MIN
 from app.registry.entities import ModelVersion
-from app.registry.models import ModelVersion as VersionRow
-from app.registry.models import RegisteredModel, RegisteredModelAlias
 from app.registry.tags import VERSION_TAGS
-from app.runs.models import Run
-from app.tenancy.tenant import Tenant
-from app.validation import INT64_MAX, INT64_MIN
 
 _ALIASES = (
     select(

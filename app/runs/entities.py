@@ -6,7 +6,7 @@ from uuid import UUID
 
 import msgspec
 
-from app.lifecycle import stage
+from app.kernel.lifecycle import stage
 
 RUN_NAME_TAG = "mlflow.runName"
 PARENT_RUN_TAG = "mlflow.parentRunId"

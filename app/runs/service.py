@@ -8,33 +8,35 @@ from uuid import UUID
 
 import psycopg
 
-from app import validation
 from app.audit import trail
-from app.clock import now_ms
 from app.db.coalescer import Coalescer
 from app.db.database import Database
-from app.errors import (
+from app.kernel import validation
+from app.kernel.artifact_uris import run_artifact_uri
+from app.kernel.clock import now_ms
+from app.kernel.errors import (
+    ExperimentNotActiveError,
+    ExperimentNotFoundError,
     InvalidValueError,
     NotFoundError,
+    RunNotActiveError,
+    RunNotFoundError,
     TrackingError,
     UnavailableError,
 )
-from app.experiments.entities import run_artifact_uri
-from app.experiments.service import experiment_absent, experiment_not_active
-from app.ids import new_uuid, parse_experiment_id, parse_run_id
-from app.lifecycle import ViewType
-from app.runs import repository, room, sql
+from app.kernel.ids import new_uuid, parse_experiment_id, parse_run_id
+from app.kernel.lifecycle import ViewType
+from app.kernel.sharing import Sharing
+from app.kernel.tenant import Tenant
+from app.runs import key_limits, repository, sql
+from app.runs.coalescers import creation_queue, version_queue
 from app.runs.entities import ENDED, LOGGED_MODELS_TAG, RUN_NAME_TAG, Run, RunWrite
-from app.runs.errors import run_absent, run_not_active
-from app.runs.queues import creation_queue, version_queue
-from app.runs.reading import MAX_PAGE_BYTES, RunReader
-from app.runs.rendered import Render, RenderedRun
-from app.runs.rules import check_write, new_name, recorded_models
-from app.search.kept import MAX_LENGTH, find_runs
+from app.runs.json_cache import Render, RenderedRun
+from app.runs.reader import MAX_PAGE_BYTES, RunReader
+from app.runs.statement_cache import MAX_LENGTH, find_runs
+from app.runs.validation import check_write, new_name, recorded_models
 from app.search.page import CompiledPage
-from app.sharing import Sharing
-from app.tenancy.quotas import Quotas
-from app.tenancy.tenant import Tenant
+from app.tenants.quotas import Quotas
 
 
 class Runs:
@@ -84,7 +86,7 @@ class Runs:
             validation.int64(start_time, "start_time", 0)
         number = parse_experiment_id(experiment_id)
         if number is None:
-            raise experiment_absent(experiment_id)
+            raise ExperimentNotFoundError(experiment_id)
         run = Run(
             run_id=new_uuid(),
             experiment_id=number,
@@ -101,10 +103,10 @@ class Runs:
         )
         experiment = await self._creations.submit(tenant, run)
         if experiment is None:
-            raise experiment_absent(experiment_id)
+            raise ExperimentNotFoundError(experiment_id)
         artifact_location, deleted_time = experiment
         if deleted_time is not None:
-            raise experiment_not_active(experiment_id, deleted_time)
+            raise ExperimentNotActiveError(experiment_id, deleted_time)
         run.artifact_uri = run_artifact_uri(number, artifact_location, run.run_id.hex)
         return self._reader.shown(tenant, [run])[0]
 
@@ -114,10 +116,10 @@ class Runs:
 
     async def get_info(self, tenant: Tenant, run_id: str) -> Run:
         """The run without its params, tags, metrics, inputs and outputs."""
-        async with self._database.pipeline(tenant, read_only=True) as connection:
+        async with self._database.read_pipeline(tenant) as connection:
             run = await repository.read_info(connection, tenant, _id(run_id))
         if run is None:
-            raise run_absent(run_id)
+            raise RunNotFoundError(run_id)
         return run
 
     async def get_rendered(self, tenant: Tenant, run_id: str, render: Render) -> bytes:
@@ -127,10 +129,10 @@ class Runs:
         number = _id(run_id)
         version = await self._versions.submit(tenant, number)
         if version is None:
-            raise run_absent(run_id)
+            raise RunNotFoundError(run_id)
         found, _ = await self._reader.rendered(tenant, [(number, version)], render)
         if not found:  # deleted for good since its version was read
-            raise run_absent(run_id)
+            raise RunNotFoundError(run_id)
         return found[0]
 
     async def get_many(self, tenant: Tenant, run_ids: Sequence[str]) -> list[Run]:
@@ -139,7 +141,7 @@ class Runs:
         runs = await self._reader.read(tenant, ids)
         if len(runs) < len(ids):
             found = {run.run_id for run in runs}
-            raise run_absent(next(i.hex for i in ids if i not in found))
+            raise RunNotFoundError(next(i.hex for i in ids if i not in found))
         return runs
 
     async def search(
@@ -166,7 +168,7 @@ class Runs:
             page_token=page_token,
             tenant_tag=self._tenant_tag,
         )
-        async with self._bounded(), self._database.pipeline(tenant, read_only=True) as connection:
+        async with self._bounded(), self._database.read_pipeline(tenant) as connection:
             cursor = await repository.find(connection, page, timeout_ms=self._timeout_ms)
         rows = await cursor.fetchall()
         found = [(row[0], row[-1]) for row in rows[:limit]]
@@ -203,7 +205,7 @@ class Runs:
             offset=offset,
             tenant_tag=self._tenant_tag,
         )
-        async with self._bounded(), self._database.pipeline(tenant, read_only=True) as connection:
+        async with self._bounded(), self._database.read_pipeline(tenant) as connection:
             found = await repository.find(connection, page, timeout_ms=self._timeout_ms)
             counted = await repository.count(connection, page)
         rows = await found.fetchall()
@@ -264,7 +266,7 @@ class Runs:
         kept = {key: value for key, value in tags.items() if value is not None}
         named = kept.pop(RUN_NAME_TAG, None)
         name = name or named
-        async with self._database.pipeline(tenant) as connection:
+        async with self._database.write_pipeline(tenant) as connection:
             values: dict[str, Any] = {"tenant": tenant.id, "run": number}
             await _lock_active(connection, tenant, run_id)
             await connection.execute(
@@ -294,7 +296,7 @@ class Runs:
             raise InvalidValueError(
                 f"The tag '{RUN_NAME_TAG}' is the run's name and cannot be deleted", field="key"
             )
-        async with self._database.pipeline(tenant) as connection:
+        async with self._database.write_pipeline(tenant) as connection:
             await _lock_active(connection, tenant, run_id)
             gone = await repository.one(
                 connection, sql.DELETE_TAGS, tenant=tenant.id, run=_id(run_id), keys=[key]
@@ -310,7 +312,7 @@ class Runs:
 
         Raises ConflictError where somebody has set that tag to something else.
         """
-        async with self._database.pipeline(tenant) as connection:
+        async with self._database.write_pipeline(tenant) as connection:
             await _lock_active(connection, tenant, run_id)
             row = await repository.one(
                 connection,
@@ -325,7 +327,7 @@ class Runs:
             await _raise_version(connection, tenant, run_id)
 
     async def _mark(self, tenant: Tenant, run_id: str, deleted_time: int | None) -> None:
-        async with self._database.pipeline(tenant) as connection:
+        async with self._database.write_pipeline(tenant) as connection:
             row = await repository.one(
                 connection,
                 sql.SET_DELETED_TIME,
@@ -334,7 +336,7 @@ class Runs:
                 deleted_time=deleted_time,
             )
             if row is None:
-                raise run_absent(run_id)
+                raise RunNotFoundError(run_id)
             action = "run.restore" if deleted_time is None else "run.delete"
             await trail.record(connection, tenant, action, run_id)
 
@@ -357,9 +359,9 @@ class Runs:
 async def _lock_active(connection: psycopg.AsyncConnection, tenant: Tenant, run_id: str) -> None:
     row = await repository.one(connection, sql.LOCK_RUN, tenant=tenant.id, run=_id(run_id))
     if row is None:
-        raise run_absent(run_id)
+        raise RunNotFoundError(run_id)
     if row[0] is not None:
-        raise run_not_active(run_id, row[0])
+        raise RunNotActiveError(run_id, row[0])
 
 
 async def _set_tags(
@@ -368,7 +370,7 @@ async def _set_tags(
     """Set tags of a run that is locked. Raises InvalidValueError where it would have too many."""
     if not tags:
         return
-    await room.check_tags(connection, tenant, run_id.hex, tags.keys())
+    await key_limits.check_tags(connection, tenant, run_id.hex, tags.keys())
     await connection.execute(
         sql.UPSERT_TAGS,
         {
@@ -396,7 +398,7 @@ async def _raise_version(connection: psycopg.AsyncConnection, tenant: Tenant, ru
 def _id(run_id: str) -> UUID:
     number = parse_run_id(run_id)
     if number is None:
-        raise run_absent(run_id)
+        raise RunNotFoundError(run_id)
     return number
 
 

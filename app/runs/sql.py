@@ -1,6 +1,6 @@
 """The statements of the hot paths, written out, each with what it is for."""
 
-from app.lifecycle import PURGING
+from app.kernel.lifecycle import PURGING
 
 # Lock runs in the order of their ids, which is what keeps two workers from a deadlock, and raise
 # their versions. Rows are (run_id, deleted_time).

@@ -11,7 +11,8 @@ from typing import Any, Literal
 
 from sqlalchemy import Column, ColumnElement, Table, Text, case, cast, func, literal, select
 
-from app.search.attached import Attached, ModelMetrics, Pairs, RunDatasets
+from app.kernel.tenant import TENANT_TAG, Tenant
+from app.search.child_tables import Attached, ModelMetrics, Pairs, RunDatasets
 from app.search.predicates import EQUALITY, MEMBERSHIP, NULLNESS, ORDERING, PATTERN, run_id_text
 from app.search.tables import (
     experiment_tags,
@@ -28,7 +29,6 @@ from app.search.tables import (
     run_tags,
     runs,
 )
-from app.tenancy.tenant import TENANT_TAG, Tenant
 
 
 class Kind(StrEnum):

@@ -25,9 +25,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import psycopg as driver
 
-from app import validation
-from app.errors import InvalidValueError
-from app.search.orders import Ordering, SortKey
+from app.kernel import validation
+from app.kernel.errors import InvalidValueError
+from app.search.order_by import Ordering, SortKey
 
 _PLACEHOLDER = re.compile(r"%\(\w+\)s|%%")
 _DIALECT = driver.dialect()  # type: ignore[no-untyped-call]

@@ -12,8 +12,8 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Text, all_, any_, cast, false, func, literal, true
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from app.ids import parse_run_id
-from app.validation import INT64_MAX, INT64_MIN
+from app.kernel.ids import parse_run_id
+from app.kernel.validation import INT64_MAX, INT64_MIN
 
 # From the column, or the expression, that holds the value.
 Predicate = Callable[[ColumnElement[Any]], ColumnElement[bool]]

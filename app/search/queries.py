@@ -22,20 +22,20 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from app import validation
-from app.errors import InvalidValueError
-from app.lifecycle import ViewType
-from app.search.attached import ModelMetrics
-from app.search.conditions import compiled, conditions, key_of
+from app.kernel import validation
+from app.kernel.errors import InvalidValueError
+from app.kernel.lifecycle import ViewType
+from app.kernel.tenant import TENANT_TAG, Tenant
+from app.kernel.validation import INT64_MAX, INT64_MIN
+from app.runs.index_scan import MetricOrder, RunWalk
+from app.search.child_tables import ModelMetrics
+from app.search.compiler import compiled, conditions, key_of
 from app.search.entities import EXPERIMENTS, LOGGED_MODELS, RUNS, TENANT, Entity, Kind
-from app.search.orders import Term, check_count, ordering, terms
+from app.search.order_by import Term, check_count, ordering, terms
 from app.search.page import Page, page
-from app.search.parse import parse_filter, parse_order
-from app.search.syntax import Filter, Order
+from app.search.parser import parse_filter, parse_order
+from app.search.syntax_tree import Filter, Order
 from app.search.tables import experiments, logged_model_metrics, logged_models, runs
-from app.search.walks import MetricOrder, RunWalk
-from app.tenancy.tenant import TENANT_TAG, Tenant
-from app.validation import INT64_MAX, INT64_MIN
 
 
 @dataclass(frozen=True, slots=True)

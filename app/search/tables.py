@@ -4,17 +4,22 @@ from typing import cast
 
 from sqlalchemy import Table
 
-from app.db.base import Base
-from app.experiments.models import Experiment, ExperimentTag
-from app.metrics.models import MetricSeries
-from app.models.models import LoggedModel, LoggedModelMetric, LoggedModelParam, LoggedModelTag
-from app.registry.models import (
+from app.db.tables.base import Base
+from app.db.tables.experiments import Experiment, ExperimentTag
+from app.db.tables.logged_models import (
+    LoggedModel,
+    LoggedModelMetric,
+    LoggedModelParam,
+    LoggedModelTag,
+)
+from app.db.tables.metrics import MetricSeries
+from app.db.tables.registry import (
     ModelVersion,
     ModelVersionTag,
     RegisteredModel,
     RegisteredModelTag,
 )
-from app.runs.models import Dataset, Input, InputTag, Param, Run, RunTag
+from app.db.tables.runs import Dataset, Input, InputTag, Param, Run, RunTag
 
 
 def _table(model: type[Base]) -> Table:

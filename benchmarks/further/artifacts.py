@@ -17,7 +17,7 @@ from benchmarks.further.bench import Bench, timed
 from benchmarks.measure import Goal, Result
 from benchmarks.servers import OURS, Server
 from benchmarks.transfers import NotServedError
-from tests.artifacts.s3_server import S3Server, s3_server
+from tests.support.s3_server import S3Server, s3_server
 
 MIB = 1 << 20
 LARGE = 1024 * MIB

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .environments import CannotInstallError, interpreter_of
+from tests.clients.environments import CannotInstallError, interpreter_of
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Run, client_interpreter
+from tests.clients.conftest import Run, client_interpreter
 
 TOUR = Path(__file__).resolve().parent / "tour"
 

@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from mlflow import MlflowClient
 from mlflow.cli import cli
 
-from .conftest import Run
+from tests.clients.conftest import Run
 
 
 @pytest.fixture(autouse=True)

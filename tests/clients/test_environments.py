@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from . import environments
-from .conftest import client_interpreter
-from .environments import CannotInstallError, interpreter_of
+from tests.clients import environments
+from tests.clients.conftest import client_interpreter
+from tests.clients.environments import CannotInstallError, interpreter_of
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import RestException
 from mlflow.genai import datasets, scorers
 
-from .conftest import Run
+from tests.clients.conftest import Run
 
 TRAINING = Path(__file__).with_name("traced_training.py")
 

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from app.db import migrate
-from app.db.embedded import EmbeddedPostgres, embedded_postgres
+from app.db.embedded.postgres import EmbeddedPostgres, embedded_postgres
 from tests.conftest import running_server
 from tests.support.releases import Release, Revision
 

@@ -12,10 +12,10 @@ from app.api.mlflow import (
     logged_models,
     metrics,
     model_versions,
+    multipart_upload,
     registered_models,
     runs,
     server_info,
-    transfers,
     workspaces,
 )
 from app.api.mlflow.artifact_routes import ArtifactRoutes
@@ -53,7 +53,7 @@ def mounts(services: Callable[[], Services]) -> list[BaseRoute]:
         registered_models.routes,
         model_versions.routes,
         artifacts.routes,
-        transfers.routes,
+        multipart_upload.routes,
         server_info.routes,
         workspaces.routes,
     )

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from app.api.headers import error_headers
-from app.api.mlflow import artifacts, transfers
+from app.api.mlflow import artifacts, multipart_upload
 from app.api.mlflow.router import (
     Call,
     encode_error,
@@ -19,9 +19,9 @@ from app.api.mlflow.router import (
     log_unexpected,
     unknown_route,
 )
-from app.errors import TrackingError
+from app.kernel.errors import TrackingError
+from app.kernel.principal import Role
 from app.services import Services
-from app.tenancy.caller import Role
 
 Handler = Callable[[Call, Request], Awaitable[Response]]
 
@@ -48,12 +48,12 @@ class ArtifactRoutes:
         self._add("GET", "/artifacts/", artifacts.download, read)
         self._add("PUT", "/artifacts/", artifacts.upload, write)
         self._add("DELETE", "/artifacts/", artifacts.delete, write)
-        self._add("POST", "/mpu/create/", transfers.create_upload, write)
-        self._add("POST", "/mpu/complete/", transfers.complete_upload, write)
-        self._add("POST", "/mpu/abort/", transfers.abort_upload, write)
-        self._add("GET", "/presigned/", transfers.download_url, read)
-        self._add("GET", "/signed/", transfers.signed, None)
-        self._add("PUT", "/signed/", transfers.signed, None)
+        self._add("POST", "/mpu/create/", multipart_upload.create_upload, write)
+        self._add("POST", "/mpu/complete/", multipart_upload.complete_upload, write)
+        self._add("POST", "/mpu/abort/", multipart_upload.abort_upload, write)
+        self._add("GET", "/presigned/", multipart_upload.download_url, read)
+        self._add("GET", "/signed/", multipart_upload.signed, None)
+        self._add("PUT", "/signed/", multipart_upload.signed, None)
         self._served = {prefix.rstrip("/") for _, prefix in self.table}
 
     def _add(self, method: str, prefix: str, handler: Handler, role: Role | None) -> None:
@@ -84,9 +84,9 @@ class ArtifactRoutes:
         try:
             services = self._services()
             if endpoint.role is None:
-                caller = await transfers.holder(services, request)
+                caller = await multipart_upload.holder(services, request)
             else:
-                caller = await services.access.admit(request.scope, endpoint.role)
+                caller = await services.authenticator.admit(request.scope, endpoint.role)
             call = Call(services, caller.tenant, caller, request.scope)
             return await endpoint.handler(call, request)
         except TrackingError as error:

@@ -10,18 +10,18 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from app import validation
-from app.api.downloads import media_type
-from app.api.file_answers import file_answer
+from app.api.file_download import file_answer
+from app.api.file_response import media_type
 from app.api.headers import content_length, declared_digests
 from app.api.mlflow.router import Call, Routes
-from app.api.streams import StreamedJson
+from app.api.streamed_json import StreamedJson
+from app.artifacts.artifact_owner import check_owned
 from app.artifacts.entities import Entry
 from app.artifacts.index import run_folder
-from app.artifacts.owners import check_owned
 from app.artifacts.paths import artifact_path
-from app.errors import InvalidValueError, NotFoundError
-from app.tenancy.caller import Role
+from app.kernel import validation
+from app.kernel.errors import InvalidValueError, NotFoundError
+from app.kernel.principal import Role
 
 routes = Routes()
 

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 import msgspec
 from starlette.datastructures import QueryParams
 
-from app import validation
-from app.errors import InvalidValueError, TooLargeError
+from app.kernel import validation
+from app.kernel.errors import InvalidValueError, TooLargeError
 
 Message = TypeVar("Message", bound=msgspec.Struct)
 

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from app.api.mlflow.common import (
+from app.api.mlflow.messages import (
     KeyValue,
     Required,
     experiment_id,
@@ -13,9 +13,9 @@ from app.api.mlflow.common import (
 )
 from app.api.mlflow.router import Call, Empty, Routes
 from app.experiments import entities
-from app.lifecycle import stage
-from app.tenancy.caller import Role
-from app.tenancy.tenant import Tenant
+from app.kernel.lifecycle import stage
+from app.kernel.principal import Role
+from app.kernel.tenant import Tenant
 
 routes = Routes()
 

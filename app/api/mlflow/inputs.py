@@ -2,11 +2,11 @@
 
 import msgspec
 
-from app import validation
-from app.api.mlflow.common import KeyValue, Required, experiment_id, pairs, strings
+from app.api.mlflow.messages import KeyValue, Required, experiment_id, pairs, strings
 from app.api.mlflow.router import Call, Empty, Routes
+from app.kernel import validation
+from app.kernel.principal import Role
 from app.runs import entities
-from app.tenancy.caller import Role
 
 routes = Routes()
 

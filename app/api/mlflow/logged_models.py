@@ -2,9 +2,8 @@
 
 import msgspec
 
-from app import validation
 from app.api.mlflow.artifacts import ListArtifactsAnswer, listing
-from app.api.mlflow.common import (
+from app.api.mlflow.messages import (
     KeyValue,
     Required,
     enum,
@@ -16,11 +15,12 @@ from app.api.mlflow.common import (
     strings,
 )
 from app.api.mlflow.router import Call, Empty, Routes
-from app.api.streams import StreamedJson
+from app.api.streamed_json import StreamedJson
 from app.artifacts.paths import artifact_path
-from app.models import entities
+from app.kernel import validation
+from app.kernel.principal import Role
+from app.logged_models import entities
 from app.search.queries import DatasetFilter, ModelOrder
-from app.tenancy.caller import Role
 
 routes = Routes()
 

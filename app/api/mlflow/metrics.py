@@ -7,14 +7,14 @@ from typing import Any
 
 import msgspec
 
-from app import validation
-from app.api.mlflow.common import Required, number
 from app.api.mlflow.decoding import SEE_DOCS
+from app.api.mlflow.messages import Required, number
 from app.api.mlflow.router import Call, Routes
-from app.api.streams import StreamedJson
-from app.errors import InvalidValueError
+from app.api.streamed_json import StreamedJson
+from app.kernel import validation
+from app.kernel.errors import InvalidValueError
+from app.kernel.principal import Role
 from app.metrics.service import MAX_PAGE, PointRow, Points
-from app.tenancy.caller import Role
 
 routes = Routes()
 

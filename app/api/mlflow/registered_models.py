@@ -2,11 +2,11 @@
 
 import msgspec
 
-from app.api.mlflow.common import KeyValue, Required, page_size, pairs, strings
+from app.api.mlflow.messages import KeyValue, Required, page_size, pairs, strings
 from app.api.mlflow.model_versions import ModelVersion, ModelVersionAnswer, shown_version
 from app.api.mlflow.router import Call, Empty, Routes
+from app.kernel.principal import Role
 from app.registry import entities
-from app.tenancy.caller import Role
 
 routes = Routes()
 

@@ -16,16 +16,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from app import errors, validation
-from app.api.bodies import MAX_BODY_BYTES, read_body, too_large
-from app.api.disconnect import ClientGoneError, unless_gone
+from app.api.client_disconnect import ClientGoneError, unless_gone
 from app.api.headers import error_headers
 from app.api.mlflow.decoding import check_lists, from_body, from_query
-from app.api.streams import StreamedJson
+from app.api.request_body import MAX_BODY_BYTES, read_body, too_large
+from app.api.streamed_json import StreamedJson
+from app.kernel import errors, validation
+from app.kernel.principal import Principal, Role
+from app.kernel.sharing import FREE_BYTES
+from app.kernel.tenant import Tenant
 from app.services import Services
-from app.sharing import FREE_BYTES
-from app.tenancy.caller import Caller, Role
-from app.tenancy.tenant import Tenant
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class Call:
 
     services: Services
     tenant: Tenant
-    caller: Caller
+    caller: Principal
     scope: Scope
 
 
@@ -157,7 +157,7 @@ class MlflowApi:
         endpoint, parameters = self._find(scope["method"], path)
         scope["route"] = endpoint
         services = self._services()
-        caller = await services.access.admit(scope, endpoint.role, outside=endpoint.outside)
+        caller = await services.authenticator.admit(scope, endpoint.role, outside=endpoint.outside)
         tenant = caller.tenant
         query = scope["query_string"].decode("latin-1")
         if scope["method"] == "GET" or (scope["method"] == "DELETE" and query):
@@ -172,7 +172,7 @@ class MlflowApi:
             )
             message = await decoded(services, tenant, body, parameters, endpoint.message)
         if endpoint.makes_tenant:
-            tenant = await services.tenants.made(tenant)
+            tenant = await services.tenant_lookup.made(tenant)
         work = endpoint.handler(Call(services, tenant, caller, scope), message)
         answer = await (unless_gone(receive, work) if endpoint.role is Role.READ else work)
         if answer is None:

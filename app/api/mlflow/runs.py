@@ -5,8 +5,8 @@ from typing import Any
 
 import msgspec
 
-from app import validation
-from app.api.mlflow.common import (
+from app.api.mlflow.inputs import RunInputs, RunOutputs, shown_inputs, shown_outputs
+from app.api.mlflow.messages import (
     KeyValue,
     Required,
     enum,
@@ -18,12 +18,12 @@ from app.api.mlflow.common import (
     strings,
     view,
 )
-from app.api.mlflow.inputs import RunInputs, RunOutputs, shown_inputs, shown_outputs
 from app.api.mlflow.router import Call, Empty, Routes
-from app.errors import InvalidValueError
+from app.kernel import validation
+from app.kernel.errors import InvalidValueError
+from app.kernel.principal import Role
 from app.runs import entities
 from app.runs.entities import STATUSES, RunWrite
-from app.tenancy.caller import Role
 
 routes = Routes()
 

@@ -3,7 +3,7 @@
 import msgspec
 
 from app.api.mlflow.router import Call, Empty, Routes
-from app.tenancy.caller import Role
+from app.kernel.principal import Role
 
 routes = Routes()
 

@@ -5,11 +5,11 @@ from typing import get_args
 import msgspec
 
 from app.api.mlflow.router import Call, Empty, Routes
-from app.errors import InvalidValueError, PermissionDeniedError
-from app.tenancy.caller import Role
-from app.tenancy.directory import DeletionMode
-from app.tenancy.entry import Entry
-from app.tenancy.tenant import Tenant
+from app.kernel.errors import InvalidValueError, PermissionDeniedError
+from app.kernel.principal import Role
+from app.kernel.tenant import Tenant
+from app.tenants.entities import Entry
+from app.tenants.service import DeletionMode
 
 routes = Routes()
 
@@ -48,7 +48,7 @@ class DeleteWorkspace(WorkspaceName):
 
 @routes.add("GET", "workspaces", Empty, Role.READ, outside=True)
 async def list_workspaces(call: Call, message: Empty) -> WorkspacesAnswer:
-    directory, caller = call.services.directory, call.caller
+    directory, caller = call.services.tenants, call.caller
     if caller.role < Role.OPERATOR:
         return WorkspacesAnswer([_shown(await directory.get(caller.tenant.slug, of=caller.tenant))])
     return WorkspacesAnswer([_shown(one) for one in await directory.list()])
@@ -57,16 +57,14 @@ async def list_workspaces(call: Call, message: Empty) -> WorkspacesAnswer:
 @routes.add("POST", "workspaces", CreateWorkspace, Role.OPERATOR, outside=True, status=201)
 async def create(call: Call, message: CreateWorkspace) -> WorkspaceAnswer:
     _refuse_artifact_root(message.default_artifact_root)
-    entry = await call.services.directory.create(message.name, message.description)
+    entry = await call.services.tenants.create(message.name, message.description)
     return WorkspaceAnswer(_shown(entry))
 
 
 @routes.add("GET", "workspaces/{workspace_name}", WorkspaceName, Role.READ, outside=True)
 async def get(call: Call, message: WorkspaceName) -> WorkspaceAnswer:
     own = _own(call, message.workspace_name)
-    return WorkspaceAnswer(
-        _shown(await call.services.directory.get(message.workspace_name, of=own))
-    )
+    return WorkspaceAnswer(_shown(await call.services.tenants.get(message.workspace_name, of=own)))
 
 
 @routes.add("PATCH", "workspaces/{workspace_name}", UpdateWorkspace, Role.ADMIN, outside=True)
@@ -80,9 +78,9 @@ async def update(call: Call, message: UpdateWorkspace) -> WorkspaceAnswer:
             )
         # An empty root takes away the one that no workspace has.
         return WorkspaceAnswer(
-            _shown(await call.services.directory.get(message.workspace_name, of=own))
+            _shown(await call.services.tenants.get(message.workspace_name, of=own))
         )
-    entry = await call.services.directory.describe(
+    entry = await call.services.tenants.describe(
         message.workspace_name, message.description, of=own
     )
     return WorkspaceAnswer(_shown(entry))
@@ -104,7 +102,7 @@ async def delete(call: Call, message: DeleteWorkspace) -> None:
             f"Invalid deletion mode '{message.mode}'. Must be one of: {', '.join(modes)}",
             field="mode",
         )
-    await call.services.directory.delete(message.workspace_name, chosen[0])
+    await call.services.tenants.delete(message.workspace_name, chosen[0])
 
 
 def _own(call: Call, name: str) -> Tenant | None:

@@ -11,8 +11,8 @@ from app.api.workbench import (
     audit,
     compare,
     experiments,
-    logging,
     metrics,
+    run_logging,
     runs,
 )
 from app.api.workbench.dependencies import document_tenant_header
@@ -33,7 +33,7 @@ router = APIRouter(
 )
 # In this order: /experiments/runs would else be the experiment "runs", and /runs/compare a run.
 for part in (
-    *(compare, runs, logging, metrics, artifacts, artifact_uploads, experiments),
+    *(compare, runs, run_logging, metrics, artifacts, artifact_uploads, experiments),
     *(admin_tenants, admin_keys, audit),
 ):
     router.include_router(part.router)

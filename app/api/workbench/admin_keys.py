@@ -5,13 +5,13 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Path, Query, Response
 from pydantic import ConfigDict, Field
 
-from app.api.workbench.bodies import JsonRoute
 from app.api.workbench.dependencies import ManagedTenant, ServicesDep
-from app.api.workbench.fields import Body, EpochMs, Limit, Offset, Shown, Time, shown_time
+from app.api.workbench.json_body import JsonRoute
 from app.api.workbench.openapi import answers
 from app.api.workbench.schemas import example
-from app.tenancy import keys
-from app.tenancy.tenant import Tenant
+from app.api.workbench.types import Body, EpochMs, Limit, Offset, Shown, Time, shown_time
+from app.auth import api_keys
+from app.kernel.tenant import Tenant
 
 router = APIRouter(prefix="/admin/tenants/{tenant}/keys", tags=["admin"], route_class=JsonRoute)
 
@@ -41,7 +41,7 @@ class CreateKey(Body):
 
     role: Literal["read", "write", "admin"]
     name: str = Field(
-        default="", max_length=keys.MAX_NAME_LENGTH, description="Who or what it is for."
+        default="", max_length=api_keys.MAX_NAME_LENGTH, description="Who or what it is for."
     )
     expires_at: EpochMs | None = Field(
         default=None, description="Epoch milliseconds; without one it works until it is revoked."
@@ -57,7 +57,7 @@ class RotateKey(Body):
         default=0,
         strict=True,
         ge=0,
-        le=keys.MAX_OVERLAP_SECONDS,
+        le=api_keys.MAX_OVERLAP_SECONDS,
         description="For how long the old key works beside the new one.",
     )
 
@@ -155,19 +155,19 @@ async def revoke_key(tenant: ManagedTenant, key_id: KeyId, services: ServicesDep
     return _shown(tenant, await services.keys.revoke(tenant, key_id))
 
 
-def _shown(tenant: Tenant, key: keys.ApiKey) -> Key:
+def _shown(tenant: Tenant, key: api_keys.ApiKey) -> Key:
     return Key.model_validate(_fields(tenant, key))
 
 
-def _new(tenant: Tenant, key: keys.ApiKey, text: str, response: Response) -> NewKey:
+def _new(tenant: Tenant, key: api_keys.ApiKey, text: str, response: Response) -> NewKey:
     response.headers["Cache-Control"] = "no-store"
     return NewKey.model_validate(_fields(tenant, key) | {"key": text})
 
 
-def _fields(tenant: Tenant, key: keys.ApiKey) -> dict[str, object]:
+def _fields(tenant: Tenant, key: api_keys.ApiKey) -> dict[str, object]:
     return {
         "id": key.key_id,
-        "prefix": keys.shown_prefix(tenant, key),
+        "prefix": api_keys.shown_prefix(tenant, key),
         "name": key.name,
         "role": key.role,
         "status": key.status,

@@ -5,22 +5,22 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import ConfigDict, Field
 
-from app.api.workbench.bodies import JsonRoute
 from app.api.workbench.dependencies import (
     ManagedTenant,
     OperatedTenant,
     Operator,
     ServicesDep,
 )
-from app.api.workbench.fields import Body, Limit, Offset, Shown, Time, shown_time
+from app.api.workbench.json_body import JsonRoute
 from app.api.workbench.openapi import answers
 from app.api.workbench.schemas import example
+from app.api.workbench.types import Body, Limit, Offset, Shown, Time, shown_time
+from app.kernel import tenant as tenancy
+from app.kernel.slug import SLUG
 from app.services import Services
-from app.tenancy import tenant as tenancy
-from app.tenancy.directory import MAX_DESCRIPTION_LENGTH
-from app.tenancy.entry import Entry
-from app.tenancy.limits import Limits
-from app.tenancy.slug import SLUG
+from app.tenants.entities import Entry
+from app.tenants.limits import Limits
+from app.tenants.service import MAX_DESCRIPTION_LENGTH
 
 router = APIRouter(prefix="/admin/tenants", tags=["admin"], route_class=JsonRoute)
 
@@ -167,7 +167,7 @@ async def list_tenants(
     offset: Annotated[Offset, Query()] = 0,
 ) -> TenantPage:
     """Every tenant that exists, by slug."""
-    found, total = await services.directory.page(limit=limit, offset=offset)
+    found, total = await services.tenants.page(limit=limit, offset=offset)
     return TenantPage(
         tenants=[Tenant.of(one) for one in found], total=total, limit=limit, offset=offset
     )
@@ -176,15 +176,15 @@ async def list_tenants(
 @router.post("", status_code=201, summary="Create a tenant", responses=answers(409, 413, 415))
 async def create_tenant(body: CreateTenant, operator: Operator, services: ServicesDep) -> Tenant:
     """It comes with the experiment `Default`, and without a key. 409 where the slug is taken."""
-    await services.directory.create(body.slug, body.description)
-    await _limit(services, await services.tenants.existing(body.slug), body.quotas)
-    return Tenant.of(await services.directory.get(body.slug))
+    await services.tenants.create(body.slug, body.description)
+    await _limit(services, await services.tenant_lookup.existing(body.slug), body.quotas)
+    return Tenant.of(await services.tenants.get(body.slug))
 
 
 @router.get("/{tenant}", summary="Get a tenant", responses=answers(404))
 async def get_tenant(tenant: ManagedTenant, services: ServicesDep) -> Tenant:
     """For operators, and for admins of the tenant."""
-    return Tenant.of(await services.directory.get(tenant.slug, of=tenant))
+    return Tenant.of(await services.tenants.get(tenant.slug, of=tenant))
 
 
 @router.patch(
@@ -195,9 +195,9 @@ async def update_tenant(
 ) -> Tenant:
     """Changes what is given. Every worker goes by new quotas within seconds."""
     if body.description is not None:
-        await services.directory.describe(tenant.slug, body.description)
+        await services.tenants.describe(tenant.slug, body.description)
     await _limit(services, tenant, body.quotas)
-    return Tenant.of(await services.directory.get(tenant.slug))
+    return Tenant.of(await services.tenants.get(tenant.slug))
 
 
 @router.delete("/{tenant}", status_code=204, summary="Delete a tenant", responses=answers(404, 409))
@@ -209,7 +209,7 @@ async def delete_tenant(
     ] = False,
 ) -> None:
     """Its keys go with it, and stop working within seconds."""
-    await services.directory.delete(tenant.slug, "CASCADE" if cascade else "RESTRICT")
+    await services.tenants.delete(tenant.slug, "CASCADE" if cascade else "RESTRICT")
 
 
 @router.get("/{tenant}/usage", summary="What a tenant uses", responses=answers(404))

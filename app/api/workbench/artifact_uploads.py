@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 
-from app.api.downloads import media_type
-from app.api.workbench.artifact_shapes import (
+from app.api.file_response import media_type
+from app.api.workbench.artifact_schemas import (
     ArtifactEntry,
     CopiedArtifacts,
     CopyArtifacts,
@@ -17,17 +17,17 @@ from app.api.workbench.artifact_shapes import (
     relative_to,
     stored,
 )
-from app.api.workbench.bodies import JsonRoute
 from app.api.workbench.dependencies import GuardedRoute, RunId, ServicesDep, WriteTenant
-from app.api.workbench.forms import FormPart, form_parts
+from app.api.workbench.json_body import JsonRoute
+from app.api.workbench.multipart_form import FormPart, form_parts
 from app.api.workbench.openapi import answers
-from app.artifacts.copying import copy_all
 from app.artifacts.entities import Received
+from app.artifacts.folder_copy import copy_all
 from app.artifacts.index import run_folder
 from app.artifacts.paths import MAX_PATH_BYTES, artifact_path
-from app.errors import InvalidValueError
+from app.kernel.errors import InvalidValueError
+from app.kernel.tenant import Tenant
 from app.services import Services
-from app.tenancy.tenant import Tenant
 
 router = APIRouter(
     prefix="/experiments/runs/{run_id}", tags=["artifacts"], route_class=GuardedRoute

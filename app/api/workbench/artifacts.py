@@ -6,16 +6,9 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 
-from app.api.downloads import attachment, is_current, validators
-from app.api.file_answers import file_answer
-from app.api.workbench.archive import ArchiveResponse, zipped
-from app.api.workbench.artifact_shapes import (
-    ArtifactEntry,
-    FilePath,
-    Preview,
-    listed,
-    relative_to,
-)
+from app.api.file_download import file_answer
+from app.api.file_response import attachment, is_current, validators
+from app.api.workbench.artifact_schemas import ArtifactEntry, FilePath, Preview, listed, relative_to
 from app.api.workbench.dependencies import (
     GuardedRoute,
     ReadTenant,
@@ -23,17 +16,17 @@ from app.api.workbench.dependencies import (
     ServicesDep,
     WriteTenant,
 )
-from app.api.workbench.fields import Limit
 from app.api.workbench.openapi import answers
+from app.api.workbench.types import Limit
+from app.api.workbench.zip_download import ArchiveResponse, zipped
 from app.artifacts import previews
 from app.artifacts.entities import Artifact
 from app.artifacts.index import run_folder
 from app.artifacts.paths import artifact_path
-from app.errors import InvalidValueError, NotFoundError
+from app.kernel.errors import InvalidValueError, NotFoundError, RunNotActiveError
+from app.kernel.tenant import Tenant
 from app.runs.entities import Run
-from app.runs.errors import run_not_active
 from app.services import Services
-from app.tenancy.tenant import Tenant
 
 router = APIRouter(
     prefix="/experiments/runs/{run_id}", tags=["artifacts"], route_class=GuardedRoute
@@ -240,7 +233,7 @@ async def delete_artifact(
     relative = artifact_path(path)
     run = await services.runs.get_info(tenant, run_id)
     if run.deleted_time is not None:
-        raise run_not_active(run_id, run.deleted_time)
+        raise RunNotActiveError(run_id, run.deleted_time)
     root = run_folder(run)
     with relative_to(root):
         await services.artifacts.delete(tenant, posixpath.join(root, relative))

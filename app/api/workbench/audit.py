@@ -6,14 +6,14 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.api.workbench.bodies import JsonRoute
 from app.api.workbench.dependencies import NeedsTenant, Operator, ServicesDep
-from app.api.workbench.fields import MAX_TIME, Limit, Shown, Time, shown_time
+from app.api.workbench.json_body import JsonRoute
 from app.api.workbench.openapi import answers
 from app.api.workbench.schemas import example
-from app.audit import service
-from app.tenancy.caller import Role
-from app.tenancy.tenant import Tenant
+from app.api.workbench.types import MAX_TIME, Limit, Shown, Time, shown_time
+from app.audit import log_reader
+from app.kernel.principal import Role
+from app.kernel.tenant import Tenant
 
 router = APIRouter(tags=["admin"], route_class=JsonRoute)
 
@@ -48,8 +48,10 @@ class AuditQuery(BaseModel):
         default=None, description="The `next_page_token` of the page before."
     )
 
-    def wanted(self, tenant: str | None = None) -> service.Filter:
-        return service.Filter(tenant, self.actor, self.action, self.target, self.since, self.until)
+    def wanted(self, tenant: str | None = None) -> log_reader.Filter:
+        return log_reader.Filter(
+            tenant, self.actor, self.action, self.target, self.since, self.until
+        )
 
 
 class AuditOfAllQuery(AuditQuery):
@@ -106,11 +108,11 @@ async def list_audit_of_all(
     return _page(events, token)
 
 
-def _page(events: Sequence[service.Event], token: str | None) -> EventPage:
+def _page(events: Sequence[log_reader.Event], token: str | None) -> EventPage:
     return EventPage(events=[_shown(event) for event in events], next_page_token=token)
 
 
-def _shown(event: service.Event) -> Event:
+def _shown(event: log_reader.Event) -> Event:
     return Event(
         id=event.event_id.hex,
         time=shown_time(event.created_time),

@@ -7,13 +7,13 @@ import msgspec
 from fastapi import APIRouter, Response
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
-from app import validation
-from app.api.workbench.bodies import JsonRoute
 from app.api.workbench.dependencies import RUN_EXAMPLE, ReadTenant, ServicesDep
-from app.api.workbench.fields import Body, Shown, ShownNumber, shown_number
+from app.api.workbench.json_body import JsonRoute
 from app.api.workbench.openapi import answers
 from app.api.workbench.schemas import RunStatus, example, run_status
-from app.errors import InvalidValueError, NotFoundError
+from app.api.workbench.types import Body, Shown, ShownNumber, shown_number
+from app.kernel import validation
+from app.kernel.errors import InvalidValueError, NotFoundError
 from app.runs import comparison
 from app.runs.comparison import Direction, MetricChoice
 from app.runs.entities import Run

@@ -9,10 +9,10 @@ from fastapi.routing import APIRoute
 from starlette.convertors import Convertor, register_url_convertor
 
 from app.api.workbench.openapi import SECURITY
-from app.errors import PermissionDeniedError
+from app.kernel.errors import PermissionDeniedError
+from app.kernel.principal import Principal, Role
+from app.kernel.tenant import Tenant
 from app.services import Services
-from app.tenancy.caller import Caller, Role
-from app.tenancy.tenant import Tenant
 
 TenantSlug = Annotated[
     str, Path(description="The tenant's slug.", examples=["acme-corp"], max_length=48)
@@ -51,8 +51,8 @@ class Needs:
         self.role = role
         self.outside = outside
 
-    async def __call__(self, request: Request) -> Caller:
-        caller: Caller = request.scope["caller"]
+    async def __call__(self, request: Request) -> Principal:
+        caller: Principal = request.scope["caller"]
         return caller
 
 
@@ -80,7 +80,7 @@ class NeedsManaged(Needs):
         others = PermissionDeniedError(f"The key is not one of the tenant '{tenant}'")
         if caller.role < Role.OPERATOR and caller.tenant.slug != tenant:
             raise others
-        managed = await services_of(request).tenants.existing(tenant)
+        managed = await services_of(request).tenant_lookup.existing(tenant)
         # The slug may have been another tenant's when the key was recognised.
         if caller.role < Role.OPERATOR and caller.tenant.id != managed.id:
             raise others
@@ -111,7 +111,9 @@ class GuardedRoute(APIRoute):
 
         async def guarded(request: Request) -> Response:
             services = services_of(request)
-            caller = await services.access.admit(request.scope, needs.role, outside=needs.outside)
+            caller = await services.authenticator.admit(
+                request.scope, needs.role, outside=needs.outside
+            )
             response = await handle(await self.prepared(request))
             await services.sharing.memory.hold_answer(caller.tenant, len(_whole_body(response)))
             return response
@@ -152,7 +154,7 @@ ReadTenant = Annotated[Tenant, Depends(NeedsTenant(Role.READ))]
 WriteTenant = Annotated[Tenant, Depends(NeedsTenant(Role.WRITE))]
 ManagedTenant = Annotated[Tenant, Depends(NeedsManaged(Role.ADMIN))]
 OperatedTenant = Annotated[Tenant, Depends(NeedsManaged(Role.OPERATOR))]
-Operator = Annotated[Caller, Depends(Needs(Role.OPERATOR, outside=True))]
+Operator = Annotated[Principal, Depends(Needs(Role.OPERATOR, outside=True))]
 
 RUN_EXAMPLE = "018f3f7e5a6c7b2d9e4f1a2b3c4d5e6f"
 EXPERIMENT_EXAMPLE = "187261934512046080"

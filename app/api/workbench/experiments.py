@@ -5,15 +5,13 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import Field
 
-from app import validation
-from app.api.workbench.bodies import JsonRoute
 from app.api.workbench.dependencies import (
     ExperimentId,
     ReadTenant,
     ServicesDep,
     WriteTenant,
 )
-from app.api.workbench.fields import Body, Limit, Offset, Stage, check_tags
+from app.api.workbench.json_body import JsonRoute
 from app.api.workbench.openapi import answers
 from app.api.workbench.schemas import (
     CreateExperiment,
@@ -22,8 +20,10 @@ from app.api.workbench.schemas import (
     UpdateExperiment,
     with_description,
 )
+from app.api.workbench.types import Body, Limit, Offset, Stage, check_tags
+from app.kernel import validation
+from app.kernel.validation import MAX_EXPERIMENT_TAG_VALUE_LENGTH
 from app.runs.entities import DESCRIPTION_TAG
-from app.validation import MAX_EXPERIMENT_TAG_VALUE_LENGTH
 
 router = APIRouter(prefix="/experiments", tags=["experiments"], route_class=JsonRoute)
 
@@ -55,7 +55,7 @@ async def create_experiment(
     tags = dict(body.tags)
     if body.description:
         tags[DESCRIPTION_TAG] = body.description
-    tenant = await services.tenants.made(tenant)
+    tenant = await services.tenant_lookup.made(tenant)
     created = await services.experiments.create(
         tenant, body.name, artifact_location=body.artifact_location, tags=tags
     )

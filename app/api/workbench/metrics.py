@@ -8,14 +8,14 @@ from fastapi import APIRouter, Path, Query, Response
 from pydantic import ConfigDict, Field
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
-from app import validation
 from app.api.workbench.dependencies import RUN_EXAMPLE, GuardedRoute, ReadTenant, RunId, ServicesDep
-from app.api.workbench.fields import Shown, ShownNumber, Time, shown_number, shown_time
 from app.api.workbench.openapi import answers
 from app.api.workbench.schemas import example
-from app.errors import InvalidValueError
+from app.api.workbench.types import Shown, ShownNumber, Time, shown_number, shown_time
+from app.kernel import validation
+from app.kernel.errors import InvalidValueError
+from app.kernel.validation import INT64_MAX, INT64_MIN
 from app.metrics.service import PointRow
-from app.validation import INT64_MAX, INT64_MIN
 
 router = APIRouter(
     prefix="/experiments/runs/{run_id}/metrics", tags=["metrics"], route_class=GuardedRoute

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from app.api.workbench.problems import MEDIA_TYPE, SCHEMAS
+from app.api.workbench.problem_details import MEDIA_TYPE, SCHEMAS
 
 DESCRIPTION = """
 Experiments, runs, metrics and artifacts for the ML Workbench. The same data is served to MLflow's

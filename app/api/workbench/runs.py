@@ -7,10 +7,8 @@ import msgspec
 from fastapi import APIRouter, Query, Response
 from pydantic import Field
 
-from app import validation
-from app.api.workbench.bodies import JsonRoute
 from app.api.workbench.dependencies import ReadTenant, RunId, ServicesDep, WriteTenant
-from app.api.workbench.fields import Body, Limit, Offset, Stage, check_params, check_tags
+from app.api.workbench.json_body import JsonRoute
 from app.api.workbench.openapi import answers
 from app.api.workbench.schemas import (
     CreateRun,
@@ -22,13 +20,15 @@ from app.api.workbench.schemas import (
     shown_runs,
     with_description,
 )
-from app.clock import now_ms
-from app.errors import InvalidValueError, NotFoundError
+from app.api.workbench.types import Body, Limit, Offset, Stage, check_params, check_tags
+from app.kernel import validation
+from app.kernel.clock import now_ms
+from app.kernel.errors import InvalidValueError, NotFoundError
+from app.kernel.tenant import Tenant
 from app.runs import entities
 from app.runs.entities import DESCRIPTION_TAG, PARENT_RUN_TAG
-from app.runs.rendered import RenderedRun
+from app.runs.json_cache import RenderedRun
 from app.services import Services
-from app.tenancy.tenant import Tenant
 
 router = APIRouter(prefix="/experiments/runs", tags=["runs"], route_class=JsonRoute)
 
@@ -67,7 +67,7 @@ async def create_run(body: CreateRun, services: ServicesDep, tenant: WriteTenant
     check_params(body.params)
     validation.text(body.name, "name")
     validation.text(body.description, "description")
-    tenant = await services.tenants.made(tenant)
+    tenant = await services.tenant_lookup.made(tenant)
     tags = dict(body.tags)
     if body.description:
         tags[DESCRIPTION_TAG] = body.description

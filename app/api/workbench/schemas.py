@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import ConfigDict, Field
 
 from app.api.workbench.dependencies import EXPERIMENT_EXAMPLE, RUN_EXAMPLE
-from app.api.workbench.fields import (
+from app.api.workbench.types import (
     Body,
     EpochMs,
     ParamValue,
@@ -17,11 +17,11 @@ from app.api.workbench.fields import (
     shown_time,
 )
 from app.experiments import entities as experiments
+from app.kernel.tenant import Tenant
+from app.kernel.validation import MAX_TAG_VALUE_LENGTH
 from app.runs import entities as runs
 from app.runs.entities import DESCRIPTION_TAG, PARENT_RUN_TAG
 from app.services import Services
-from app.tenancy.tenant import Tenant
-from app.validation import MAX_TAG_VALUE_LENGTH
 
 USER_TAG = "mlflow.user"
 

@@ -1,0 +1,41 @@
+"""A stored file as the answer to a GET or a HEAD: whole, a range of it, or "not modified"."""
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app.api.file_response import (
+    ReaderResponse,
+    byte_range,
+    file_headers,
+    is_current,
+    range_applies,
+    validators,
+)
+from app.artifacts.entities import Artifact
+from app.artifacts.service import Artifacts
+from app.kernel.tenant import Tenant
+
+
+async def file_answer(
+    artifacts: Artifacts, tenant: Tenant, artifact: Artifact, request: Request
+) -> Response:
+    """Honours one Range, If-Range and If-None-Match. Raises HTTPException 416 for a range behind
+    the end, NotFoundError where the file is deleted meanwhile."""
+    if is_current(request.headers.get("if-none-match"), artifact.etag):
+        return Response(status_code=304, headers=validators(artifact.etag))
+    part = None
+    # A HEAD ignores the Range header (RFC 9110, 14.2).
+    if request.method == "GET" and range_applies(request.headers.get("if-range"), artifact.etag):
+        part = byte_range(request.headers.get("range"), artifact.size)
+    headers = file_headers(artifact)
+    if request.method == "HEAD":
+        return Response(headers=headers | {"Content-Length": str(artifact.size)})
+    reader = await artifacts.open(
+        tenant, artifact, start=part.start if part else 0, end=part.end if part else None
+    )
+    # An overwrite may have come between the row and the bytes; what is sent is what counts.
+    headers["ETag"] = f'"{reader.stored.etag}"'
+    headers["Content-Length"] = str(reader.end - reader.start)
+    if part:
+        headers["Content-Range"] = f"bytes {reader.start}-{reader.end - 1}/{reader.stored.size}"
+    return ReaderResponse(reader, 206 if part else 200, headers)

@@ -1,0 +1,128 @@
+"""What operators and load balancers ask: alive, ready, which version, and what was counted."""
+
+import asyncio
+import hmac
+from contextlib import suppress
+from importlib.metadata import version
+from ipaddress import ip_address
+
+from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi.responses import RedirectResponse
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
+from pydantic import BaseModel
+
+from app.config import Settings
+from app.kernel.errors import UnavailableError
+from app.observability import prometheus
+from app.observability.monitor import Monitor
+from app.services import Services
+
+router = APIRouter(tags=["Operations"])
+
+
+class Health(BaseModel):
+    status: str = "ok"
+
+
+class Readiness(BaseModel):
+    """`schema_state` is `current`, `behind`, `ahead` or `empty`; null where it is unknown."""
+
+    ready: bool
+    database: str
+    schema_state: str | None
+
+
+class Version(BaseModel):
+    name: str = "tracking"
+    version: str
+
+
+@router.get("/", include_in_schema=False)
+async def root(request: Request) -> RedirectResponse:
+    """The mlflow client prints links to pages below this one; there is an API and no pages."""
+    return RedirectResponse(f"{request.scope.get('root_path', '')}/docs")
+
+
+@router.get("/health", summary="Alive: the process answers")
+async def health() -> Health:
+    return Health()
+
+
+@router.get(
+    "/ready",
+    summary="Ready: the database answers and its schema is the one this version needs",
+    responses={503: {"model": Readiness, "description": "Not ready to serve"}},
+)
+async def ready(request: Request, response: Response) -> Readiness:
+    try:
+        state = await request.app.state.services.database.ready()
+    except UnavailableError as error:
+        response.status_code = 503
+        return Readiness(ready=False, database=error.message, schema_state=None)
+    if state != "current":
+        response.status_code = 503
+    return Readiness(ready=state == "current", database="reachable", schema_state=state)
+
+
+@router.get("/version", summary="The version of this service")
+async def get_version() -> Version:
+    return Version(version=version("tracking"))
+
+
+# How long Postgres has to say that it is there, in seconds; a scrape waits no longer than ten.
+_PATIENCE = 3
+
+
+@router.get("/metrics", include_in_schema=False)
+async def metrics(request: Request) -> Response:
+    """What all workers have counted, in the text format of Prometheus."""
+    services: Services = request.app.state.services
+    monitor: Monitor = request.app.state.monitor
+    _check_may_see_metrics(request, services.settings)
+    up = False
+    with suppress(UnavailableError, TimeoutError):
+        async with asyncio.timeout(_PATIENCE), services.database.directory() as connection:
+            await connection.exec_driver_sql("SELECT 1")
+            up = True
+    # A quarter of a megabyte is written in some milliseconds, which nobody else should wait for.
+    text = await asyncio.to_thread(
+        prometheus.render,
+        monitor.counted(services),
+        database_up=up,
+        tenants=services.settings.metrics_tenants > 0,
+    )
+    return Response(text, media_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+
+def _check_may_see_metrics(request: Request, settings: Settings) -> None:
+    """Let in who has the token for metrics or the admin key; where there is neither, this machine.
+
+    Raises HTTPException 401 and 403.
+    """
+    secrets = [
+        secret.get_secret_value().encode()
+        for secret in (settings.metrics_token, settings.admin_key)
+        if secret is not None
+    ]
+    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and any(
+        hmac.compare_digest(secret, given.strip().encode("latin-1")) for secret in secrets
+    ):
+        return
+    if secrets or settings.auth != "off":
+        raise HTTPException(
+            401,
+            "Metrics are for whoever has TRACKING_METRICS_TOKEN or the admin key: send it as"
+            " 'Authorization: Bearer …'",
+            headers={"WWW-Authenticate": 'Bearer realm="tracking"'},
+        )
+    if not _on_this_machine(request):
+        raise HTTPException(
+            403, "Metrics are shown to this machine alone until TRACKING_METRICS_TOKEN is set"
+        )
+
+
+def _on_this_machine(request: Request) -> bool:
+    with suppress(ValueError):
+        return request.client is not None and ip_address(request.client.host).is_loopback
+    return False

@@ -1,0 +1,170 @@
+"""The files of a run as requests and answers hold them. Paths are relative to the run's folder."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Literal
+
+from fastapi import Path
+from pydantic import ConfigDict, Field
+
+from app.api.workbench.dependencies import RUN_EXAMPLE
+from app.api.workbench.schemas import example
+from app.api.workbench.types import Body, Shown, Time, shown_time
+from app.artifacts.entities import Artifact, Entry
+from app.kernel.errors import TrackingError
+
+FILE = {
+    "path": "model/model.json",
+    "is_dir": False,
+    "size": 48213,
+    "content_type": "application/json",
+    "updated_at": "2025-11-23T09:42:00.000Z",
+    "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+}
+_FOLDER = {
+    "path": "model",
+    "is_dir": True,
+    "size": None,
+    "content_type": None,
+    "updated_at": None,
+    "sha256": None,
+}
+
+FilePath = Annotated[
+    str,
+    Path(description="Relative to the run's folder.", examples=["model/model.json"]),
+]
+
+
+class ArtifactEntry(Shown):
+    """A file or a folder; a folder has only its path, and its size where that was asked for."""
+
+    model_config = ConfigDict(json_schema_extra=example(FILE, _FOLDER))
+
+    path: str = Field(description="Relative to the run's folder.")
+    is_dir: bool
+    size: int | None = Field(
+        description="In bytes. Of a folder: with `sizes`, unless it holds more than 10,000 files."
+    )
+    content_type: str | None
+    updated_at: Time | None
+    sha256: str | None = Field(
+        description="The checksum of the content, in hexadecimal digits. Null where the server did"
+        " not see the content pass in order, as in an upload by parts."
+    )
+
+
+class LoggedArtifact(Shown):
+    """What was stored."""
+
+    model_config = ConfigDict(
+        json_schema_extra=example(
+            {"message": "Logged model/model.json", "run_id": RUN_EXAMPLE, "artifact": FILE}
+        )
+    )
+
+    message: str
+    run_id: str
+    artifact: ArtifactEntry
+
+
+class LoggedArtifacts(Shown):
+    """What was stored, in the order of the form."""
+
+    model_config = ConfigDict(
+        json_schema_extra=example({"run_id": RUN_EXAMPLE, "artifacts": [FILE]})
+    )
+
+    run_id: str
+    artifacts: list[ArtifactEntry]
+
+
+class CopyArtifacts(Body):
+    """What to copy, and where to."""
+
+    model_config = ConfigDict(
+        json_schema_extra=example(
+            {"source_run_id": RUN_EXAMPLE, "source_path": "model", "path": "baseline/model"}
+        )
+    )
+
+    source_run_id: str | None = Field(
+        default=None, description="The run to copy from; the same one, if left out."
+    )
+    source_path: str = Field(description="A file or a folder of that run.")
+    path: str = Field(description="Where the copy goes: the file, or the folder, that it becomes.")
+
+
+class CopiedArtifacts(Shown):
+    """What there is now at the copy's place."""
+
+    model_config = ConfigDict(
+        json_schema_extra=example(
+            {"run_id": RUN_EXAMPLE, "path": "baseline/model", "files": 3, "bytes": 148_213}
+        )
+    )
+
+    run_id: str
+    path: str
+    files: int = Field(description="How many were copied.")
+    bytes: int = Field(description="Their size in all.")
+
+
+class Preview(Shown):
+    """The beginning of a file. `text` is set for the kinds `text` and `json`, `columns` and `rows`
+    for `table`, neither for `binary`."""
+
+    model_config = ConfigDict(
+        json_schema_extra=example(
+            {
+                "path": "predictions.csv",
+                "kind": "table",
+                "size": 48213,
+                "truncated": True,
+                "text": None,
+                "columns": ["id", "churned"],
+                "rows": [["17", "0.93"], ["18", "0.12"]],
+            }
+        )
+    )
+
+    path: str
+    kind: Literal["text", "json", "table", "binary"]
+    size: int = Field(description="Of the whole file, in bytes.")
+    truncated: bool = Field(description="Whether the file goes on.")
+    text: str | None = Field(default=None, description="JSON is indented where it is short.")
+    columns: list[str] | None = Field(default=None, description="The first line.")
+    rows: list[list[str]] | None = Field(default=None, description="The lines after it, as text.")
+
+
+def stored(artifact: Artifact, root: str) -> ArtifactEntry:
+    return ArtifactEntry(
+        path=artifact.path.removeprefix(f"{root}/"),
+        is_dir=False,
+        size=artifact.size,
+        content_type=artifact.content_type,
+        updated_at=shown_time(artifact.updated_time),
+        sha256=artifact.sha256,
+    )
+
+
+def listed(entry: Entry, root: str, size: int | None) -> ArtifactEntry:
+    """`size` is a folder's, where that was asked for and is known."""
+    return ArtifactEntry(
+        path=entry.path.removeprefix(f"{root}/"),
+        is_dir=entry.is_dir,
+        size=size if entry.is_dir else entry.size,
+        content_type=entry.content_type,
+        updated_at=None if entry.updated_time is None else shown_time(entry.updated_time),
+        sha256=entry.sha256,
+    )
+
+
+@contextmanager
+def relative_to(root: str) -> Iterator[None]:
+    """Errors name a path as the caller did, without the folder of the run."""
+    try:
+        yield
+    except TrackingError as error:
+        error.message = error.message.replace(f"{root}/", "")
+        raise

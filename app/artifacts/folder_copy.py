@@ -1,0 +1,60 @@
+"""Copies of whole folders, file by file."""
+
+import asyncio
+from collections.abc import Sequence
+
+from app.artifacts.entities import Artifact
+from app.artifacts.service import Artifacts
+from app.kernel.errors import ArtifactNotFoundError, InvalidValueError, NotFoundError
+from app.kernel.tenant import Tenant
+
+MAX_FILES = 10_000  # while a client waits for the answer
+_AT_ONCE = 8
+
+
+async def copy_all(
+    artifacts: Artifacts, tenant: Tenant, source: str, target: str
+) -> tuple[int, int]:
+    """Copy a file, or all that lies in a folder; how many files and bytes that were.
+
+    Raises what `Artifacts.copy` does; files that were copied until then stay. NotFoundError where
+    there is nothing at the source, InvalidValueError where it is a folder of more than MAX_FILES,
+    or the target lies in it.
+    """
+    files = await _files(artifacts, tenant, source)
+    if files[0].path != source and f"{target}/".startswith(f"{source}/"):
+        raise InvalidValueError("A folder cannot be copied into itself", field="path")
+    waiting = iter(files)
+
+    async def work() -> int:
+        size = 0
+        for file in waiting:
+            copied = await artifacts.copy(tenant, file, target + file.path.removeprefix(source))
+            size += copied.size
+        return size
+
+    workers = [asyncio.ensure_future(work()) for _ in range(min(_AT_ONCE, len(files)))]
+    try:
+        return len(files), sum(await asyncio.gather(*workers))
+    finally:
+        for worker in workers:
+            worker.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
+
+
+async def _files(artifacts: Artifacts, tenant: Tenant, source: str) -> Sequence[Artifact]:
+    """The file at the path, or those in the folder."""
+    try:
+        return [await artifacts.get(tenant, source)]
+    except NotFoundError:
+        files: list[Artifact] = []
+    async for file in artifacts.walk(tenant, source):
+        if len(files) == MAX_FILES:
+            raise InvalidValueError(
+                f"A folder of more than {MAX_FILES} files is not copied at once",
+                field="source_path",
+            )
+        files.append(file)
+    if not files:
+        raise ArtifactNotFoundError(source)
+    return files

@@ -1,0 +1,130 @@
+"""Reading the audit log: a tenant's own, or as an operator that of all."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from psycopg.rows import class_row
+
+from app.db.database import Database
+from app.kernel import validation
+from app.kernel.errors import InvalidValueError
+from app.kernel.tenant import NOBODY, Tenant
+
+# Newest first. What is asked for by tenant is a range of the primary key; what is asked for of all
+# tenants looks at every row, which for this table is bearable.
+SELECT = """
+SELECT event_id, created_time, tenant, actor, action, target, request_id, details
+FROM audit_log
+WHERE (%(tenant_id)s::integer IS NULL OR tenant_id = %(tenant_id)s)
+    AND (%(tenant)s::text IS NULL OR tenant = %(tenant)s)
+    AND (%(actor)s::text IS NULL OR actor = %(actor)s)
+    AND (%(action)s::text IS NULL OR action = %(action)s)
+    AND (%(target)s::text IS NULL OR target = %(target)s)
+    AND (%(since)s::bigint IS NULL OR created_time >= %(since)s)
+    AND (%(until)s::bigint IS NULL OR created_time < %(until)s)
+    AND (%(before)s::uuid IS NULL OR event_id < %(before)s)
+ORDER BY event_id DESC
+LIMIT %(limit)s
+"""
+
+# The policy of the table shows every tenant's rows to a transaction that says so. The role of the
+# service may set it, as it may name any tenant; what it keeps apart is a forgotten condition.
+SHOW_ALL = "SELECT set_config('app.audit', 'all', true)"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    event_id: UUID
+    created_time: int
+    tenant: str
+    actor: str
+    action: str
+    target: str
+    request_id: str | None
+    details: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """What is None does not matter. Times are epoch milliseconds; `until` is not within."""
+
+    tenant: str | None = None
+    actor: str | None = None
+    action: str | None = None
+    target: str | None = None
+    since: int | None = None
+    until: int | None = None
+
+
+class AuditLog:
+    """Both methods give a page of events, the newest first, and the token of the next page.
+
+    They raise InvalidValueError for a token that no page gave.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def of_tenant(
+        self, tenant: Tenant, wanted: Filter, *, limit: int, page_token: str | None = None
+    ) -> tuple[list[Event], str | None]:
+        values = parameters(wanted, limit + 1, page_token) | {"tenant_id": tenant.id}
+        async with self._database.read_pipeline(tenant) as connection:
+            return await _page(connection, values, limit)
+
+    async def of_all(
+        self, wanted: Filter, *, limit: int, page_token: str | None = None
+    ) -> tuple[list[Event], str | None]:
+        values = parameters(wanted, limit + 1, page_token)
+        async with self._database.read_pipeline(NOBODY) as connection:
+            await connection.execute(SHOW_ALL)
+            return await _page(connection, values, limit)
+
+
+def read_all(owner_url: str, wanted: Filter, limit: int) -> list[Event]:
+    """The newest events of all tenants, for the command line: a plain connection of the owner."""
+    with (
+        psycopg.connect(owner_url) as connection,
+        connection.cursor(row_factory=class_row(Event)) as cursor,
+    ):
+        cursor.execute(SHOW_ALL)
+        return cursor.execute(SELECT, parameters(wanted, limit)).fetchall()
+
+
+def parameters(wanted: Filter, limit: int, page_token: str | None = None) -> dict[str, Any]:
+    """The values of SELECT for all tenants. Raises InvalidValueError for what no text can be."""
+    for name in ("tenant", "actor", "action", "target"):
+        validation.text(getattr(wanted, name) or "", name)
+    return {
+        "tenant_id": None,
+        "tenant": wanted.tenant,
+        "actor": wanted.actor,
+        "action": wanted.action,
+        "target": wanted.target,
+        "since": wanted.since,
+        "until": wanted.until,
+        "before": _decode(page_token) if page_token else None,
+        "limit": limit,
+    }
+
+
+async def _page(
+    connection: psycopg.AsyncConnection, values: Mapping[str, Any], limit: int
+) -> tuple[list[Event], str | None]:
+    async with connection.cursor(row_factory=class_row(Event)) as cursor:
+        await cursor.execute(SELECT, values)
+        events = await cursor.fetchall()
+    more = len(events) > limit
+    return events[:limit], events[limit - 1].event_id.hex if more else None
+
+
+def _decode(page_token: str) -> UUID:
+    with suppress(ValueError):
+        return UUID(hex=page_token)
+    raise InvalidValueError(
+        "Invalid page token: it must be the next_page_token of an earlier page", field="page_token"
+    )

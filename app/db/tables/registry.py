@@ -1,0 +1,93 @@
+"""The model registry: named models, their numbered versions, tags, and the aliases of versions.
+
+Models and versions have ids of their own, so that a rename writes one name and nothing else.
+"""
+
+from uuid import UUID
+
+from sqlalchemy import CheckConstraint, Index, Text, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.db.tables.base import Base, TenantOwned, belongs_to_tenant, key, part_of, unique
+
+
+class RegisteredModel(TenantOwned, Base):
+    """`last_version` is the greatest number given so far: a deleted version's is not given again,
+    and whoever takes the next one has locked the row."""
+
+    __tablename__ = "registered_models"
+    __table_args__ = (key("registered_model_id"), unique("name"), belongs_to_tenant())
+
+    registered_model_id: Mapped[UUID]
+    name: Mapped[str] = mapped_column(Text)
+    description: Mapped[str | None] = mapped_column(Text)
+    creation_time: Mapped[int]
+    last_updated_time: Mapped[int]
+    last_version: Mapped[int] = mapped_column(server_default=text("0"))
+
+
+class RegisteredModelTag(TenantOwned, Base):
+    __tablename__ = "registered_model_tags"
+    __table_args__ = (
+        key("registered_model_id", "key"),
+        part_of("registered_models", "registered_model_id"),
+    )
+
+    registered_model_id: Mapped[UUID]
+    key: Mapped[str] = mapped_column(Text)
+    value: Mapped[str] = mapped_column(Text)
+
+
+class ModelVersion(TenantOwned, Base):
+    """`source` is what the version was made from, as given; `storage_location` is where its files
+    lie, which stays true when the version that it was copied from goes.
+
+    `run_id` is free text, as in MLflow: a run that there may never have been.
+    """
+
+    __tablename__ = "model_versions"
+    __table_args__ = (
+        key("version_id"),
+        unique("registered_model_id", "version"),
+        part_of("registered_models", "registered_model_id"),
+        CheckConstraint(
+            "current_stage IN ('None', 'Staging', 'Production', 'Archived')", name="current_stage"
+        ),
+    )
+
+    version_id: Mapped[UUID]
+    registered_model_id: Mapped[UUID]
+    version: Mapped[int]
+    creation_time: Mapped[int]
+    last_updated_time: Mapped[int]
+    current_stage: Mapped[str] = mapped_column(Text)
+    description: Mapped[str | None] = mapped_column(Text)
+    source: Mapped[str] = mapped_column(Text)
+    storage_location: Mapped[str] = mapped_column(Text)
+    run_id: Mapped[str] = mapped_column(Text)
+    run_link: Mapped[str] = mapped_column(Text)
+
+
+class ModelVersionTag(TenantOwned, Base):
+    __tablename__ = "model_version_tags"
+    __table_args__ = (key("version_id", "key"), part_of("model_versions", "version_id"))
+
+    version_id: Mapped[UUID]
+    key: Mapped[str] = mapped_column(Text)
+    value: Mapped[str] = mapped_column(Text)
+
+
+class RegisteredModelAlias(TenantOwned, Base):
+    """A name for one version of a model; it goes with the version."""
+
+    __tablename__ = "registered_model_aliases"
+    __table_args__ = (
+        key("registered_model_id", "alias"),
+        part_of("registered_models", "registered_model_id"),
+        part_of("model_versions", "version_id"),
+        Index("registered_model_aliases_version_idx", "tenant_id", "version_id"),
+    )
+
+    registered_model_id: Mapped[UUID]
+    alias: Mapped[str] = mapped_column(Text)
+    version_id: Mapped[UUID]

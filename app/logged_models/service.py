@@ -1,0 +1,237 @@
+"""The rules of logged models. They are those of MLflow 3.17's SQL store."""
+
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.audit import trail
+from app.db.database import Database
+from app.experiments import repository as experiments
+from app.kernel import validation
+from app.kernel.clock import now_ms
+from app.kernel.errors import (
+    ConflictError,
+    ExperimentNotActiveError,
+    ExperimentNotFoundError,
+    InvalidValueError,
+    LoggedModelNotFoundError,
+    NotFoundError,
+)
+from app.kernel.ids import is_model_id, new_model_id, parse_experiment_id
+from app.kernel.random_names import random_name
+from app.kernel.sharing import Sharing
+from app.kernel.tenant import Tenant
+from app.logged_models import repository
+from app.logged_models.entities import LoggedModel, Status
+from app.search.page_sizes import split
+from app.search.queries import DatasetFilter, ModelOrder, search_logged_models
+
+MAX_NAME_LENGTH = 500
+MAX_MODEL_TYPE_LENGTH = 500
+MAX_SOURCE_RUN_ID_LENGTH = 32
+MAX_KEY_LENGTH = 255
+# MLflow's own column is a TEXT, which on MySQL, the narrowest of its databases, ends here.
+MAX_VALUE_LENGTH = 65_535
+
+_FORBIDDEN_IN_NAME = ("/", ":", ".", "%", '"', "'")
+
+
+class LoggedModels:
+    """Every method raises NotFoundError for a model that is not the tenant's.
+
+    A deleted model is found where it is changed, as in MLflow, but not where it is read.
+    """
+
+    def __init__(self, database: Database, sharing: Sharing) -> None:
+        self._database = database
+        self._sharing = sharing
+
+    async def create(
+        self,
+        tenant: Tenant,
+        experiment_id: str,
+        *,
+        name: str = "",
+        model_type: str = "",
+        source_run_id: str = "",
+        params: Mapping[str, str] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> LoggedModel:
+        """A new model in an active experiment, pending; a random name stands in for an empty one.
+
+        `source_run_id` is kept as given, whether or not there is such a run.
+        """
+        params, tags = params or {}, tags or {}
+        _check_name(name)
+        validation.text(model_type, "model_type", MAX_MODEL_TYPE_LENGTH)
+        validation.text(source_run_id, "source_run_id", MAX_SOURCE_RUN_ID_LENGTH)
+        _check_pairs("params", params)
+        _check_tags(tags)
+        model_id = new_model_id()
+        now = now_ms()
+        async with self._database.write(tenant) as connection:
+            number = await _active_experiment(connection, tenant, experiment_id)
+            await repository.create(
+                connection,
+                tenant,
+                model_id=model_id,
+                experiment_id=number,
+                name=name or random_name(),
+                model_type=model_type,
+                source_run_id=source_run_id,
+                status="LOGGED_MODEL_PENDING",
+                creation_time=now,
+                last_updated_time=now,
+            )
+            await repository.PARAMS.set(connection, tenant, model_id, params)
+            await repository.TAGS.set(connection, tenant, model_id, tags)
+            (model,) = await repository.get(connection, tenant, [model_id])
+        return model
+
+    async def get(
+        self, tenant: Tenant, model_id: str, *, allow_deleted: bool = False
+    ) -> LoggedModel:
+        async with self._database.read(tenant) as connection:
+            found = await repository.get(connection, tenant, [_known(model_id)])
+        if not found or (found[0].deleted_time is not None and not allow_deleted):
+            raise LoggedModelNotFoundError(model_id)
+        return found[0]
+
+    async def search(
+        self,
+        tenant: Tenant,
+        experiment_ids: Sequence[str],
+        *,
+        filter: str = "",
+        order_by: Sequence[ModelOrder] = (),
+        datasets: Sequence[DatasetFilter] = (),
+        limit: int,
+        page_token: str | None = None,
+    ) -> tuple[list[LoggedModel], str | None]:
+        """A page of models, newest first unless ordered otherwise, and the token of the next one.
+
+        `datasets` are those whose metrics the filter is about.
+        """
+        page = search_logged_models(
+            tenant,
+            # Those that can be no experiment's have no models.
+            [number for one in experiment_ids if (number := parse_experiment_id(one)) is not None],
+            filter=filter,
+            order_by=order_by,
+            datasets=datasets,
+            limit=limit,
+            page_token=page_token,
+        )
+        async with self._database.read(tenant) as connection:
+            rows = (await connection.execute(page.statement)).all()
+            attached = repository.ATTACHED
+            ids, token = await split(self._sharing, connection, tenant, page, rows, *attached)
+            return await repository.get(connection, tenant, ids), token
+
+    async def finalize(self, tenant: Tenant, model_id: str, status: Status) -> LoggedModel:
+        """Set the status once the artifacts are uploaded, or failed to be; the model as it is."""
+        async with self._database.write(tenant) as connection:
+            await self._change(connection, tenant, model_id, status=status)
+            (model,) = await repository.get(connection, tenant, [model_id])
+        return model
+
+    async def delete(self, tenant: Tenant, model_id: str) -> None:
+        """Hide the model; `get` with `allow_deleted` still finds it."""
+        async with self._database.write(tenant) as connection:
+            await self._change(connection, tenant, model_id, deleted_time=now_ms())
+            await trail.record(connection, tenant, "logged_model.delete", model_id)
+
+    async def set_tags(self, tenant: Tenant, model_id: str, tags: Mapping[str, str]) -> None:
+        _check_tags(tags)
+        async with self._database.write(tenant) as connection:
+            await self._lock(connection, tenant, model_id)
+            await repository.TAGS.set(connection, tenant, model_id, tags)
+
+    async def delete_tag(self, tenant: Tenant, model_id: str, key: str) -> None:
+        """Raises NotFoundError where the model has no such tag, too."""
+        validation.text(key, "tag_key")
+        async with self._database.write(tenant) as connection:
+            await self._lock(connection, tenant, model_id)
+            if not await repository.TAGS.delete(connection, tenant, model_id, [key]):
+                raise NotFoundError(
+                    f"No tag with key {key!r} found for model with ID {model_id!r}.",
+                    field="tag_key",
+                )
+
+    async def log_params(self, tenant: Tenant, model_id: str, params: Mapping[str, str]) -> None:
+        """Add params, all or none; one that has the same value already is passed over.
+
+        Raises ConflictError where one has another value.
+        """
+        _check_pairs("params", params)
+        async with self._database.write(tenant) as connection:
+            await self._lock(connection, tenant, model_id)
+            stored = await repository.PARAMS.add(connection, tenant, model_id, params)
+            for key, value in params.items():
+                if stored[key] != value:
+                    raise ConflictError(
+                        "Changing param values is not allowed. Param with key="
+                        f"'{key}' was already logged with value='{stored[key]}' for model ID="
+                        f"'{model_id}'. Attempted logging new value '{value}'.",
+                        field=f"params.{key}",
+                    )
+
+    async def _lock(self, connection: AsyncConnection, tenant: Tenant, model_id: str) -> None:
+        if not await repository.lock(connection, tenant, _known(model_id)):
+            raise LoggedModelNotFoundError(model_id)
+
+    async def _change(
+        self, connection: AsyncConnection, tenant: Tenant, model_id: str, **values: object
+    ) -> None:
+        changed = await repository.change(
+            connection, tenant, _known(model_id), last_updated_time=now_ms(), **values
+        )
+        if not changed:
+            raise LoggedModelNotFoundError(model_id)
+
+
+async def _active_experiment(
+    connection: AsyncConnection, tenant: Tenant, experiment_id: str
+) -> int:
+    """The experiment, which stays active until the transaction ends."""
+    number = parse_experiment_id(experiment_id)
+    if number is None:
+        raise ExperimentNotFoundError(experiment_id)
+    row = await experiments.lock(connection, tenant, number, share=True)
+    if row is None:
+        raise ExperimentNotFoundError(experiment_id)
+    if row.deleted_time is not None:
+        raise ExperimentNotActiveError(experiment_id, row.deleted_time)
+    return number
+
+
+def _known(model_id: str) -> str:
+    """The id, if it can be one: what cannot may hold what Postgres has no room for."""
+    if not is_model_id(model_id):
+        raise LoggedModelNotFoundError(model_id)
+    return model_id
+
+
+def _check_name(name: str) -> None:
+    if any(character in name for character in _FORBIDDEN_IN_NAME):
+        raise InvalidValueError(
+            f"Invalid model name ({name!r}) provided. Model name must be a non-empty string"
+            f" and cannot contain the following characters: {_FORBIDDEN_IN_NAME}",
+            field="name",
+        )
+    validation.text(name, "name", MAX_NAME_LENGTH)
+
+
+def _check_tags(tags: Mapping[str, str]) -> None:
+    _check_pairs("tags", tags)
+    for index, key in enumerate(tags):
+        validation.settable(key, f"tags[{index}].key")
+
+
+def _check_pairs(field: str, pairs: Mapping[str, str]) -> None:
+    """Keys are free text here, unlike those of runs."""
+    for index, (key, value) in enumerate(pairs.items()):
+        if not key:
+            raise validation.invalid(f"{field}[{index}].key", key, "A key name must be provided.")
+        validation.text(key, f"{field}[{index}].key", MAX_KEY_LENGTH)
+        validation.text(value, f"{field}[{index}].value", MAX_VALUE_LENGTH)

@@ -1,0 +1,101 @@
+"""The syntax tree of filters and orders, and how an error in one is shown."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from app.kernel.errors import InvalidValueError
+
+_EXCERPT = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The string a tree was read from; `field` is what the request calls it."""
+
+    text: str
+    field: Literal["filter", "order_by"]
+
+    def error(self, message: str, at: int) -> InvalidValueError:
+        """The error with the place in the string: a column, counted from 1, and an excerpt."""
+        start = max(0, at - _EXCERPT // 2)
+        end = start + _EXCERPT
+        excerpt = "".join(c if c.isprintable() else " " for c in self.text[start:end])
+        before, after = "…" * (start > 0), "…" * (end < len(self.text))
+        caret = " " * (len(before) + at - start) + "^"
+        return InvalidValueError(
+            f"{message} (column {at + 1})\n  {before}{excerpt}{after}\n  {caret}", field=self.field
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Identifier:
+    """What is compared or sorted by, as written: `metrics.loss`, `` params.`a b` ``, `Created`."""
+
+    text: str
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A quoted value; `value` is what stands between the quotes."""
+
+    value: str
+    source: str
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    source: str
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A value without quotes."""
+
+    source: str
+    at: int
+
+
+Item = Text | Number | Word
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """A list in parentheses."""
+
+    items: tuple[Item, ...]
+    at: int
+
+    @property
+    def source(self) -> str:
+        return f"({', '.join(item.source for item in self.items)})"
+
+
+Value = Text | Number | Word | Items
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """`comparator` is in upper case with single spaces; `value` is None for IS [NOT] NULL."""
+
+    identifier: Identifier
+    comparator: str
+    comparator_at: int
+    value: Value | None
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Comparisons that must all hold."""
+
+    source: Source
+    comparisons: tuple[Comparison, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    source: Source
+    identifier: Identifier
+    descending: bool

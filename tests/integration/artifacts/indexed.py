@@ -1,0 +1,78 @@
+"""Artifacts in both stores with their index, and what the tests of it share."""
+
+from collections.abc import AsyncIterator
+from uuid import UUID
+
+from app.artifacts.entities import Artifact
+from app.artifacts.index import run_folder
+from app.artifacts.service import Artifacts
+from app.artifacts.stores.contract import ArtifactStore
+from app.db.database import Database
+from app.kernel.tenant import Tenant
+from app.runs.entities import Run
+from app.services import Services
+
+
+async def chunks(*parts: bytes) -> AsyncIterator[bytes]:
+    for part in parts:
+        yield part
+
+
+async def put(artifacts: Artifacts, tenant: Tenant, path: str, content: bytes = b"x") -> Artifact:
+    return await artifacts.put(
+        tenant, path, chunks(content), content_length=len(content), content_type="text/plain"
+    )
+
+
+async def read(artifacts: Artifacts, tenant: Tenant, path: str) -> bytes:
+    artifact = await artifacts.get(tenant, path)
+    async with await artifacts.open(tenant, artifact) as reader:
+        return b"".join([chunk async for chunk in reader])
+
+
+async def new_run(services: Services, tenant: Tenant, experiment_id: str = "0") -> Run:
+    return await services.runs.create(tenant, experiment_id)
+
+
+async def folder_of(services: Services, tenant: Tenant) -> str:
+    """The folder of a new run."""
+    return run_folder(await new_run(services, tenant))
+
+
+async def listed(artifacts: Artifacts, tenant: Tenant, folder: str, page: int = 3) -> list[str]:
+    """The names in a folder, page by page; those of folders end in a slash."""
+    names, token = [], None
+    while True:
+        entries, token = await artifacts.list(tenant, folder, limit=page, page_token=token)
+        names += [entry.path.removeprefix(f"{folder}/") + "/" * entry.is_dir for entry in entries]
+        if token is None:
+            return names
+
+
+async def objects(store: ArtifactStore, tenant: Tenant) -> list[str]:
+    return [found.key async for found in store.keys(tenant.slug)]
+
+
+async def used_bytes(database: Database, tenant: Tenant) -> int:
+    from app.artifacts import usage
+
+    async with database.write_pipeline(tenant) as connection:
+        return await usage.used_bytes(connection, tenant)
+
+
+async def rows(database: Database, tenant: Tenant, table: str) -> int:
+    """How many rows the tenant has in a table."""
+    async with database.write_pipeline(tenant) as connection:
+        cursor = await connection.execute(
+            f"SELECT count(*) FROM {table} WHERE tenant_id = %s", [tenant.id]
+        )
+        row = await cursor.fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def run_path(run: Run, path: str) -> str:
+    return f"{run_folder(run)}/{path}"
+
+
+NO_OBJECT = UUID(int=0)

@@ -1,0 +1,325 @@
+"""The index of artifacts: what a listing costs, what it refuses, and what it counts."""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import AsyncIterator
+
+import pytest
+
+from app.artifacts import sql
+from app.artifacts.service import Artifacts
+from app.db.database import Database
+from app.kernel.errors import ConflictError, InvalidStateError, NotFoundError
+from app.kernel.tenant import Tenant
+from app.services import Services
+from tests.integration.artifacts.indexed import (
+    chunks,
+    folder_of,
+    listed,
+    objects,
+    put,
+    read,
+    rows,
+    run_path,
+    used_bytes,
+)
+
+MANY = 20_000
+
+
+@pytest.fixture
+def artifacts(services: Services) -> Artifacts:
+    return services.artifacts
+
+
+@pytest.fixture
+async def folder(services: Services, tenant: Tenant) -> str:
+    return await folder_of(services, tenant)
+
+
+async def fill(database: Database, tenant: Tenant, paths: str) -> None:
+    """Rows for many files at once; `paths` is SQL over the number `i`."""
+    async with database.write_pipeline(tenant) as connection:
+        await connection.execute(
+            "INSERT INTO artifacts (tenant_id, path, size, etag, content_type, updated_time)"
+            f" SELECT {tenant.id}, {paths}, 10, 'e', 'text/plain', 1"
+            f" FROM generate_series(1, {MANY}) AS i"
+        )
+
+
+class TestListing:
+    @pytest.mark.parametrize("name", ["lpad(i::text, 6, '0')", "lpad(i::text, 6, '0') || '/only'"])
+    async def test_costs_a_probe_an_entry(
+        self, database: Database, tenant: Tenant, folder: str, name: str
+    ) -> None:
+        """However many files, or folders, lie beside those on the page."""
+        await fill(database, tenant, f"'{folder}/many/' || {name}")
+        many = f"{folder}/many"
+        async with database.write_pipeline(tenant) as connection:
+            for after in (f"{many}/", f"{many}/010000", f"{many}/019000"):
+                cursor = await connection.execute(
+                    f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {sql.LIST}",
+                    {
+                        "tenant": tenant.id,
+                        "folder": many,
+                        "start": len(many) + 2,
+                        "after": after,
+                        "limit": 101,
+                    },
+                )
+                row = await cursor.fetchone()
+                assert row is not None
+                (explained,) = row[0] if isinstance(row[0], list) else json.loads(row[0])
+                plan = explained["Plan"]
+                assert plan["Actual Rows"] == 101
+                assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < 101 * 10
+
+    async def test_pages_are_in_order_and_whole(
+        self, artifacts: Artifacts, database: Database, tenant: Tenant, folder: str
+    ) -> None:
+        names = ["a", "a.txt", "a0", "b/x", "b/y", "b.txt", "c/d/e", "z"]
+        for name in names:
+            await put(artifacts, tenant, f"{folder}/{name}")
+        expected = ["a", "a.txt", "a0", "b.txt", "b/", "c/", "z"]
+        for page in range(1, 9):
+            assert await listed(artifacts, tenant, folder, page) == expected
+
+    async def test_has_checksums(self, artifacts: Artifacts, tenant: Tenant, folder: str) -> None:
+        stored = await put(artifacts, tenant, f"{folder}/a", b"content")
+        digest = hashlib.sha256(b"content").hexdigest()
+        assert stored.sha256 == digest
+        assert (await artifacts.get(tenant, f"{folder}/a")).sha256 == digest
+        entries, _ = await artifacts.list(tenant, folder)
+        assert [entry.sha256 for entry in entries] == [digest]
+
+
+class TestClashes:
+    @pytest.mark.parametrize(
+        ("first", "second", "words"),
+        [
+            ("a", "a/b", "leads through a file"),
+            ("a", "a/b/c", "leads through a file"),
+            ("a/b/c", "a", "is a folder"),
+            ("a/b/c", "a/b", "is a folder"),
+        ],
+    )
+    async def test_refused(
+        self, artifacts: Artifacts, tenant: Tenant, folder: str, first: str, second: str, words: str
+    ) -> None:
+        await put(artifacts, tenant, f"{folder}/{first}")
+        with pytest.raises(ConflictError, match=words):
+            await put(artifacts, tenant, f"{folder}/{second}")
+
+    async def test_at_the_same_moment(
+        self, artifacts: Artifacts, database: Database, tenant: Tenant, folder: str
+    ) -> None:
+        """Both have passed the check before the upload; one of them is recorded."""
+        for number in range(20):
+            paths = [f"{folder}/{number}{rest}" for rest in ("", "/b", "/b/c", "/d", "/b")]
+            ready = asyncio.Barrier(len(paths))
+
+            async def body(ready: asyncio.Barrier = ready) -> AsyncIterator[bytes]:
+                await ready.wait()
+                yield b"x"
+
+            await asyncio.gather(
+                *(
+                    artifacts.put(tenant, path, body(), content_length=1, content_type="a/b")
+                    for path in paths
+                ),
+                return_exceptions=True,
+            )
+        found = [artifact.path async for artifact in artifacts.walk(tenant, folder)]
+        assert len(found) >= 20
+        for path in found:
+            assert not any(other.startswith(f"{path}/") for other in found)
+
+
+class TestManyAtOnce:
+    async def test_each_is_answered_for_itself(
+        self, services: Services, artifacts: Artifacts, tenant: Tenant, folder: str
+    ) -> None:
+        """Files that wait together share a transaction, but not what stands against one of them;
+        of what was refused no object is left."""
+        deleted = await services.runs.create(tenant, "0")
+        await services.runs.delete(tenant, deleted.run_id.hex)
+        await put(artifacts, tenant, f"{folder}/file")
+        good = [f"{folder}/{number}/a" for number in range(10)]
+        bad = {
+            run_path(deleted, "a"): InvalidStateError,
+            f"{folder}/file/b": ConflictError,
+            f"{folder.rsplit('/', 2)[0]}/{'0' * 32}/artifacts/a": NotFoundError,
+        }
+        paths = [*good[:5], *bad, *good[5:]]
+        answers = await asyncio.gather(
+            *(put(artifacts, tenant, path) for path in paths), return_exceptions=True
+        )
+        refused = {
+            path: type(answer)
+            for path, answer in zip(paths, answers, strict=True)
+            if isinstance(answer, BaseException)
+        }
+        assert refused == bad
+        stored = [artifact async for artifact in artifacts.walk(tenant, folder)]
+        assert {artifact.path for artifact in stored} == {*good, f"{folder}/file"}
+        kept = sorted(artifact.key for artifact in stored)
+        assert sorted(await objects(artifacts._store, tenant)) == kept
+
+
+class TestTwoAtOnce:
+    async def test_writers_to_one_path(
+        self, artifacts: Artifacts, database: Database, tenant: Tenant, folder: str
+    ) -> None:
+        """The row is always of the bytes it names, and nothing of the others is left."""
+        path = f"{folder}/a"
+        for _ in range(5):
+            contents = [f"{number}".encode() * 100 for number in range(8)]
+            await asyncio.gather(*(put(artifacts, tenant, path, one) for one in contents))
+            artifact = await artifacts.get(tenant, path)
+            content = await read(artifacts, tenant, path)
+            assert content in contents
+            assert artifact.sha256 == hashlib.sha256(content).hexdigest()
+            assert (await objects(artifacts._store, tenant)) == [artifact.key]
+        assert await used_bytes(database, tenant) == len(content)
+
+    async def test_delete_beside_an_upload(
+        self, artifacts: Artifacts, tenant: Tenant, folder: str
+    ) -> None:
+        """What a deletion takes is what it found: not the bytes of a later upload."""
+        path = f"{folder}/a"
+        for _ in range(20):
+            await put(artifacts, tenant, path, b"old")
+            _, uploaded = await asyncio.gather(
+                artifacts.delete(tenant, path), put(artifacts, tenant, path, b"new")
+            )
+            try:
+                assert (await artifacts.get(tenant, path)).object_id == uploaded.object_id
+                assert await read(artifacts, tenant, path) == b"new"
+            except NotFoundError:
+                assert await objects(artifacts._store, tenant) == []
+
+    async def test_read_of_what_is_replaced(
+        self, artifacts: Artifacts, tenant: Tenant, folder: str
+    ) -> None:
+        path = f"{folder}/a"
+        old = await put(artifacts, tenant, path, b"old")
+        await put(artifacts, tenant, path, b"newer")
+        async with await artifacts.open(tenant, old) as reader:
+            assert b"".join([chunk async for chunk in reader]) == b"newer"
+        await artifacts.delete(tenant, path)
+        with pytest.raises(NotFoundError):
+            await artifacts.open(tenant, old)
+
+
+class TestCopy:
+    async def test_within_a_tenant(
+        self, services: Services, artifacts: Artifacts, tenant: Tenant, folder: str
+    ) -> None:
+        other = await folder_of(services, tenant)
+        source = await put(artifacts, tenant, f"{folder}/a", b"content")
+        copied = await artifacts.copy(tenant, source, f"{other}/b/c")
+        assert (copied.size, copied.sha256) == (source.size, source.sha256)
+        assert copied.content_type == source.content_type
+        await artifacts.delete(tenant, f"{folder}/a")
+        assert await read(artifacts, tenant, f"{other}/b/c") == b"content"
+
+    async def test_onto_itself(self, artifacts: Artifacts, tenant: Tenant, folder: str) -> None:
+        source = await put(artifacts, tenant, f"{folder}/a", b"content")
+        await artifacts.copy(tenant, source, f"{folder}/a")
+        assert await read(artifacts, tenant, f"{folder}/a") == b"content"
+        assert len(await objects(artifacts._store, tenant)) == 1
+
+    async def test_of_what_is_gone(self, artifacts: Artifacts, tenant: Tenant, folder: str) -> None:
+        source = await put(artifacts, tenant, f"{folder}/a")
+        await artifacts.delete(tenant, f"{folder}/a")
+        with pytest.raises(NotFoundError):
+            await artifacts.copy(tenant, source, f"{folder}/b")
+
+    async def test_to_a_deleted_run(
+        self, services: Services, artifacts: Artifacts, tenant: Tenant, folder: str
+    ) -> None:
+        run = await services.runs.create(tenant, "0")
+        await services.runs.delete(tenant, run.run_id.hex)
+        source = await put(artifacts, tenant, f"{folder}/a")
+        with pytest.raises(InvalidStateError):
+            await artifacts.copy(tenant, source, run_path(run, "a"))
+
+
+class TestUsedBytes:
+    async def test_counts_each_file_once(
+        self, artifacts: Artifacts, database: Database, tenant: Tenant, folder: str
+    ) -> None:
+        assert await used_bytes(database, tenant) == 0
+        await put(artifacts, tenant, f"{folder}/a", b"12345")
+        await put(artifacts, tenant, f"{folder}/b/c", b"123")
+        await put(artifacts, tenant, f"{folder}/a", b"1234567")
+        assert await used_bytes(database, tenant) == 10
+        await artifacts.delete(tenant, f"{folder}/b")
+        assert await used_bytes(database, tenant) == 7
+        await artifacts.delete(tenant, f"{folder}/a")
+        assert await used_bytes(database, tenant) == 0
+
+    async def test_by_many_at_once(
+        self,
+        artifacts: Artifacts,
+        database: Database,
+        tenant: Tenant,
+        other_tenant: Tenant,
+        folder: str,
+    ) -> None:
+        await asyncio.gather(
+            *(put(artifacts, tenant, f"{folder}/{n % 10}", b"x" * n) for n in range(60))
+        )
+        total = sum([artifact.size async for artifact in artifacts.walk(tenant, folder)])
+        assert await used_bytes(database, tenant) == total
+        assert await used_bytes(database, other_tenant) == 0
+
+    async def test_reads_a_few_rows(self, database: Database, tenant: Tenant, folder: str) -> None:
+        await fill(database, tenant, f"'{folder}/' || i")
+        assert await used_bytes(database, tenant) == 10 * MANY
+        assert await rows(database, tenant, "artifact_usage") <= 16
+
+    async def test_does_not_keep_a_tenant_from_being_deleted(
+        self, services: Services, artifacts: Artifacts, tenant: Tenant, folder: str
+    ) -> None:
+        """A counter is no content, even one that says 0."""
+        await put(artifacts, tenant, f"{folder}/a")
+        await artifacts.delete(tenant, f"{folder}/a")
+        async with services.database.write_pipeline(tenant) as connection:
+            await connection.execute("DELETE FROM runs WHERE tenant_id = %s", [tenant.id])
+        await services.tenants.delete(tenant.slug, "RESTRICT")
+        with pytest.raises(NotFoundError):
+            await services.tenants.get(tenant.slug)
+
+
+class TestSizes:
+    async def test_of_folders(self, artifacts: Artifacts, tenant: Tenant, folder: str) -> None:
+        for name, size in (("a/x", 1), ("a/b/y", 2), ("a.txt", 4), ("c", 8)):
+            await put(artifacts, tenant, f"{folder}/{name}", b"x" * size)
+        folders = [f"{folder}/a", folder, f"{folder}/none"]
+        assert await artifacts.sizes(tenant, folders) == [3, 15, 0]
+
+    async def test_of_too_many_files(
+        self, artifacts: Artifacts, database: Database, tenant: Tenant, folder: str
+    ) -> None:
+        await fill(database, tenant, f"'{folder}/many/' || i")
+        await put(artifacts, tenant, f"{folder}/few/a", b"123")
+        folders = [f"{folder}/many", f"{folder}/few"]
+        assert await artifacts.sizes(tenant, folders) == [None, 3]
+
+
+async def test_nothing_of_another_tenants(
+    artifacts: Artifacts, tenant: Tenant, other_tenant: Tenant, folder: str
+) -> None:
+    source = await put(artifacts, tenant, f"{folder}/a")
+    assert (await artifacts.list(other_tenant, folder)) == ([], None)
+    assert await artifacts.sizes(other_tenant, [folder]) == [0]
+    with pytest.raises(NotFoundError):
+        await artifacts.get(other_tenant, f"{folder}/a")
+    with pytest.raises(NotFoundError):
+        await artifacts.put(
+            other_tenant, f"{folder}/b", chunks(b"x"), content_length=1, content_type="a/b"
+        )
+    with pytest.raises(NotFoundError):
+        await artifacts.copy(other_tenant, source, f"{folder}/b")

@@ -1,0 +1,232 @@
+"""The ways to name a tenant, and what an unknown one gets to see."""
+
+import secrets
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+import pytest_asyncio
+from fastapi import FastAPI
+
+from app.config import Settings
+from tests.integration.mlflow_api.model_calls import API, invalid
+from tests.integration.mlflow_api.tracking_calls import (
+    NO_RUN,
+    absent_experiment,
+    absent_run,
+    done,
+    ok,
+)
+
+PROXY = "/api/2.0/mlflow-artifacts/artifacts"
+CREATE = f"{API}/experiments/create"
+MALFORMED = ["A", "a_b", "-a", "a-", "a.b", "a" * 49, "ü", "a b", ".."]
+
+
+@pytest_asyncio.fixture
+async def anyone(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    """A client that names no tenant by itself."""
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as it:
+        yield it
+
+
+@pytest.fixture
+def slug() -> str:
+    """The name of a tenant that nobody has named yet."""
+    return f"t-{secrets.token_hex(6)}"
+
+
+def exists(settings: Settings, slug: str) -> bool:
+    with psycopg.connect(settings.migration_database_url or "") as connection:
+        query = "SELECT 1 FROM tenants WHERE slug = %s"
+        return connection.execute(query, [slug]).fetchone() is not None
+
+
+async def experiments_of(
+    anyone: httpx.AsyncClient, prefix: str = "", **headers: str
+) -> dict[str, str]:
+    """Name and `matih.tenant_id` of the experiments that a caller sees."""
+    answer = ok(
+        await anyone.post(
+            f"{prefix}{API}/experiments/search", json={"max_results": 9}, headers=headers
+        )
+    )
+    return {one["name"]: one["tags"][-1]["value"] for one in answer.get("experiments", [])}
+
+
+class TestNames:
+    @pytest.mark.parametrize(
+        ("prefix", "headers"),
+        [
+            ("/t/{0}", {}),
+            ("", {"x-tenant-id": "{0}"}),
+            ("", {"x-mlflow-workspace": "{0}"}),
+            ("/t/{0}", {"x-tenant-id": "{0}"}),
+            ("/t/{0}", {"x-tenant-id": "{0}", "x-mlflow-workspace": "{0}"}),
+        ],
+    )
+    async def test_each_alone_and_agreeing(
+        self, anyone: httpx.AsyncClient, slug: str, prefix: str, headers: dict[str, str]
+    ) -> None:
+        prefix = prefix.format(slug)
+        headers = {name: value.format(slug) for name, value in headers.items()}
+        ok(await anyone.post(f"{prefix}{CREATE}", json={"name": "x"}, headers=headers))
+        expected = {"x": slug, "Default": slug}
+        assert await experiments_of(anyone, prefix, **headers) == expected
+        assert await experiments_of(anyone, f"/t/{slug}") == expected
+
+    @pytest.mark.parametrize(
+        ("prefix", "headers"),
+        [
+            ("/t/a", {"x-tenant-id": "b"}),
+            ("/t/a", {"x-mlflow-workspace": "b"}),
+            ("", {"x-tenant-id": "a", "x-mlflow-workspace": "b"}),
+        ],
+    )
+    async def test_disagreeing(
+        self,
+        anyone: httpx.AsyncClient,
+        settings: Settings,
+        prefix: str,
+        headers: dict[str, str],
+    ) -> None:
+        for answer in (
+            await anyone.post(f"{prefix}{CREATE}", json={"name": "x"}, headers=headers),
+            await anyone.get(f"{prefix}{PROXY}", headers=headers),
+        ):
+            invalid(answer, "The request names different tenants: a, b")
+        assert not exists(settings, "a")
+
+    @pytest.mark.parametrize("name", MALFORMED)
+    async def test_malformed(self, anyone: httpx.AsyncClient, name: str) -> None:
+        for header in ("x-tenant-id", "x-mlflow-workspace"):
+            headers = {header: name.encode()}
+            for answer in (
+                await anyone.post(CREATE, json={"name": "x"}, headers=headers),
+                await anyone.get(PROXY, headers=headers),
+            ):
+                invalid(answer, "Invalid tenant", header)
+
+    @pytest.mark.parametrize("name", [*MALFORMED[:-1], "%2e%2e", "a%2fb", "%00", ""])
+    async def test_malformed_in_the_path(self, anyone: httpx.AsyncClient, name: str) -> None:
+        for answer in (
+            await anyone.post(f"/t/{name}{CREATE}", json={"name": "x"}),
+            await anyone.get(f"/t/{name}{PROXY}"),
+        ):
+            assert 400 <= answer.status_code < 500, answer.text
+
+    async def test_none_is_the_default_tenant(self, anyone: httpx.AsyncClient, slug: str) -> None:
+        ok(await anyone.post(CREATE, json={"name": slug}))
+        assert (await experiments_of(anyone))[slug] == "default"
+        assert (await experiments_of(anyone, "/t/default"))[slug] == "default"
+
+    async def test_empty_header_names_nobody(self, anyone: httpx.AsyncClient, slug: str) -> None:
+        headers = {"x-tenant-id": "", "x-mlflow-workspace": ""}
+        assert await experiments_of(anyone, f"/t/{slug}", **headers) == {}
+
+
+class TestArtifacts:
+    @pytest.mark.parametrize(
+        ("prefix", "headers"),
+        [
+            ("/t/{0}", {}),
+            ("", {"x-tenant-id": "{0}"}),
+            ("", {"x-mlflow-workspace": "{0}"}),
+        ],
+    )
+    async def test_by_every_name(
+        self, anyone: httpx.AsyncClient, slug: str, prefix: str, headers: dict[str, str]
+    ) -> None:
+        prefix = prefix.format(slug)
+        headers = {name: value.format(slug) for name, value in headers.items()}
+        created = ok(await anyone.post(f"{prefix}{API}/runs/create", json={}, headers=headers))
+        uri = created["run"]["info"]["artifact_uri"]
+        path = f"{PROXY}/{uri.removeprefix('mlflow-artifacts:/')}/a.txt"
+        done(await anyone.put(f"{prefix}{path}", content=b"x", headers=headers))
+        assert (await anyone.get(f"/t/{slug}{path}")).content == b"x"
+        assert (await anyone.get(path)).status_code == 404
+        assert (await anyone.get(path, headers={"x-tenant-id": "other"})).status_code == 404
+
+
+class TestUnknownTenant:
+    """It is nobody until it writes: reads find nothing and leave nothing behind."""
+
+    @pytest.mark.parametrize(
+        ("method", "route", "fields", "status"),
+        [
+            ("GET", "experiments/get", {"experiment_id": "0"}, 404),
+            ("GET", "experiments/get-by-name", {"experiment_name": "Default"}, 404),
+            ("POST", "experiments/search", {"max_results": 1}, 200),
+            ("POST", "experiments/delete", {"experiment_id": "0"}, 404),
+            ("POST", "experiments/update", {"experiment_id": "0", "new_name": "x"}, 404),
+            ("GET", "runs/get", {"run_id": NO_RUN}, 404),
+            ("POST", "runs/search", {"experiment_ids": ["0"]}, 200),
+            ("POST", "runs/delete", {"run_id": NO_RUN}, 404),
+            ("POST", "runs/log-batch", {"run_id": NO_RUN}, 404),
+            ("POST", "runs/set-tag", {"run_id": NO_RUN, "key": "k"}, 404),
+            ("GET", "metrics/get-history", {"run_id": NO_RUN, "metric_key": "m"}, 404),
+            ("GET", "artifacts/list", {"run_id": NO_RUN}, 404),
+            ("GET", "server-info", {}, 200),
+        ],
+    )
+    async def test_no_trace_of_a_read(
+        self,
+        anyone: httpx.AsyncClient,
+        settings: Settings,
+        slug: str,
+        method: str,
+        route: str,
+        fields: dict[str, Any],
+        status: int,
+    ) -> None:
+        url = f"/t/{slug}{API}/{route}"
+        if method == "GET":
+            answer = await anyone.get(url, params=fields)
+        else:
+            answer = await anyone.post(url, json=fields)
+        assert answer.status_code == status, answer.text
+        assert not exists(settings, slug)
+
+    async def test_in_the_same_words(
+        self, anyone: httpx.AsyncClient, client: httpx.AsyncClient, slug: str
+    ) -> None:
+        absent_run(await anyone.get(f"/t/{slug}{API}/runs/get?run_id={NO_RUN}"), NO_RUN)
+        absent_run(await client.get(f"{API}/runs/get?run_id={NO_RUN}"), NO_RUN)
+        absent_experiment(await anyone.get(f"/t/{slug}{API}/experiments/get?experiment_id=7"), "7")
+        absent_experiment(await client.get(f"{API}/experiments/get?experiment_id=7"), "7")
+
+    async def test_artifacts(
+        self, anyone: httpx.AsyncClient, settings: Settings, slug: str
+    ) -> None:
+        path = f"/t/{slug}{PROXY}/experiments/0/runs/{NO_RUN}/artifacts/a.txt"
+        assert (await anyone.get(path)).status_code == 404
+        done(await anyone.delete(path))
+        assert ok(await anyone.get(f"/t/{slug}{PROXY}?path=experiments")) == {}
+        assert not exists(settings, slug)
+
+    @pytest.mark.parametrize(
+        ("route", "message"),
+        [("experiments/create", {"name": "x"}), ("runs/create", {"experiment_id": "0"})],
+    )
+    async def test_first_write_creates_it(
+        self,
+        anyone: httpx.AsyncClient,
+        settings: Settings,
+        slug: str,
+        route: str,
+        message: dict[str, str],
+    ) -> None:
+        ok(await anyone.post(f"/t/{slug}{API}/{route}", json=message))
+        assert exists(settings, slug)
+        answer = ok(await anyone.get(f"/t/{slug}{API}/experiments/get?experiment_id=0"))
+        assert answer["experiment"]["name"] == "Default"
+
+    async def test_malformed_write_does_not(
+        self, anyone: httpx.AsyncClient, settings: Settings, slug: str
+    ) -> None:
+        answer = await anyone.post(f"/t/{slug}{CREATE}", json={})
+        assert answer.status_code == 400
+        assert not exists(settings, slug)

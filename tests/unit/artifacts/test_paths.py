@@ -1,0 +1,212 @@
+"""What may be called an artifact, and that nothing accepted leaves its folder."""
+
+import ntpath
+import posixpath
+from urllib.parse import unquote
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from app.artifacts.paths import (
+    MAX_PATH_BYTES,
+    MAX_SEGMENT_BYTES,
+    artifact_path,
+    key_segments,
+)
+from app.kernel.errors import InvalidValueError
+
+# Text out of the pieces that attacks are made of finds more than any text does.
+PIECES = st.sampled_from(
+    (
+        *("a", "B", ".", "..", "/", "//", "\\", "%", "%2e", "%2E", "%2f", "%5c", "%25", "%252e"),
+        *("%00", "C:", ":", "file:", "s3:", "#", "?", " ", "é", "\x00", "\n", "\ud800", "~"),
+        "x" * 130,
+    )
+)
+HOSTILE = st.lists(PIECES, max_size=12).map("".join) | st.text(max_size=40)
+
+
+class TestAccepted:
+    @pytest.mark.parametrize(
+        "path",
+        [
+            "model.pkl",
+            "model/MLmodel",
+            "a/b/c/d.txt",
+            "plots/Übersicht 図.png",
+            "emoji/🚀.txt",
+            "with space.txt",
+            "100%.txt",
+            "a%20b.txt",
+            "50%-60%/x",
+            "%zz",
+            "a%23b",
+            "%C3%A9.txt",
+            "...",
+            "..a",
+            "a..",
+            ".hidden/.env",
+            "what?.txt",
+            "a&b=c;d+e,f@g!$'()*",
+            "ratio a:b.txt",
+            "step:10.txt",
+            "~root",
+            "aux/con.txt",
+            " ",
+        ],
+    )
+    def test_as_it_is(self, path: str) -> None:
+        assert artifact_path(path) == path
+
+    def test_one_trailing_slash_is_dropped(self) -> None:
+        assert artifact_path("plots/") == "plots"
+
+    def test_unicode_is_not_normalised(self) -> None:
+        composed, decomposed = "\u00e9", "e\u0301"
+        assert artifact_path(composed) != artifact_path(decomposed)
+
+    def test_root_where_allowed(self) -> None:
+        assert artifact_path("", allow_root=True) == ""
+
+    def test_longest(self) -> None:
+        segment = "é" * (MAX_SEGMENT_BYTES // 2) + "x"
+        assert len(segment.encode()) == MAX_SEGMENT_BYTES
+        assert artifact_path(segment) == segment
+        path = "/".join(["a" * 99] * 9)
+        assert len(path) == MAX_PATH_BYTES - 1
+        assert artifact_path(path + "b") == path + "b"
+
+
+class TestRefused:
+    @pytest.mark.parametrize(
+        "path",
+        [
+            # absolute
+            "/",
+            "/etc/passwd",
+            "//host/share",
+            # dots
+            ".",
+            "..",
+            "../a",
+            "a/../b",
+            "a/..",
+            "a/../../b",
+            "./a",
+            "a/./b",
+            "a/.",
+            # empty segments
+            "a//b",
+            "a//",
+            # backslashes and Windows
+            "a\\b",
+            "..\\a",
+            "\\\\host\\share",
+            "C:",
+            "c:secret",
+            "C:/Windows",
+            "C:\\Windows",
+            # URIs
+            "file:/etc/passwd",
+            "file:///etc/passwd",
+            "FILE:etc",
+            "s3://bucket/key",
+            "mlflow-artifacts:/x",
+            "http://169.254.169.254/",
+            # control characters and half characters
+            "a\x00b",
+            "a\nb",
+            "a\rb",
+            "a\x7fb",
+            "a\x85b",
+            "a\ud800b",
+            "a\uffffb",
+            # encoded once more
+            "%2e%2e",
+            "%2e%2e/secret",
+            "%2E%2E/secret",
+            ".%2e/secret",
+            "a/%2e%2e/b",
+            "%2e",
+            "%2fetc",
+            "a%2fb",
+            "a%2Fb",
+            "..%2fsecret",
+            "a%5cb",
+            "..%5csecret",
+            "a%00b",
+            "C%3a/Windows",
+            "file%3a/etc",
+            # encoded twice and more
+            "%252e%252e",
+            "%252e%252e%252fsecret",
+            "%25252e%25252e/secret",
+            "a%252fb",
+            "%25252525252e%25252525252e",
+            # fragments break the listings of MLflow's client
+            "a#b",
+            "#",
+        ],
+    )
+    def test_never(self, path: str) -> None:
+        for allow_root in (False, True):
+            with pytest.raises(InvalidValueError, match=r"^Invalid path: ") as caught:
+                artifact_path(path, allow_root=allow_root)
+            assert caught.value.field == "path"
+
+    def test_root_where_a_file_is_meant(self) -> None:
+        with pytest.raises(InvalidValueError, match="empty"):
+            artifact_path("")
+
+    @pytest.mark.parametrize("path", ["a" * 256, "é" * 128, "x/" + "y" * 256 + "/z"])
+    def test_long_segment(self, path: str) -> None:
+        with pytest.raises(InvalidValueError, match="255 bytes"):
+            artifact_path(path)
+
+    def test_long_path(self) -> None:
+        with pytest.raises(InvalidValueError, match="900 bytes"):
+            artifact_path("/".join(["a" * 100] * 9))
+
+    def test_message_is_short_and_printable(self) -> None:
+        with pytest.raises(InvalidValueError) as caught:
+            artifact_path("\ud800\n\x00" * 100_000)
+        assert len(caught.value.message) < 400
+        assert caught.value.message.isprintable()
+        caught.value.message.encode()
+
+
+class TestAnyText:
+    @given(HOSTILE)
+    @example("%" + "25" * 300 + "2e")
+    def test_accepted_stays_inside_however_often_decoded(self, raw: str) -> None:
+        try:
+            path = artifact_path(raw)
+        except InvalidValueError as error:
+            error.message.encode()
+            return
+        assert artifact_path(path) == path
+        assert raw in (path, path + "/")
+        while True:
+            inside = posixpath.normpath(posixpath.join("/root", path))
+            assert inside == "/root/" + path
+            windows = ntpath.normpath(ntpath.join("R:\\root", path))
+            assert windows == "R:\\root\\" + path.replace("/", "\\")
+            if (decoded := unquote(path)) == path:
+                break
+            path = decoded
+
+    @given(HOSTILE)
+    def test_accepted_makes_a_key(self, raw: str) -> None:
+        try:
+            path = artifact_path(raw)
+        except InvalidValueError:
+            return
+        assert "/".join(key_segments(f"experiments/1/runs/2/artifacts/{path}")).endswith(path)
+
+
+class TestKeySegments:
+    @pytest.mark.parametrize("key", ["", "/a", "a/../b", "..", "a//b", "a\\b", "a\x00", "a/"])
+    def test_refuses_what_leaves_the_store(self, key: str) -> None:
+        with pytest.raises(InvalidValueError):
+            key_segments(key)

@@ -1,0 +1,171 @@
+"""Requests that share a transaction: who waits, who is turned away, and who answers for what."""
+
+import asyncio
+from collections.abc import Sequence
+from contextvars import ContextVar
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.db.coalescer import Coalescer
+from app.kernel.errors import NotFoundError, TrackingError, UnavailableError
+from app.kernel.tenant import Tenant
+
+A, B = Tenant(1, "a"), Tenant(2, "b")
+
+
+class Work:
+    """Answers numbers with their doubles once it may; a negative one is refused, and 13 breaks
+    the whole batch."""
+
+    def __init__(self) -> None:
+        self.batches: list[tuple[Tenant, list[int]]] = []
+        self.may_go_on = asyncio.Event()
+
+    async def __call__(self, tenant: Tenant, items: Sequence[int]) -> list[int | TrackingError]:
+        self.batches.append((tenant, list(items)))
+        await self.may_go_on.wait()
+        if 13 in items:
+            raise ValueError("unlucky")
+        return [NotFoundError(str(item)) if item < 0 else 2 * item for item in items]
+
+
+@pytest.fixture
+def work() -> Work:
+    return Work()
+
+
+async def started(
+    queue: Coalescer[int, int], tenant: Tenant, items: Sequence[int]
+) -> list[asyncio.Task[int]]:
+    tasks = [asyncio.create_task(queue.submit(tenant, item)) for item in items]
+    await asyncio.sleep(0.01)
+    return tasks
+
+
+async def test_what_waits_goes_together(work: Work) -> None:
+    queue = Coalescer(work, max_batch=100, max_waiting=1_000)
+    tasks = await started(queue, A, [0]) + await started(queue, A, range(1, 8))
+    work.may_go_on.set()
+    assert await asyncio.gather(*tasks) == [0, 2, 4, 6, 8, 10, 12, 14]
+    assert [items for _, items in work.batches] == [[0], [1, 2, 3, 4, 5, 6, 7]]
+    assert queue.statistics().waiting_items == 0
+
+
+async def test_a_batch_has_a_size(work: Work) -> None:
+    queue = Coalescer(work, max_batch=10, max_waiting=1_000, size=lambda item: item)
+    tasks = await started(queue, A, [1, 4, 6, 1, 50, 2])
+    work.may_go_on.set()
+    await asyncio.gather(*tasks)
+    assert [items for _, items in work.batches] == [[1, 4], [6, 1], [50], [2]]
+
+
+async def test_a_full_batch_goes_beside_the_first(work: Work) -> None:
+    queue = Coalescer(work, max_batch=3, max_waiting=1_000, at_once=2)
+    tasks = await started(queue, A, [0])
+    tasks += await started(queue, A, [1, 2])
+    assert [items for _, items in work.batches] == [[0]]  # they may yet be joined by others
+    tasks += await started(queue, A, [3, 4, 5, 6, 7])
+    assert [items for _, items in work.batches] == [[0], [1, 2, 3]]  # no more than two
+    work.may_go_on.set()
+    assert await asyncio.gather(*tasks) == [2 * item for item in range(8)]
+    assert [items for _, items in work.batches][2:] == [[4, 5, 6], [7]]
+    assert queue.statistics().waiting_items == 0
+    assert await queue.submit(A, 21) == 42
+
+
+@given(
+    items=st.lists(st.integers(1, 5), max_size=40),
+    pauses=st.lists(st.booleans(), min_size=40, max_size=40),
+    at_once=st.integers(1, 3),
+)
+@settings(deadline=None)
+async def test_whatever_comes_is_answered(
+    items: list[int], pauses: list[bool], at_once: int
+) -> None:
+    """In batches that are not too large, so many at once at most, and each once."""
+    seen: list[int] = []
+    under_way = 0
+
+    async def process(_tenant: Tenant, batch: Sequence[int]) -> list[int | TrackingError]:
+        nonlocal under_way
+        under_way += 1
+        assert under_way <= at_once
+        assert len(batch) == 1 or sum(batch) <= 8
+        for _ in range(sum(batch)):
+            await asyncio.sleep(0)
+        seen.extend(batch)
+        under_way -= 1
+        return [2 * item for item in batch]
+
+    queue = Coalescer(process, max_batch=8, max_waiting=10_000, at_once=at_once, size=abs)
+    tasks = []
+    for item, pause in zip(items, pauses, strict=False):
+        tasks.append(asyncio.create_task(queue.submit(A, item)))
+        if pause:
+            await asyncio.sleep(0)
+    assert await asyncio.gather(*tasks) == [2 * item for item in items]
+    assert sorted(seen) == sorted(items)
+    assert queue.statistics().waiting_items == 0
+    assert not queue._queues
+
+
+async def test_tenants_do_not_wait_for_one_another(work: Work) -> None:
+    queue = Coalescer(work, max_batch=10, max_waiting=1_000)
+    tasks = await started(queue, A, [1]) + await started(queue, B, [2])
+    assert work.batches == [(A, [1]), (B, [2])]
+    work.may_go_on.set()
+    await asyncio.gather(*tasks)
+
+
+async def test_one_tenant_has_half_of_the_room(work: Work) -> None:
+    queue = Coalescer(work, max_batch=1, max_waiting=10)
+    under_way = [*await started(queue, A, [0]), *await started(queue, B, [0])]
+    waiting = 0
+    for tenant in (A, B):
+        tasks = await started(queue, tenant, range(20))
+        refused = [task for task in tasks if task.done()]
+        assert len(refused) == 15
+        assert all(isinstance(task.exception(), UnavailableError) for task in refused)
+        under_way += [task for task in tasks if task not in refused]
+        waiting += 5
+        assert queue.statistics().waiting_items == waiting
+    work.may_go_on.set()
+    await asyncio.gather(*under_way)
+    assert queue.statistics().waiting_items == 0
+    assert await queue.submit(A, 21) == 42
+
+
+async def test_each_answers_for_itself(work: Work) -> None:
+    queue = Coalescer(work, max_batch=10, max_waiting=1_000)
+    work.may_go_on.set()
+    answers = await asyncio.gather(
+        *(queue.submit(A, item) for item in (1, -2, 13, 3)), return_exceptions=True
+    )
+    assert [str(answer) for answer in answers] == ["2", "-2", "unlucky", "6"]
+
+
+async def test_a_client_that_goes_leaves_the_others_alone(work: Work) -> None:
+    queue = Coalescer(work, max_batch=10, max_waiting=1_000)
+    first, *rest = await started(queue, A, [1, 2, 3])
+    rest[0].cancel()
+    first.cancel()
+    work.may_go_on.set()
+    assert await rest[1] == 6
+    assert queue.statistics().waiting_items == 0
+
+
+async def test_a_batch_is_not_in_the_context_of_a_request() -> None:
+    """It outlives the first one: what it logged would name that request for the others' errors."""
+    request: ContextVar[str] = ContextVar("request", default="none")
+    seen = []
+
+    async def look(_tenant: Tenant, items: Sequence[int]) -> list[int | TrackingError]:
+        seen.append(request.get())
+        return list(items)
+
+    queue = Coalescer(look, max_batch=10, max_waiting=1_000)
+    request.set("first")
+    await queue.submit(A, 1)
+    assert seen == ["none"]

@@ -1,0 +1,51 @@
+"""A logged model's id, and where its artifacts lie."""
+
+import re
+
+import pytest
+
+from app.kernel.errors import ConflictError
+from app.kernel.ids import is_model_id, new_model_id
+from app.logged_models.entities import LoggedModel, model_folder
+
+MODEL_ID = "m-" + "0a" * 16
+
+
+def model(artifact_location: str | None) -> LoggedModel:
+    return LoggedModel(
+        model_id=MODEL_ID,
+        experiment_id=12,
+        name="n",
+        model_type="",
+        source_run_id="",
+        status="LOGGED_MODEL_READY",
+        creation_time=1,
+        last_updated_time=1,
+        deleted_time=None,
+        artifact_location=artifact_location,
+        params={},
+        tags={},
+    )
+
+
+class TestModelId:
+    def test_new(self) -> None:
+        assert re.fullmatch("m-[0-9a-f]{32}", new_model_id())
+        assert is_model_id(new_model_id())
+
+    @pytest.mark.parametrize("text", ["", "m-", "0a" * 17, MODEL_ID[2:], MODEL_ID.upper(), "m-x"])
+    def test_no_id(self, text: str) -> None:
+        assert not is_model_id(text)
+
+
+class TestModelFolder:
+    def test_with_this_server(self) -> None:
+        ours = model(None)
+        assert ours.artifact_uri == f"mlflow-artifacts:/{model_folder(ours)}"
+        assert model_folder(ours) == f"experiments/12/models/{MODEL_ID}/artifacts"
+
+    def test_elsewhere(self) -> None:
+        theirs = model("s3://bucket/x/")
+        assert theirs.artifact_uri == f"s3://bucket/x/models/{MODEL_ID}/artifacts"
+        with pytest.raises(ConflictError, match="s3://bucket/x/models"):
+            model_folder(theirs)
