@@ -24,7 +24,18 @@ from tests.conftest import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 SOURCES = ("app", "migrations", "docs", "examples")
-FILES = ("setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "alembic.ini", "constraints.txt")
+FILES = (
+    "setup.py",
+    "pyproject.toml",
+    "MANIFEST.in",
+    "README.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "alembic.ini",
+    "constraints.txt",
+    ".env.example",
+)
 NO_CACHES = shutil.ignore_patterns("__pycache__")
 
 
