@@ -22,6 +22,7 @@ from app.registry.registered_models import RegisteredModels
 from app.runs.batch_writer import write_queue
 from app.runs.entities import RunWrite
 from app.runs.inputs import Inputs
+from app.runs.rendering import RenderCache
 from app.runs.service import Runs
 from app.tenants.lookup import TenantLookup
 from app.tenants.quotas import Quotas
@@ -54,7 +55,7 @@ class Services:
     audit: AuditLog
 
     @classmethod
-    def build(cls, settings: Settings) -> "Services":
+    def build(cls, settings: Settings, rendered_runs: RenderCache) -> "Services":
         if settings.database_url is None:
             raise ValueError("TRACKING_DATABASE_URL is not set; `tracking serve` sets it")
         database = Database(
@@ -95,6 +96,7 @@ class Services:
                 queue,
                 quotas,
                 sharing,
+                rendered_runs,
                 tenant_tag=tag,
                 search_timeout_seconds=settings.search_timeout_seconds,
             ),

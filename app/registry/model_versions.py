@@ -107,7 +107,7 @@ class ModelVersions:
         )
         async with self._database.read(tenant) as connection:
             rows = (await connection.execute(page.statement)).all()
-            tags = (VERSION_TAGS.table, VERSION_TAGS.owner)
+            tags = (VERSION_TAGS.table, VERSION_TAGS.owner_column)
             ids, token = await split(self._sharing, connection, tenant, page, rows, tags)
             return await versions.get(connection, tenant, ids), token
 

@@ -87,7 +87,7 @@ class RegisteredModels:
                 tenant,
                 page,
                 rows,
-                (MODEL_TAGS.table, MODEL_TAGS.owner),
+                (MODEL_TAGS.table, MODEL_TAGS.owner_column),
                 more=await _sizes(connection, tenant, newest),
             )
             models = await model_repository.get(connection, tenant, ids)
@@ -197,7 +197,7 @@ async def _sizes(
     connection: AsyncConnection, tenant: Tenant, newest: Mapping[UUID, UUID]
 ) -> Counter[UUID]:
     """How much the newest versions of each model take, given which model they are of."""
-    tags = (VERSION_TAGS.table, VERSION_TAGS.owner)
+    tags = (VERSION_TAGS.table, VERSION_TAGS.owner_column)
     sizes: Counter[UUID] = Counter()
     for version_id, size in (await measured(connection, tenant, list(newest), tags)).items():
         sizes[newest[version_id]] += size

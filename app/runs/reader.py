@@ -13,7 +13,7 @@ from app.kernel.sharing import Sharing, fitting
 from app.kernel.tenant import TENANT_TAG, Tenant
 from app.runs import repository
 from app.runs.entities import RUN_NAME_TAG, Run
-from app.runs.json_cache import Render, RenderedRun, RenderedRuns
+from app.runs.rendering import Render, RenderCache, RenderedRun
 
 # What a page of runs takes at most, unless it is one run.
 MAX_PAGE_BYTES = 8 << 20
@@ -27,11 +27,13 @@ _MEASURED = 500
 class RunReader:
     """`tenant_tag` tells whether runs show the tag that is derived from their tenant."""
 
-    def __init__(self, database: Database, sharing: Sharing, *, tenant_tag: bool) -> None:
+    def __init__(
+        self, database: Database, sharing: Sharing, rendered: RenderCache, *, tenant_tag: bool
+    ) -> None:
         self._database = database
         self._sharing = sharing
         self._tenant_tag = tenant_tag
-        self._kept = RenderedRuns()
+        self._rendered = rendered
 
     async def read(self, tenant: Tenant, ids: Sequence[UUID]) -> list[Run]:
         """The runs that exist, in the order of the ids, each as it was at one moment.
@@ -57,7 +59,9 @@ class RunReader:
     ) -> tuple[list[RenderedRun], int]:
         """Those of the first runs that still exist, in the order given, up to MAX_PAGE_BYTES of
         them; and how many of the first those are. Only runs that changed are read."""
-        kept = [self._kept.get(tenant.id, run_id, version, render) for run_id, version in versions]
+        kept = [
+            self._rendered.get(tenant.id, run_id, version, render) for run_id, version in versions
+        ]
         whole = [run for run in kept if run is not None]
         size = sum([len(run.body) for run in whole])
         if len(whole) == len(kept) and size <= MAX_PAGE_BYTES:  # nearly all searches
@@ -101,7 +105,7 @@ class RunReader:
             some = await self._read(tenant, portion) if runs is None else runs
             async with self._sharing.turns.turn(tenant):
                 for run in some:
-                    rendered[run.run_id] = self._kept.add(tenant.id, run, render)
+                    rendered[run.run_id] = self._rendered.add(tenant.id, run, render)
         return rendered
 
     async def _measured(

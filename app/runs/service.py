@@ -31,8 +31,8 @@ from app.kernel.tenant import Tenant
 from app.runs import key_limits, repository, sql
 from app.runs.coalescers import creation_queue, version_queue
 from app.runs.entities import ENDED, LOGGED_MODELS_TAG, RUN_NAME_TAG, Run, RunWrite
-from app.runs.json_cache import Render, RenderedRun
 from app.runs.reader import MAX_PAGE_BYTES, RunReader
+from app.runs.rendering import Render, RenderCache, RenderedRun
 from app.runs.statement_cache import MAX_LENGTH, find_runs
 from app.runs.validation import check_write, new_name, recorded_models
 from app.search.page import CompiledPage
@@ -48,6 +48,7 @@ class Runs:
         queue: Coalescer[RunWrite, None],
         quotas: Quotas,
         sharing: Sharing,
+        rendered: RenderCache,
         *,
         tenant_tag: bool = True,
         search_timeout_seconds: float = 30,
@@ -60,7 +61,7 @@ class Runs:
         self._sharing = sharing
         self._tenant_tag = tenant_tag
         self._timeout_ms = round(search_timeout_seconds * 1000)
-        self._reader = RunReader(database, sharing, tenant_tag=tenant_tag)
+        self._reader = RunReader(database, sharing, rendered, tenant_tag=tenant_tag)
 
     async def create(
         self,
