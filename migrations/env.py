@@ -8,7 +8,7 @@ from sqlalchemy import create_engine, pool, text
 
 from app.config import Settings
 from app.db import rls
-from app.db.tables.schema import metadata
+from app.db.tables import metadata
 from app.db.url import sqlalchemy_url
 from app.observability import logs
 
