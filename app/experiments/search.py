@@ -7,7 +7,7 @@ from app.db.tables.experiments import Experiment, ExperimentTag
 from app.kernel import validation
 from app.kernel.lifecycle import ViewType
 from app.kernel.tenant import Tenant
-from app.search.child_tables import KeyValueTable
+from app.search.child_tables import KeyValueChildTable
 from app.search.compiler import compile_filter
 from app.search.order_by import SortTerm, ordering, parse_orders, sort_terms
 from app.search.page import Page, build_page
@@ -40,7 +40,9 @@ EXPERIMENTS = EntitySchema(
     },
     attributes=_ATTRIBUTES,
     sort_attributes=_ATTRIBUTES,
-    child_tables={FieldKind.TAG: KeyValueTable(table_of(ExperimentTag), "experiment_id", "value")},
+    child_tables={
+        FieldKind.TAG: KeyValueChildTable(table_of(ExperimentTag), "experiment_id", "value")
+    },
     comparators={FieldKind.TAG: PATTERN | NULLNESS},
     listable=frozenset({"experiment_id"}),
     messages=ErrorMessages(

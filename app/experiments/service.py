@@ -24,7 +24,7 @@ from app.kernel.errors import (
 )
 from app.kernel.ids import new_experiment_id, parse_experiment_id
 from app.kernel.lifecycle import PURGING, ViewType
-from app.kernel.sharing import Sharing
+from app.kernel.memory_budget import MemoryBudget
 from app.kernel.tenant import TENANT_TAG, Tenant
 from app.search.page import Page
 from app.search.page_sizes import MAX_PAGE_BYTES, cut_page, fetch_rows
@@ -33,9 +33,11 @@ from app.search.page_sizes import MAX_PAGE_BYTES, cut_page, fetch_rows
 class Experiments:
     """Every method raises NotFoundError for an experiment that is not the tenant's."""
 
-    def __init__(self, database: Database, sharing: Sharing, *, tenant_tag: bool = True) -> None:
+    def __init__(
+        self, database: Database, memory: MemoryBudget, *, tenant_tag: bool = True
+    ) -> None:
         self._database = database
-        self._sharing = sharing
+        self._memory = memory
         self._tenant_tag = tenant_tag
 
     async def create(
@@ -249,7 +251,7 @@ class Experiments:
     ) -> tuple[list[Experiment], str | None]:
         rows = await fetch_rows(connection, page)
         tags = (cast(Table, ExperimentTag.__table__), "experiment_id")
-        ids, token = await cut_page(self._sharing, connection, tenant, page, rows, tags)
+        ids, token = await cut_page(self._memory, connection, tenant, page, rows, tags)
         return self._shown(tenant, await repository.get(connection, tenant, ids)), token
 
     def _shown(self, tenant: Tenant, experiments: list[Experiment]) -> list[Experiment]:

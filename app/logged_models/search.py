@@ -15,7 +15,7 @@ from app.db.tables.logged_models import (
 from app.kernel import validation
 from app.kernel.errors import InvalidValueError
 from app.kernel.tenant import Tenant
-from app.search.child_tables import SELECT_ONE, ChildJoin, KeyValueTable, ParentId, Rows
+from app.search.child_tables import SELECT_ONE, ChildJoin, KeyValueChildTable, OwnerId, Rows
 from app.search.compiler import compile_filter
 from app.search.fields import resolve
 from app.search.order_by import SortTerm, check_count, ordering
@@ -62,19 +62,19 @@ class ModelMetrics:
     keys = None
 
     def rows(
-        self, tenant: Tenant, parent_id: ParentId, key: str, predicates: Sequence[Predicate]
+        self, tenant: Tenant, owner_id: OwnerId, key: str, predicates: Sequence[Predicate]
     ) -> Rows:
-        return self.rows_of_any_key(tenant, parent_id).where(
+        return self.rows_of_any_key(tenant, owner_id).where(
             _METRICS.c.key == key, *(predicate(_METRICS.c.value) for predicate in predicates)
         )
 
-    def rows_of_any_key(self, tenant: Tenant, parent_id: ParentId) -> Rows:
-        rows = SELECT_ONE.where(_METRICS.c.tenant_id == tenant.id, _METRICS.c.model_id == parent_id)
+    def rows_of_any_key(self, tenant: Tenant, owner_id: OwnerId) -> Rows:
+        rows = SELECT_ONE.where(_METRICS.c.tenant_id == tenant.id, _METRICS.c.model_id == owner_id)
         return rows if self.condition is None else rows.where(self.condition)
 
-    def join(self, tenant: Tenant, parent_id: ParentId, key: str) -> ChildJoin:
+    def join(self, tenant: Tenant, owner_id: OwnerId, key: str) -> ChildJoin:
         latest = (
-            self.rows(tenant, parent_id, key, ())
+            self.rows(tenant, owner_id, key, ())
             .with_only_columns(_METRICS.c.value)
             .order_by(_METRICS.c.timestamp.desc(), _METRICS.c.step.desc(), _METRICS.c.run_id)
             .limit(1)
@@ -125,8 +125,8 @@ LOGGED_MODELS = EntitySchema(
     sort_attributes={**_ATTRIBUTES, "status": attribute("status", _MODELS.c.status)},
     child_tables={
         FieldKind.METRIC: ModelMetrics(),
-        FieldKind.PARAM: KeyValueTable(table_of(LoggedModelParam), "model_id", "value"),
-        FieldKind.TAG: KeyValueTable(table_of(LoggedModelTag), "model_id", "value"),
+        FieldKind.PARAM: KeyValueChildTable(table_of(LoggedModelParam), "model_id", "value"),
+        FieldKind.TAG: KeyValueChildTable(table_of(LoggedModelTag), "model_id", "value"),
     },
     comparators={
         FieldKind.METRIC: ORDERING,

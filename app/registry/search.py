@@ -17,7 +17,7 @@ from app.db.tables.registry import (
 )
 from app.kernel.tenant import Tenant
 from app.registry.entities import PROMPT_TAG
-from app.search.child_tables import KeyValueTable
+from app.search.child_tables import KeyValueChildTable
 from app.search.compiler import compile_filter
 from app.search.fields import resolve
 from app.search.order_by import SortTerm, ordering, parse_orders, sort_terms
@@ -56,7 +56,7 @@ REGISTERED_MODELS = EntitySchema(
     attributes=by_name(_NAME),
     # In MLflow `timestamp` is the time of the last change too.
     sort_attributes={**by_name(_NAME, _MODEL_UPDATED), "timestamp": _MODEL_UPDATED},
-    child_tables={FieldKind.TAG: KeyValueTable(_MODEL_TAGS, "registered_model_id", "value")},
+    child_tables={FieldKind.TAG: KeyValueChildTable(_MODEL_TAGS, "registered_model_id", "value")},
     comparators={FieldKind.TAG: PATTERN},
     listable=frozenset({"name"}),
     messages=ErrorMessages(
@@ -89,7 +89,7 @@ MODEL_VERSIONS = EntitySchema(
         attribute("creation_timestamp", _VERSIONS.c.creation_time, "integer"),
         attribute("last_updated_timestamp", _VERSIONS.c.last_updated_time, "integer"),
     ),
-    child_tables={FieldKind.TAG: KeyValueTable(_VERSION_TAGS, "version_id", "value")},
+    child_tables={FieldKind.TAG: KeyValueChildTable(_VERSION_TAGS, "version_id", "value")},
     comparators={FieldKind.TAG: PATTERN},
     listable=frozenset({"name", "run_id"}),
     messages=ErrorMessages(

@@ -21,7 +21,12 @@ import psycopg
 from app.db.binary_arrays import big_integers, floats, integers
 from app.db.coalescer import Coalescer
 from app.db.database import Database
-from app.kernel.errors import NotFoundError, RunNotActiveError, RunNotFoundError, TrackingError
+from app.kernel.errors import (
+    LoggedModelNotFoundError,
+    RunNotActiveError,
+    RunNotFoundError,
+    TrackingError,
+)
 from app.kernel.ids import parse_run_id
 from app.kernel.tenant import Tenant
 from app.metrics.summaries import NAN, SeriesPoints, StoredSeries, Summary
@@ -175,10 +180,8 @@ def _check(one: _Incoming, stored: _Stored, accepted: _Accepted) -> TrackingErro
     if changed:
         return param_changed(write, changed)
     for point in one.measured:
-        if point.model_id not in stored.models:
-            return NotFoundError(
-                f"Logged model with ID '{point.model_id}' not found.", field="model_id"
-            )
+        if point.model_id and point.model_id not in stored.models:
+            return LoggedModelNotFoundError(point.model_id)
     return None
 
 

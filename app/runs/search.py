@@ -17,7 +17,7 @@ from app.kernel.lifecycle import ViewType
 from app.kernel.tenant import Tenant
 from app.runs.index_scan import MetricOrder, RunIndexScan
 from app.runs.inputs import CONTEXT_TAG
-from app.search.child_tables import SELECT_ONE, ChildJoin, KeyValueTable, ParentId, Rows
+from app.search.child_tables import SELECT_ONE, ChildJoin, KeyValueChildTable, OwnerId, Rows
 from app.search.compiler import compile_filter
 from app.search.fields import resolve
 from app.search.order_by import SortTerm, ordering, parse_orders, sort_terms
@@ -58,24 +58,24 @@ class RunDatasets:
     keys = ("context", "digest", "name")
 
     def rows(
-        self, tenant: Tenant, parent_id: ParentId, key: str, predicates: Sequence[Predicate]
+        self, tenant: Tenant, owner_id: OwnerId, key: str, predicates: Sequence[Predicate]
     ) -> Rows:
         if key == "context":
             return SELECT_ONE.where(
                 _INPUT_TAGS.c.tenant_id == tenant.id,
-                _INPUT_TAGS.c.run_id == parent_id,
+                _INPUT_TAGS.c.run_id == owner_id,
                 _INPUT_TAGS.c.key == CONTEXT_TAG,
                 *(predicate(_INPUT_TAGS.c.value) for predicate in predicates),
             )
         return SELECT_ONE.where(
             _INPUTS.c.tenant_id == tenant.id,
-            _INPUTS.c.run_id == parent_id,
+            _INPUTS.c.run_id == owner_id,
             _DATASETS.c.tenant_id == tenant.id,
             _DATASETS.c.dataset_id == _INPUTS.c.dataset_id,
             *(predicate(_DATASETS.c[key]) for predicate in predicates),
         )
 
-    def join(self, tenant: Tenant, parent_id: ParentId, key: str) -> ChildJoin:
+    def join(self, tenant: Tenant, owner_id: OwnerId, key: str) -> ChildJoin:
         raise NotImplementedError("a run has several datasets, so there is no order by them")
 
 
@@ -127,9 +127,9 @@ RUNS = EntitySchema(
     },
     sort_attributes=_SORT_ATTRIBUTES,
     child_tables={
-        FieldKind.METRIC: KeyValueTable(table_of(MetricSeries), "run_id", "last_value"),
-        FieldKind.PARAM: KeyValueTable(table_of(Param), "run_id", "value"),
-        FieldKind.TAG: KeyValueTable(table_of(RunTag), "run_id", "value"),
+        FieldKind.METRIC: KeyValueChildTable(table_of(MetricSeries), "run_id", "last_value"),
+        FieldKind.PARAM: KeyValueChildTable(table_of(Param), "run_id", "value"),
+        FieldKind.TAG: KeyValueChildTable(table_of(RunTag), "run_id", "value"),
         FieldKind.DATASET: RunDatasets(),
     },
     comparators={

@@ -24,15 +24,16 @@ from app.kernel.errors import (
     TrackingError,
     UnavailableError,
 )
+from app.kernel.event_loop_turns import EventLoopTurns
 from app.kernel.ids import new_uuid, parse_experiment_id, parse_run_id
 from app.kernel.lifecycle import ViewType
-from app.kernel.sharing import Sharing
+from app.kernel.memory_budget import MemoryBudget
 from app.kernel.tenant import Tenant
 from app.runs import key_limits, repository, sql
 from app.runs.coalescers import creation_queue, version_queue
 from app.runs.entities import ENDED, LOGGED_MODELS_TAG, RUN_NAME_TAG, Run, RunWrite
-from app.runs.json_cache import Render, RenderedRun
 from app.runs.reader import MAX_PAGE_BYTES, RunReader
+from app.runs.rendering import Render, RenderCache, RenderedRun
 from app.runs.statement_cache import MAX_LENGTH, compiled_run_search
 from app.runs.validation import check_write, new_name, recorded_models
 from app.search.page import CompiledPage
@@ -47,7 +48,9 @@ class Runs:
         database: Database,
         queue: Coalescer[RunWrite, None],
         quotas: Quotas,
-        sharing: Sharing,
+        memory: MemoryBudget,
+        turns: EventLoopTurns,
+        rendered: RenderCache,
         *,
         tenant_tag: bool = True,
         search_timeout_seconds: float = 30,
@@ -57,10 +60,10 @@ class Runs:
         self._creations = creation_queue(database, quotas)
         self._versions = version_queue(database)
         self._quotas = quotas
-        self._sharing = sharing
+        self._turns = turns
         self._tenant_tag = tenant_tag
         self._timeout_ms = round(search_timeout_seconds * 1000)
-        self._reader = RunReader(database, sharing, tenant_tag=tenant_tag)
+        self._reader = RunReader(database, memory, turns, rendered, tenant_tag=tenant_tag)
 
     async def create(
         self,
@@ -224,7 +227,7 @@ class Runs:
         """`compiled_run_search`; a long search waits for its turn, since parsing takes a while."""
         if len(more["filter"]) <= MAX_LENGTH:
             return compiled_run_search(tenant, *search, **more)
-        async with self._sharing.turns.turn(tenant):
+        async with self._turns.turn(tenant):
             return compiled_run_search(tenant, *search, **more)
 
     async def log(self, tenant: Tenant, write: RunWrite) -> None:

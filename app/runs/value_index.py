@@ -10,7 +10,7 @@ from app.db.tables.base import table_of
 from app.db.tables.metrics import MetricSeries
 from app.db.tables.runs import MAX_INDEXED_BYTES, Param, RunTag
 from app.kernel.tenant import Tenant
-from app.search.child_tables import KeyValueTable
+from app.search.child_tables import KeyValueChildTable
 from app.search.exists import MAX_JOINED, ExistsCondition
 from app.search.keyset import inline_integer
 
@@ -53,7 +53,7 @@ def _is_indexed_text(condition: ExistsCondition) -> bool:
 
 def _table(condition: ExistsCondition) -> Table | None:
     child_table = condition.child_table
-    return child_table.table if isinstance(child_table, KeyValueTable) else None
+    return child_table.table if isinstance(child_table, KeyValueChildTable) else None
 
 
 def _with_texts(tenant: Tenant, conditions: Sequence[ExistsCondition]) -> Select[Any]:

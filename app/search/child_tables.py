@@ -1,6 +1,6 @@
 """Child tables of an entity: tags, params, metrics and datasets in rows of their own.
 
-A row is looked up by the primary key of its table, for one parent at a time and within the tenant.
+A row is looked up by the primary key of its table, for one owner at a time and within the tenant.
 """
 
 from collections.abc import Collection, Sequence
@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, FromClause, Select, Table, and_, literal_c
 from app.kernel.tenant import Tenant
 from app.search.predicates import Predicate
 
-ParentId = ColumnElement[Any]
+OwnerId = ColumnElement[Any]
 Rows = Select[Any]
 
 SELECT_ONE: Rows = select(literal_column("1"))
@@ -42,43 +42,43 @@ class ChildTable(Protocol):
         ...
 
     def rows(
-        self, tenant: Tenant, parent_id: ParentId, key: str, predicates: Sequence[Predicate]
+        self, tenant: Tenant, owner_id: OwnerId, key: str, predicates: Sequence[Predicate]
     ) -> Rows:
-        """The parent's rows of `key` whose value meets all predicates."""
+        """The owner's rows of `key` whose value meets all predicates."""
         ...
 
-    def join(self, tenant: Tenant, parent_id: ParentId, key: str) -> ChildJoin:
-        """The parent's value of `key`, to sort by."""
+    def join(self, tenant: Tenant, owner_id: OwnerId, key: str) -> ChildJoin:
+        """The owner's value of `key`, to sort by."""
         ...
 
 
 @dataclass(frozen=True)
-class KeyValueTable:
-    """A child table with one row for each key of a parent."""
+class KeyValueChildTable:
+    """A child table with one row for each key of an owner."""
 
     table: Table
-    parent_column: str
+    owner_column: str
     value_column: str
     unique = True
     keys = None
 
     def rows(
-        self, tenant: Tenant, parent_id: ParentId, key: str, predicates: Sequence[Predicate]
+        self, tenant: Tenant, owner_id: OwnerId, key: str, predicates: Sequence[Predicate]
     ) -> Rows:
         value = self.table.c[self.value_column]
-        row = self._row(self.table, tenant, parent_id, key)
+        row = self._row(self.table, tenant, owner_id, key)
         return SELECT_ONE.where(row, *(predicate(value) for predicate in predicates))
 
-    def join(self, tenant: Tenant, parent_id: ParentId, key: str) -> ChildJoin:
+    def join(self, tenant: Tenant, owner_id: OwnerId, key: str) -> ChildJoin:
         table = self.table.alias()
-        row = self._row(table, tenant, parent_id, key)
+        row = self._row(table, tenant, owner_id, key)
         return ChildJoin(table, row, table.c[self.value_column])
 
     def _row(
-        self, table: FromClause, tenant: Tenant, parent_id: ParentId, key: str
+        self, table: FromClause, tenant: Tenant, owner_id: OwnerId, key: str
     ) -> ColumnElement[bool]:
         return and_(
             table.c.tenant_id == tenant.id,
-            table.c[self.parent_column] == parent_id,
+            table.c[self.owner_column] == owner_id,
             table.c.key == key,
         )

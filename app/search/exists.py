@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from sqlalchemy import ColumnElement
 
 from app.kernel.tenant import Tenant
-from app.search.child_tables import ChildTable, ParentId
+from app.search.child_tables import ChildTable, OwnerId
 from app.search.predicates import Predicate
 
 # Postgres turns an EXISTS into a join, and may then start with the rarest value. But the time and
@@ -16,7 +16,7 @@ MAX_JOINED = 4
 
 @dataclass(frozen=True)
 class ExistsCondition:
-    """That a parent has a row of `key` whose value meets all predicates, or has none if `negated`.
+    """That an owner has a row of `key` whose value meets all predicates, or has none if `negated`.
 
     `equal_text` is the text that the value has to be, where the filter names one.
     """
@@ -27,9 +27,9 @@ class ExistsCondition:
     negated: bool = False
     equal_text: str | None = None
 
-    def sql(self, tenant: Tenant, parent_id: ParentId, *, joinable: bool) -> ColumnElement[bool]:
+    def sql(self, tenant: Tenant, owner_id: OwnerId, *, joinable: bool) -> ColumnElement[bool]:
         """`joinable`: whether Postgres may turn the EXISTS into a join."""
-        rows = self.child_table.rows(tenant, parent_id, self.key, self.predicates)
+        rows = self.child_table.rows(tenant, owner_id, self.key, self.predicates)
         # Postgres leaves a subquery with an OFFSET as it is, and evaluates it for each row.
         found = rows.exists() if joinable else rows.offset(0).exists()
         return ~found if self.negated else found
@@ -44,14 +44,14 @@ class CompiledFilter:
     exists: Sequence[ExistsCondition]
 
     def where(
-        self, parent_id: ParentId, *, max_joined: int = MAX_JOINED
+        self, owner_id: OwnerId, *, max_joined: int = MAX_JOINED
     ) -> list[ColumnElement[bool]]:
-        """All conditions on the entity that `parent_id` identifies. Postgres may turn the first
+        """All conditions on the entity that `owner_id` identifies. Postgres may turn the first
         `max_joined` EXISTS into joins."""
         return [
             *self.columns,
             *(
-                condition.sql(self.tenant, parent_id, joinable=place < max_joined)
+                condition.sql(self.tenant, owner_id, joinable=place < max_joined)
                 for place, condition in enumerate(self.exists)
             ),
         ]

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Table, Text, any_, func, literal, literal_
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.kernel.sharing import Sharing, fitting
+from app.kernel.memory_budget import MemoryBudget, count_fitting
 from app.kernel.tenant import Tenant
 from app.search.page import Page, Row
 
@@ -21,7 +21,7 @@ _PAIR_BYTES = 30
 _METRIC_BYTES = 200
 
 MeasuredTable = tuple[Table, str]
-"""A child table, and its column that holds the parent's id."""
+"""A child table, and its column that holds the owner's id."""
 
 
 async def fetch_rows(connection: AsyncConnection, page: Page) -> Sequence[Row]:
@@ -31,7 +31,7 @@ async def fetch_rows(connection: AsyncConnection, page: Page) -> Sequence[Row]:
 
 
 async def cut_page(
-    sharing: Sharing,
+    memory: MemoryBudget,
     connection: AsyncConnection,
     tenant: Tenant,
     page: Page,
@@ -48,8 +48,8 @@ async def cut_page(
     sizes = await measure(connection, tenant, ids, *child_tables)
     sizes.update(extra_bytes or {})
     lengths = [_ROW_BYTES + sizes[row_id] for row_id in ids]
-    count = fitting(lengths, MAX_PAGE_BYTES)
-    await sharing.memory.hold_read(tenant, sum(lengths[:count]))
+    count = count_fitting(lengths, MAX_PAGE_BYTES)
+    await memory.hold_rows(tenant, sum(lengths[:count]))
     return page.split(rows, count)
 
 
@@ -58,8 +58,8 @@ async def measure(
 ) -> Counter[Any]:
     """About how many bytes the child tables hold for each id."""
     sizes: Counter[Any] = Counter()
-    for table, parent_column in child_tables if ids else ():
-        column = table.c[parent_column]
+    for table, owner_column in child_tables if ids else ():
+        column = table.c[owner_column]
         statement = (
             select(column, func.sum(_bytes(table)))
             .where(
