@@ -7,6 +7,7 @@ from uuid import UUID
 import msgspec
 
 from app.kernel.lifecycle import stage
+from app.metrics.entities import LatestMetric, Point
 
 RUN_NAME_TAG = "mlflow.runName"
 PARENT_RUN_TAG = "mlflow.parentRunId"
@@ -19,24 +20,6 @@ STATUSES = ("RUNNING", "SCHEDULED", *ENDED)
 
 RunKey = tuple[str, str]
 """A run's id, and the key of a metric, a param or a tag."""
-
-
-class Point(msgspec.Struct, gc=False):
-    """One value of a metric. The API's decoder makes these, so a point is never converted.
-
-    It holds nothing that could lead back to it, so the garbage collector need not look.
-
-    `timestamp` is in epoch milliseconds. A point may have been measured on a logged model, and
-    on a dataset, too.
-    """
-
-    key: str
-    value: float
-    timestamp: int
-    step: int = 0
-    model_id: str | None = None
-    dataset_name: str | None = None
-    dataset_digest: str | None = None
 
 
 @dataclass(slots=True)
@@ -56,13 +39,6 @@ class RunWrite:
     def items(self) -> int:
         """What it counts for in a queue."""
         return 1 + len(self.points) + len(self.params) + len(self.tags)
-
-
-class LatestMetric(msgspec.Struct):
-    key: str
-    value: float
-    timestamp: int
-    step: int
 
 
 class DatasetInput(msgspec.Struct):

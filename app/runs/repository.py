@@ -8,8 +8,10 @@ import psycopg
 
 from app.kernel.artifact_uris import run_artifact_uri
 from app.kernel.tenant import Tenant
+from app.metrics.entities import LatestMetric
+from app.metrics.sql import READ_LATEST_METRICS
 from app.runs import sql
-from app.runs.entities import DatasetInput, LatestMetric, ModelLink, Run
+from app.runs.entities import DatasetInput, ModelLink, Run
 from app.search.page import CompiledPage
 
 
@@ -27,7 +29,7 @@ async def read(
             sql.READ_RUNS,
             sql.READ_PARAMS,
             sql.READ_TAGS,
-            sql.READ_LATEST_METRICS,
+            READ_LATEST_METRICS,
             sql.READ_INPUTS,
             sql.READ_RUN_MODELS,
         )

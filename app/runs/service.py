@@ -28,6 +28,7 @@ from app.kernel.ids import new_uuid, parse_experiment_id, parse_run_id
 from app.kernel.lifecycle import ViewType
 from app.kernel.sharing import Sharing
 from app.kernel.tenant import Tenant
+from app.metrics.sql import SET_SETTLED_VALUES
 from app.runs import key_limits, repository, sql
 from app.runs.coalescers import creation_queue, version_queue
 from app.runs.entities import ENDED, LOGGED_MODELS_TAG, RUN_NAME_TAG, Run, RunWrite
@@ -275,7 +276,7 @@ class Runs:
                 values | {"status": status, "end_time": end_time, "name": name or None},
             )
             if status in ENDED:
-                await connection.execute(sql.SETTLE_SERIES, values)
+                await connection.execute(SET_SETTLED_VALUES, values)
             if removed := [key for key, value in tags.items() if value is None]:
                 await connection.execute(sql.DELETE_TAGS, values | {"keys": removed})
             await _set_tags(connection, tenant, number, kept)

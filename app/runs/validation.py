@@ -8,7 +8,8 @@ from app.kernel import validation
 from app.kernel.errors import ConflictError, InvalidValueError
 from app.kernel.random_names import random_name
 from app.kernel.validation import INT64_MAX, INT64_MIN
-from app.runs.entities import LOGGED_MODELS_TAG, Point, RunWrite
+from app.metrics.entities import Point
+from app.runs.entities import LOGGED_MODELS_TAG, RunWrite
 
 
 def check_write(write: RunWrite) -> None:

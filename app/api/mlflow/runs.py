@@ -22,6 +22,7 @@ from app.api.mlflow.router import Call, Empty, Routes
 from app.kernel import validation
 from app.kernel.errors import InvalidValueError
 from app.kernel.principal import Role
+from app.metrics.entities import Point
 from app.runs import entities
 from app.runs.entities import STATUSES, RunWrite
 
@@ -131,7 +132,7 @@ class DeleteTag(RunId, kw_only=True):
 
 class LogBatch(msgspec.Struct):
     run_id: Required
-    metrics: list[entities.Point] = []
+    metrics: list[Point] = []
     params: list[KeyValue] = []
     tags: list[KeyValue] = []
 
@@ -203,7 +204,7 @@ async def search(call: Call, message: SearchRuns) -> SearchRunsAnswer:
 
 @routes.add("POST", "runs/log-metric", LogMetric, Role.WRITE)
 async def log_metric(call: Call, message: LogMetric) -> Empty:
-    point = entities.Point(
+    point = Point(
         message.key,
         message.value,
         message.timestamp,
