@@ -116,7 +116,7 @@ class Coalescer(Generic[Item, Answer]):
         return answer
 
     async def _drain(self, tenant: Tenant, queue: "_TenantQueue[Item, Answer]") -> None:
-        """Process what waits, batch by batch; while another batch is being processed, only full ones."""
+        """Process what waits, batch by batch; beside another task's batch only full batches."""
         while queue.waiting and (not queue.batches or queue.size >= self._max_batch):
             batch = queue.take(self._max_batch)
             self._waiting -= sum(pending.size for pending in batch)

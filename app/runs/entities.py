@@ -14,8 +14,8 @@ PARENT_RUN_TAG = "mlflow.parentRunId"
 DESCRIPTION_TAG = "mlflow.note.content"
 LOGGED_MODELS_TAG = "mlflow.log-model.history"
 
-ENDED = ("FINISHED", "FAILED", "KILLED")
-STATUSES = ("RUNNING", "SCHEDULED", *ENDED)
+ENDED_STATUSES = ("FINISHED", "FAILED", "KILLED")
+STATUSES = ("RUNNING", "SCHEDULED", *ENDED_STATUSES)
 
 
 RunKey = tuple[str, str]

@@ -1,9 +1,9 @@
-"""The statements of the hot paths, written out, each with what it is for."""
+"""The statements on runs. They are text, since compiling them in SQLAlchemy costs too much here."""
 
 from app.kernel.lifecycle import PURGING
 
-# Lock runs in the order of their ids, which is what keeps two workers from a deadlock, and raise
-# their versions. Rows are (run_id, deleted_time).
+# Lock runs and raise their versions. They are locked in the order of their ids, so that two workers
+# do not deadlock.
 LOCK_RUNS = """
 WITH locked AS MATERIALIZED (
     SELECT run_id FROM runs
@@ -24,29 +24,30 @@ FROM unnest(%(runs)s::uuid[], %(keys)s::text[]) AS wanted (run_id, key)
 JOIN params p ON p.tenant_id = %(tenant)s AND (p.run_id, p.key) = (wanted.run_id, wanted.key)
 """
 
-# Which of the tags exist among (run, key) pairs.
+# The tags that exist among (run, key) pairs.
 FIND_TAGS = """
 SELECT t.run_id, t.key
 FROM unnest(%(runs)s::uuid[], %(keys)s::text[]) AS wanted (run_id, key)
 JOIN run_tags t ON t.tenant_id = %(tenant)s AND (t.run_id, t.key) = (wanted.run_id, wanted.key)
 """
 
-# How many keys each of some runs has, where it has any.
+# The number of params, or of tags, of each run that has any.
 COUNT_PARAMS = """
 SELECT run_id, count(*) FROM params
 WHERE tenant_id = %(tenant)s AND run_id = ANY(%(runs)s::uuid[]) GROUP BY run_id
 """
 COUNT_TAGS = COUNT_PARAMS.replace("FROM params", "FROM run_tags")
 
-# Which of these logged models exist, and can't be removed before what refers to them is written;
-# the rows that do would lock them as well.
+# The logged models that exist. The lock keeps them until the rows that refer to them are committed;
+# the foreign keys of those rows would take it as well.
 FIND_MODELS = """
 SELECT model_id FROM logged_models
 WHERE tenant_id = %(tenant)s AND model_id = ANY(%(models)s::text[]) AND deleted_time IS NULL
 ORDER BY model_id FOR KEY SHARE
 """
 
-# Params that are new; that the others have the same value has been checked under the run's lock.
+# Insert the params that are new. Under the run's lock it was checked that the others have the same
+# value.
 INSERT_PARAMS = """
 INSERT INTO params (tenant_id, run_id, key, value)
 SELECT %(tenant)s, * FROM unnest(%(runs)s::uuid[], %(keys)s::text[], %(values)s::text[])
@@ -59,15 +60,15 @@ SELECT %(tenant)s, * FROM unnest(%(runs)s::uuid[], %(keys)s::text[], %(values)s:
 ON CONFLICT (tenant_id, run_id, key) DO UPDATE SET value = EXCLUDED.value
 """
 
-# The tag mlflow.runName is the run's name.
+# Rename runs: the tag mlflow.runName is stored as the run's name.
 RENAME_RUNS = """
 UPDATE runs SET name = renamed.name
 FROM unnest(%(runs)s::uuid[], %(names)s::text[]) AS renamed (run_id, name)
 WHERE runs.tenant_id = %(tenant)s AND runs.run_id = renamed.run_id
 """
 
-# Create runs with their params and tags in those of their experiments that are active, which stay
-# so until the commit. The rows are the experiments that there are.
+# Insert runs, with their params and tags, into those of the experiments that are active; the lock
+# keeps them active until the commit. The rows are the experiments that exist.
 CREATE_RUNS = """
 WITH experiment AS MATERIALIZED (
     SELECT experiment_id, artifact_location, deleted_time FROM experiments
@@ -104,7 +105,7 @@ its_tags AS (
 SELECT experiment_id, artifact_location, deleted_time FROM experiment
 """
 
-# One run under lock, for what changes it outside the write queue.
+# Lock a run, for changes that do not go through the batch writer.
 LOCK_RUN = """
 SELECT deleted_time FROM runs
 WHERE tenant_id = %(tenant)s AND run_id = %(run)s
@@ -136,21 +137,21 @@ READ_TAG = """
 SELECT value FROM run_tags WHERE tenant_id = %(tenant)s AND run_id = %(run)s AND key = %(key)s
 """
 
-# Before a search, for its transaction only. Where a search fixes its own way, Postgres plans it
-# once for all values: to plan one takes several times as long as to run it.
-BOUND_SEARCH = """
+# Set the timeout of a search and how it is planned, for its transaction only. A search that fixes
+# its plan is planned once for all values, since planning takes several times as long as running it.
+CONFIGURE_SEARCH = """
 SELECT set_config('statement_timeout', %(timeout)s, true),
     set_config('plan_cache_mode', %(plans)s, true)
 """
 
-# Which of these runs exist, and their versions.
+# The versions of the runs that exist.
 READ_VERSIONS = """
 SELECT run_id, version FROM runs
 WHERE tenant_id = %(tenant)s AND run_id = ANY(%(runs)s::uuid[])
 """
 
-# How many bytes the runs take, about: their texts as they are, numbers and names of fields as they
-# are written. Lengths are read without the texts themselves.
+# About how many bytes the runs take as JSON: the lengths of their texts, and an estimate for
+# numbers and field names. Postgres knows the length of a text without reading it.
 READ_SIZES = """
 SELECT run_id,
     400
@@ -177,7 +178,8 @@ FROM runs wanted
 WHERE wanted.tenant_id = %(tenant)s AND wanted.run_id = ANY(%(runs)s::uuid[])
 """
 
-# What hangs on a page of runs, one statement a kind; sorted, so that answers are.
+# The runs of a page and what belongs to them, one statement for each kind. The rows are sorted, so
+# that answers are.
 READ_RUNS = """
 SELECT r.run_id, r.experiment_id, r.name, r.user_id, r.status, r.start_time, r.end_time,
     r.deleted_time, r.version, e.artifact_location

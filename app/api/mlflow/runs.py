@@ -160,7 +160,7 @@ async def create(call: Call, message: CreateRun) -> RunAnswer:
 @routes.add("GET", "runs/get", RunId, Role.READ)
 async def get(call: Call, message: RunId) -> RenderedRunAnswer:
     run = await call.services.runs.get_rendered(call.tenant, _id(message), render)
-    return RenderedRunAnswer(msgspec.Raw(run))
+    return RenderedRunAnswer(msgspec.Raw(run.body))
 
 
 @routes.add("POST", "runs/update", UpdateRun, Role.WRITE)
