@@ -31,8 +31,7 @@ from app.commands.console import CommandError, check_schema, connect, load_setti
 from app.config import Settings
 from app.db import migrate as migrations
 from app.db import roles
-from app.db.embedded.postgres import EmbeddedPostgresError, embedded_postgres
-from app.db.embedded.watch import watched_postgres
+from app.db.embedded import EmbeddedPostgresError, embedded_postgres, watched_postgres
 from app.db.migrate import MOST_SECONDS, MigrationError, Timeouts
 from app.http.connection_limit import raise_open_files
 from app.http.protocol import BoundedHttp

@@ -20,7 +20,7 @@ from app.api.tenant_path import TenantPathMiddleware
 from app.api.workbench import problem_details
 from app.config import Settings
 from app.kernel.errors import TrackingError
-from app.kernel.sharing import return_large_blocks
+from app.kernel.malloc import return_large_blocks
 from app.observability.monitor import Monitor
 from app.observability.request_middleware import RequestMiddleware
 from app.services import Services

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from app.config import Settings
 from app.db import migration_limits, rls
 from app.db.migrate import Timeouts
-from app.db.tables.schema import metadata
+from app.db.tables import metadata
 from app.db.url import sqlalchemy_url
 from app.observability import logs
 

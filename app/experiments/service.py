@@ -18,7 +18,7 @@ from app.kernel.errors import (
 )
 from app.kernel.ids import new_experiment_id, parse_experiment_id
 from app.kernel.lifecycle import PURGING, ViewType
-from app.kernel.sharing import Sharing
+from app.kernel.memory_budget import MemoryBudget
 from app.kernel.tenant import TENANT_TAG, Tenant
 from app.runs.repository import set_deleted_time_of_experiment
 from app.search.page import Page
@@ -32,9 +32,11 @@ class Experiments:
     With `tenant_tag`, experiments have the tag that is derived from their tenant.
     """
 
-    def __init__(self, database: Database, sharing: Sharing, *, tenant_tag: bool = True) -> None:
+    def __init__(
+        self, database: Database, memory: MemoryBudget, *, tenant_tag: bool = True
+    ) -> None:
         self._database = database
-        self._sharing = sharing
+        self._memory = memory
         self._tenant_tag = tenant_tag
 
     async def create(
@@ -255,7 +257,7 @@ class Experiments:
     ) -> tuple[list[Experiment], str | None]:
         rows = await repository.find_page(connection, page)
         tags = (repository.TAGS.table, repository.TAGS.owner_column)
-        ids, token = await split(self._sharing, connection, tenant, page, rows, tags)
+        ids, token = await split(self._memory, connection, tenant, page, rows, tags)
         return self._add_derived_tags(tenant, await repository.get(connection, tenant, ids)), token
 
     def _add_derived_tags(self, tenant: Tenant, experiments: list[Experiment]) -> list[Experiment]:

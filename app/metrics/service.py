@@ -1,8 +1,5 @@
 """Reading metrics: histories page by page, and samples of them."""
 
-import base64
-import binascii
-import struct
 from collections.abc import AsyncIterator, Callable, Hashable, Sequence
 from itertools import islice
 from operator import lt
@@ -13,8 +10,9 @@ import psycopg
 from app.db.database import Database
 from app.kernel import validation
 from app.kernel.cache import VersionedCache
-from app.kernel.errors import InvalidValueError, RunNotFoundError
+from app.kernel.errors import RunNotFoundError
 from app.kernel.ids import parse_run_id
+from app.kernel.page_tokens import Int64, PageTokenCodec
 from app.kernel.tenant import Tenant
 from app.metrics import repository
 from app.metrics.entities import PointColumns, PointRow, Sample
@@ -29,8 +27,10 @@ MAX_PAGE = 25_000
 # The memory that a worker spends on rendered samples; 320 points take about 40 kB.
 MAX_SAMPLE_BYTES = 8 * 1024 * 1024
 
-# A page token is the last point of the page: timestamp, step, value.
-_TOKEN = struct.Struct(">qqd")
+# A token holds the last point of its page.
+_PAGE_TOKENS: PageTokenCodec[PointRow] = PageTokenCodec(
+    tuple[Int64, Int64, float], "it must be the next_page_token of an earlier answer"
+)
 
 
 class Metrics:
@@ -84,7 +84,7 @@ class Metrics:
         neither Postgres nor the worker holds more than a page. Errors are raised before the first
         page.
         """
-        after = _decode(page_token) if page_token else None
+        after = _PAGE_TOKENS.decode(page_token) if page_token else None
         async with self._database.read_pipeline(tenant) as connection:
             series_id, _ = await _find_series(connection, tenant, run_id, key)
         more = series_id is not None
@@ -94,7 +94,7 @@ class Metrics:
             if points.steps:
                 after = points.timestamps[-1], points.steps[-1], points.values[-1]
                 limit = None if limit is None else limit - len(points.steps)
-                yield points, _encode(after) if more else None
+                yield points, _PAGE_TOKENS.encode(after) if more else None
 
     async def _read_page(
         self, tenant: Tenant, series_id: int, after: PointRow | None, size: int
@@ -221,18 +221,3 @@ async def _find_series(
     if found is None:
         raise RunNotFoundError(run_id)
     return found
-
-
-def _encode(last: PointRow) -> str:
-    return base64.urlsafe_b64encode(_TOKEN.pack(*last)).decode()
-
-
-def _decode(page_token: str) -> PointRow:
-    try:
-        timestamp, step, value = _TOKEN.unpack(base64.urlsafe_b64decode(page_token.encode()))
-    except (ValueError, binascii.Error, struct.error) as error:
-        raise InvalidValueError(
-            "Invalid page token: it must be the next_page_token of an earlier answer",
-            field="page_token",
-        ) from error
-    return timestamp, step, value

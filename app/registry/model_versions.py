@@ -10,7 +10,7 @@ from app.db.database import Database
 from app.kernel.clock import now_ms
 from app.kernel.errors import InvalidValueError, RegisteredModelNotFoundError
 from app.kernel.ids import new_uuid
-from app.kernel.sharing import Sharing
+from app.kernel.memory_budget import MemoryBudget
 from app.kernel.tenant import Tenant
 from app.kernel.validation import key as check_key
 from app.kernel.validation import text as check_text
@@ -30,9 +30,9 @@ class ModelVersions:
     """Every method that names a version raises NotFoundError for one that is not the tenant's, and
     InvalidValueError for a name or a number that can be none."""
 
-    def __init__(self, database: Database, sharing: Sharing) -> None:
+    def __init__(self, database: Database, memory: MemoryBudget) -> None:
         self._database = database
-        self._sharing = sharing
+        self._memory = memory
 
     async def create(
         self,
@@ -108,7 +108,7 @@ class ModelVersions:
         async with self._database.read(tenant) as connection:
             rows = (await connection.execute(page.statement)).all()
             tags = (VERSION_TAGS.table, VERSION_TAGS.owner_column)
-            ids, token = await split(self._sharing, connection, tenant, page, rows, tags)
+            ids, token = await split(self._memory, connection, tenant, page, rows, tags)
             return await versions.get(connection, tenant, ids), token
 
     async def update(

@@ -9,7 +9,8 @@ from uuid import UUID
 
 from app.db.database import Database
 from app.kernel.errors import TooLargeError
-from app.kernel.sharing import Sharing, fitting
+from app.kernel.event_loop_turns import EventLoopTurns
+from app.kernel.memory_budget import MemoryBudget, count_fitting
 from app.kernel.tenant import TENANT_TAG, Tenant
 from app.runs import repository
 from app.runs.entities import RUN_NAME_TAG, Run
@@ -30,10 +31,17 @@ class RunReader:
     """With `tenant_tag`, runs have the tag that is derived from their tenant."""
 
     def __init__(
-        self, database: Database, sharing: Sharing, rendered: RenderCache, *, tenant_tag: bool
+        self,
+        database: Database,
+        memory: MemoryBudget,
+        turns: EventLoopTurns,
+        rendered: RenderCache,
+        *,
+        tenant_tag: bool,
     ) -> None:
         self._database = database
-        self._sharing = sharing
+        self._memory = memory
+        self._turns = turns
         self._tenant_tag = tenant_tag
         self._rendered = rendered
 
@@ -50,7 +58,7 @@ class RunReader:
             raise TooLargeError(
                 f"The {len(sizes)} runs take more than {MAX_PAGE_BYTES} bytes; ask for fewer"
             )
-        await self._sharing.memory.hold_read(tenant, sum(sizes.values()))
+        await self._memory.hold_rows(tenant, sum(sizes.values()))
         found: dict[UUID, Run] = {}
         for portion in _portions([run_id for run_id in ids if run_id in sizes], sizes):
             found |= {run.run_id: run for run in await self._read_portion(tenant, portion)}
@@ -70,7 +78,7 @@ class RunReader:
         hits = [run for run in cached if run is not None]
         size = sum([len(run.body) for run in hits])
         if len(hits) == len(cached) and size <= MAX_PAGE_BYTES:  # nearly all searches
-            await self._sharing.memory.hold_read(tenant, size)
+            await self._memory.hold_rows(tenant, size)
             return hits, len(hits)
         rendered: list[RenderedRun] = []
         total = covered = 0
@@ -83,10 +91,10 @@ class RunReader:
                 sizes.get(run_id, 0) if run is None else len(run.body)
                 for run_id, run in zip(ids, block, strict=True)
             ]
-            count = fitting(lengths, MAX_PAGE_BYTES - total, some=total > 0)
+            count = count_fitting(lengths, MAX_PAGE_BYTES - total, partial=total > 0)
             total += sum(lengths[:count])
             covered += count
-            await self._sharing.memory.hold_read(tenant, sum(lengths[:count]))
+            await self._memory.hold_rows(tenant, sum(lengths[:count]))
             fresh = await self._render(
                 tenant, [run_id for run_id in ids[:count] if run_id in sizes], sizes, runs, render
             )
@@ -109,7 +117,7 @@ class RunReader:
         rendered = {}
         for portion in _portions(ids, sizes):
             portion_runs = await self._read_portion(tenant, portion) if runs is None else runs
-            async with self._sharing.turns.turn(tenant):
+            async with self._turns.turn(tenant):
                 for run in portion_runs:
                     rendered[run.run_id] = self._rendered.add(tenant.id, run, render)
         return rendered
@@ -145,6 +153,6 @@ def _portions(ids: Sequence[UUID], sizes: Mapping[UUID, int]) -> Iterator[Sequen
     start = 0
     while start < len(ids):
         candidates = ids[start : start + _PORTION_RUNS]
-        count = fitting([sizes[run_id] for run_id in candidates], _PORTION_BYTES)
+        count = count_fitting([sizes[run_id] for run_id in candidates], _PORTION_BYTES)
         yield candidates[:count]
         start += count

@@ -24,9 +24,10 @@ from app.kernel.errors import (
     TrackingError,
     UnavailableError,
 )
+from app.kernel.event_loop_turns import EventLoopTurns
 from app.kernel.ids import new_uuid, parse_experiment_id
 from app.kernel.lifecycle import ViewType
-from app.kernel.sharing import Sharing
+from app.kernel.memory_budget import MemoryBudget
 from app.kernel.tenant import Tenant
 from app.runs import key_limits, repository
 from app.runs.coalescers import creation_queue, version_queue
@@ -47,7 +48,8 @@ class Runs:
         database: Database,
         write_queue: Coalescer[RunWrite, None],
         quotas: Quotas,
-        sharing: Sharing,
+        memory: MemoryBudget,
+        turns: EventLoopTurns,
         rendered: RenderCache,
         *,
         tenant_tag: bool = True,
@@ -58,10 +60,10 @@ class Runs:
         self._creations = creation_queue(database, quotas)
         self._versions = version_queue(database)
         self._quotas = quotas
-        self._sharing = sharing
+        self._turns = turns
         self._tenant_tag = tenant_tag
         self._timeout_ms = round(search_timeout_seconds * 1000)
-        self._reader = RunReader(database, sharing, rendered, tenant_tag=tenant_tag)
+        self._reader = RunReader(database, memory, turns, rendered, tenant_tag=tenant_tag)
 
     async def create(
         self,
@@ -240,7 +242,7 @@ class Runs:
         """Compile a search. A long filter takes the event loop a while, and so waits for a turn."""
         if len(more["filter"]) <= MAX_LENGTH:
             return find_runs(tenant, *search, **more)
-        async with self._sharing.turns.turn(tenant):
+        async with self._turns.turn(tenant):
             return find_runs(tenant, *search, **more)
 
     async def log(self, tenant: Tenant, write: RunWrite) -> None:

@@ -215,7 +215,7 @@ async def test_nothing_is_held_after_an_answer(
         )
     answer = await client.post(f"{MLFLOW}/runs/search", json={"experiment_ids": ["0"]})
     assert len(answer.content) > 400_000
-    assert services.sharing.memory.held == 0
+    assert services.memory.held == 0
 
 
 class TestHistory:
