@@ -14,7 +14,8 @@ from app.api.streamed_json import StreamedJson
 from app.kernel import validation
 from app.kernel.errors import InvalidValueError
 from app.kernel.principal import Role
-from app.metrics.service import MAX_PAGE, PointRow, Points
+from app.metrics.entities import PointColumns, PointRow
+from app.metrics.service import MAX_PAGE
 
 routes = Routes()
 
@@ -96,13 +97,13 @@ async def get_history(call: Call, message: GetHistory) -> History | StreamedJson
         size=MAX_PAGE if whole else _SLICE,
     )
     first = await anext(pages, None)
-    points, token = first or (Points([], [], []), None)
+    points, token = first or (PointColumns([], [], []), None)
     if whole or token is None:
         return History(_metrics(message.metric_key, points), token)
     return StreamedJson(_streamed(call, message.metric_key, points, token, pages))
 
 
-def _metrics(key: str, points: Points) -> list[Metric]:
+def _metrics(key: str, points: PointColumns) -> list[Metric]:
     values: list[Any] = points.values
     if not all(map(isfinite, values)):
         values = list(map(number, values))
@@ -113,9 +114,9 @@ def _metrics(key: str, points: Points) -> list[Metric]:
 async def _streamed(
     call: Call,
     key: str,
-    points: Points,
+    points: PointColumns,
     token: str | None,
-    pages: AsyncIterator[tuple[Points, str | None]],
+    pages: AsyncIterator[tuple[PointColumns, str | None]],
 ) -> AsyncIterator[bytes]:
     """A History, from its first page on."""
     between = b'{"metrics":['
@@ -169,7 +170,7 @@ async def get_history_bulk(call: Call, message: GetBulk) -> bytes:
 @routes.add("GET", "metrics/get-history-bulk-interval", GetInterval, Role.READ)
 async def get_history_bulk_interval(call: Call, message: GetInterval) -> bytes:
     _check_interval(message)
-    sampled = await call.services.metrics.interval(
+    sampled = await call.services.metrics.sample_evenly(
         call.tenant,
         message.run_ids,
         message.metric_key,

@@ -13,7 +13,8 @@ from fastapi import FastAPI
 
 from app.gc.service import GarbageCollector, Policy
 from app.kernel.tenant import Tenant
-from app.runs.entities import Point, RunWrite
+from app.metrics.entities import Point
+from app.runs.entities import RunWrite
 from app.services import Services
 from tests.conftest import client_of, new_slug
 from tests.contract.isolation.belongings import Belongings, Ids, belongings, filled_in, never_was
