@@ -81,7 +81,7 @@ async def metrics(request: Request) -> Response:
     _check_may_see_metrics(request, services.settings)
     up = False
     with suppress(UnavailableError, TimeoutError):
-        async with asyncio.timeout(_PATIENCE), services.database.directory() as connection:
+        async with asyncio.timeout(_PATIENCE), services.database.without_tenant() as connection:
             await connection.exec_driver_sql("SELECT 1")
             up = True
     # A quarter of a megabyte is written in some milliseconds, which nobody else should wait for.

@@ -25,7 +25,7 @@ from app.db import migrate
 from app.db.connection_shares import ConnectionShares
 from app.db.url import sqlalchemy_url
 from app.kernel.errors import NotFoundError, UnavailableError
-from app.kernel.tenant import NOBODY, Tenant
+from app.kernel.tenant import NO_TENANT, Tenant
 
 log = logging.getLogger(__name__)
 
@@ -174,14 +174,14 @@ class Database:
                         raise
 
     @asynccontextmanager
-    async def directory(self) -> AsyncIterator[AsyncConnection]:
+    async def without_tenant(self) -> AsyncIterator[AsyncConnection]:
         """A transaction of no tenant, for what stands outside them all: it sees no tenant's row.
 
         Raises what `write` raises. It has a share of its own, whoever asks.
         """
         with _translated():
             async with (
-                self._shares.connection(NOBODY.slug, read_only=False),
+                self._shares.connection(NO_TENANT.slug, read_only=False),
                 self.engine.begin() as connection,
             ):
                 yield connection
@@ -193,7 +193,7 @@ class Database:
 
     async def ready(self) -> migrate.State:
         """The state of the schema. Raises UnavailableError where Postgres does not answer."""
-        async with self.directory() as connection:
+        async with self.without_tenant() as connection:
             table = await connection.scalar(text("SELECT to_regclass('alembic_version')"))
             if table is None:
                 return "empty"

@@ -192,7 +192,7 @@ class Metrics:
             if body is None:
                 values = _range(tenant, its_id, step_min, step_max)
                 body = render(run_id, key, await self._sample(tenant, values, count, limit))
-                self._samples.add(name, count, body)
+                self._samples.put(name, count, body)
             answers.append(body)
         return answers
 

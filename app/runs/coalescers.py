@@ -45,14 +45,14 @@ async def _create(
     database: Database, quotas: Quotas, tenant: Tenant, asked: Sequence[Run]
 ) -> list[ExperimentOfRun | TrackingError | None]:
     async with database.write_pipeline(tenant) as connection:
-        room = await quotas.room_for_runs(connection, tenant)
+        room = await quotas.remaining_runs(connection, tenant)
         runs = asked[:room]
         cursor = await connection.execute(sql.CREATE_RUNS, _columns(tenant, runs))
     experiments = {number: (place, deleted) for number, place, deleted in await cursor.fetchall()}
     created: list[ExperimentOfRun | TrackingError | None] = [
         experiments.get(run.experiment_id) for run in runs
     ]
-    return created + [quotas.no_room_for_runs(tenant)] * (len(asked) - len(runs))
+    return created + [quotas.runs_exceeded(tenant)] * (len(asked) - len(runs))
 
 
 def _columns(tenant: Tenant, runs: Sequence[Run]) -> dict[str, object]:

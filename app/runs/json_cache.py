@@ -46,5 +46,5 @@ class RenderedRuns:
         """Render a run, whose version was read no later than what it shows."""
         rendered = RenderedRun(run.run_id, run.artifact_uri, render(run))
         if len(rendered.body) <= MAX_KEPT_BYTES:
-            self._kept.add((tenant_id, run.run_id.int, render), run.version, rendered)
+            self._kept.put((tenant_id, run.run_id.int, render), run.version, rendered)
         return rendered
