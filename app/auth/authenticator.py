@@ -171,13 +171,15 @@ class Authenticator:
 
 
 def _authorization(scope: Scope) -> bytes:
-    values = [value for header, value in scope["headers"] if header == b"authorization"]
-    if not values:
+    authorization: bytes | None = None
+    for header, value in scope["headers"]:
+        if header == b"authorization":
+            if authorization is not None:
+                raise UnauthenticatedError("The request has more than one Authorization header")
+            authorization = value
+    if authorization is None:
         raise UnauthenticatedError(
             "An API key is needed: send it as 'Authorization: Bearer KEY', or as the password of"
             " Basic authentication (MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_PASSWORD)"
         )
-    if len(values) > 1:
-        raise UnauthenticatedError("The request has more than one Authorization header")
-    authorization: bytes = values[0]
     return authorization

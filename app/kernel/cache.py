@@ -32,11 +32,12 @@ class TtlCache(Generic[Key, Value]):
         entry = self._entries.get(key)
         if entry is None:
             return None
-        if self._clock() >= entry[1]:
-            del self._entries[key]
-            return None
-        self._entries.move_to_end(key)
-        return entry[0]
+        value, expiry = entry
+        if self._clock() < expiry:
+            self._entries.move_to_end(key)
+            return value
+        del self._entries[key]
+        return None
 
     def put(self, key: Key, value: Value, seconds: float) -> None:
         """Store a value for so many seconds; the least recently used entry is evicted if full."""
