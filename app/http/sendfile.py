@@ -13,13 +13,13 @@ from typing import Any, BinaryIO
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from app.kernel import request_context
-from app.kernel.thread_pools import Threads
+from app.kernel.fair_thread_pool import FairThreadPool
 
 EXTENSION = "http.response.zerocopysend"
 
 # Elsewhere nothing tells how much of it a client has taken, and one that takes nothing would stay.
 _AVAILABLE = sys.platform == "linux"
-_threads = Threads(8)  # what they wait for is the disk
+_threads = FairThreadPool(8)  # what they wait for is the disk
 _AT_ONCE = 16 << 20  # then another transfer has its turn
 _CHUNK = 1 << 20
 _AHEAD = 8 << 20  # what the disk is asked for beforehand
