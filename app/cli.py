@@ -36,7 +36,7 @@ from app.http.protocol import BoundedHttp
 from app.kernel.errors import TrackingError, UnavailableError
 from app.kernel.private_files import make_private
 from app.observability import logs
-from app.observability.worker_processes import common_folder
+from app.observability.worker_snapshots import snapshot_folder
 
 GRACE = 10  # seconds that open requests have to finish when the service is stopped
 
@@ -265,7 +265,7 @@ def run_server(settings: Settings, sock: socket.socket) -> None:
         uvicorn.Server(config).run(sockets=[sock])
         return
     supervisor = Multiprocess(config, sockets=[sock])
-    with common_folder():
+    with snapshot_folder():
         supervisor.run()
     if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
         sys.exit(STARTUP_FAILURE)

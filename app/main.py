@@ -40,7 +40,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         gc.collect()
         gc.freeze()
         try:
-            async with monitor.running(app.state.services):
+            async with monitor.running(app.state.services.statistics):
                 yield
                 await _all_answered(monitor)
         finally:

@@ -21,6 +21,7 @@ from app.kernel.memory_budget import MemoryBudget
 from app.kernel.tenant import Tenant
 from app.logged_models.service import LoggedModels
 from app.metrics.service import Metrics
+from app.observability.monitor import ServiceStatistics
 from app.registry.model_versions import ModelVersions
 from app.registry.registered_models import RegisteredModels
 from app.runs.batch_writer import write_queue
@@ -133,6 +134,25 @@ class Services:
             uploads=uploads,
             write_queue=queue,
             audit=AuditLog(database),
+        )
+
+    def statistics(self) -> ServiceStatistics:
+        """What /metrics shows of the services."""
+        queue, pool = self.write_queue.statistics(), self.database.pool_statistics()
+        return ServiceStatistics(
+            counters={"flush_failures": queue.failures},
+            gauges={
+                "held_bytes": self.memory.held,
+                "waiting_writes": queue.waiting_requests,
+                "waiting_items": queue.waiting_items,
+                "pool_size": pool.size,
+                "pool_in_use": pool.in_use,
+                "pool_waiting": pool.waiting,
+            },
+            histograms={
+                "flush_items": queue.batch_items,
+                "flush_seconds": queue.batch_seconds,
+            },
         )
 
     async def close(self) -> None:

@@ -87,9 +87,9 @@ async def metrics(request: Request) -> Response:
     # A quarter of a megabyte is written in some milliseconds, which nobody else should wait for.
     text = await asyncio.to_thread(
         prometheus.render,
-        monitor.counted(services),
+        monitor.snapshot(services.statistics()),
         database_up=up,
-        tenants=services.settings.metrics_tenants > 0,
+        by_tenant=services.settings.metrics_tenants > 0,
     )
     return Response(text, media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
