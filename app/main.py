@@ -85,7 +85,7 @@ async def _lifespan(app: Application, settings: Settings, monitor: Monitor) -> A
     gc.collect()
     gc.freeze()
     try:
-        async with monitor.running(app.services):
+        async with monitor.running(app.services.statistics):
             yield
             await _requests_ended(monitor)
     finally:

@@ -173,7 +173,7 @@ class Metrics:
             if body is None:
                 points = SeriesRange(tenant.id, series_id, step_min, step_max)
                 body = render(run_id, key, await self._read_sample(tenant, points, count, limit))
-                self._samples.add(cache_key, count, body)
+                self._samples.put(cache_key, count, body)
             samples.append(body)
         return samples
 

@@ -46,14 +46,14 @@ async def _create(
     database: Database, quotas: Quotas, tenant: Tenant, batch: Sequence[Run]
 ) -> list[ExperimentOfRun | TrackingError | None]:
     async with database.write_pipeline(tenant) as connection:
-        room = await quotas.room_for_runs(connection, tenant)
+        room = await quotas.remaining_runs(connection, tenant)
         runs = batch[:room]
         cursor = await repository.create(connection, tenant, runs)
     experiments = {number: (place, deleted) for number, place, deleted in await cursor.fetchall()}
     created: list[ExperimentOfRun | TrackingError | None] = [
         experiments.get(run.experiment_id) for run in runs
     ]
-    return created + [quotas.no_room_for_runs(tenant)] * (len(batch) - len(runs))
+    return created + [quotas.runs_exceeded(tenant)] * (len(batch) - len(runs))
 
 
 async def _read_versions(

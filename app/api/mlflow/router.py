@@ -146,8 +146,8 @@ class MlflowApi:
         endpoint, parameters = self._find(scope["method"], path)
         scope["route"] = endpoint
         services = self._services()
-        caller = await services.authenticator.admit(
-            scope, endpoint.role, outside=not endpoint.needs_tenant
+        caller = await services.authenticator.authorize(
+            scope, endpoint.role, needs_tenant=endpoint.needs_tenant
         )
         tenant = caller.tenant
         query = scope["query_string"].decode("latin-1")
@@ -163,7 +163,7 @@ class MlflowApi:
             )
             message = await decoded(services, tenant, body, parameters, endpoint.message)
         if endpoint.makes_tenant:
-            tenant = await services.tenant_lookup.made(tenant)
+            tenant = await services.tenant_lookup.ensure_created(tenant)
         work = endpoint.handler(Call(services, tenant, caller, scope), message)
         answer = await (unless_gone(receive, work) if endpoint.role is Role.READ else work)
         if answer is None:

@@ -67,7 +67,7 @@ async def create_run(body: CreateRun, services: ServicesDep, tenant: WriteTenant
     check_params(body.params)
     validation.text(body.name, "name")
     validation.text(body.description, "description")
-    tenant = await services.tenant_lookup.made(tenant)
+    tenant = await services.tenant_lookup.ensure_created(tenant)
     tags = dict(body.tags)
     if body.description:
         tags[DESCRIPTION_TAG] = body.description
