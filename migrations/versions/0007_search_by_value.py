@@ -8,8 +8,8 @@ down_revision = "0006"
 branch_labels = None
 depends_on = None
 
-# Fills settled_value for runs that have ended: their metrics change rarely, so the value is
-# indexed.
+# Sets settled_value, the indexed latest value, for runs that have ended. While a run logs, its
+# series have none, so that logging does not update the index.
 SETTLE = """
 UPDATE metric_series s SET settled_value = s.last_value
 FROM runs r

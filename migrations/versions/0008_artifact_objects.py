@@ -1,4 +1,4 @@
-"""Artifacts: an object per upload, checksums, used bytes; metric series that gc has yet to purge."""
+"""Artifacts: an object per upload, checksums, used bytes; metric series that gc has to purge."""
 
 import sqlalchemy as sa
 from alembic import op
