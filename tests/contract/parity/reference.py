@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -11,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
-import httpx
+from tests.conftest import answers, free_port
 
 # The next experiment gets the number after this one. With numbers as long as our own, one can be
 # told from any other number in an answer.
@@ -59,7 +58,7 @@ def running_reference(folder: Path, *options: str) -> Iterator[Reference]:
     """`mlflow server` as its users start it: of this interpreter's environment, or the program
     that TRACKING_PARITY_MLFLOW names, with `options`. It is ended with the context."""
     database, log = folder / "mlflow.db", folder / "log"
-    url = f"http://127.0.0.1:{(port := _free_port())}"
+    url = f"http://127.0.0.1:{(port := free_port())}"
     program = os.environ.get("TRACKING_PARITY_MLFLOW")
     command = [
         *([program] if program else [sys.executable, "-m", "mlflow"]),
@@ -93,20 +92,9 @@ _ENVIRONMENT = {
 }
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def _wait_until_healthy(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + 120
-    while True:
-        try:
-            if httpx.get(f"{url}/health").status_code == 200:
-                return
-        except httpx.TransportError:
-            pass
+    while not answers(url, "/health"):
         if process.poll() is not None or time.monotonic() > deadline:
             raise RuntimeError(f"the MLflow server did not start:\n{log.read_text()}")
         time.sleep(0.1)
