@@ -9,11 +9,11 @@ WORKDIR /srv/tracking
 # The dependencies are a layer of their own, which a change of the code leaves as it is.
 COPY pyproject.toml constraints.txt ./
 RUN pip install -c constraints.txt . && rm -rf build
-COPY alembic.ini ./
+COPY setup.py ./
 COPY migrations migrations
 COPY app app
-# Editable: the code finds alembic.ini and migrations/ beside it.
-RUN pip install --no-deps -e . && python -m compileall -q app migrations
+# The package has the migrations in it.
+RUN pip install --no-deps --force-reinstall .
 
 # What is in the image, for whoever asks which versions of what run: CycloneDX.
 FROM build AS sbom
@@ -30,7 +30,6 @@ RUN groupadd --system --gid 10001 tracking \
     && useradd --system --uid 10001 --gid 10001 --no-create-home tracking \
     && install -d -m 0700 -o tracking -g tracking /var/lib/tracking
 COPY --from=build /opt/venv /opt/venv
-COPY --from=build /srv/tracking /srv/tracking
 COPY --from=sbom /opt/tracking.cdx.json /usr/share/sbom/tracking.cdx.json
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
@@ -38,7 +37,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     TRACKING_HOST=0.0.0.0 \
     TRACKING_AUTH=keys \
     TRACKING_DATA_DIR=/var/lib/tracking
-WORKDIR /srv/tracking
+WORKDIR /
 USER 10001:10001
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 \

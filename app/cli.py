@@ -1,4 +1,5 @@
-"""The command line: `tracking serve`, `migrate`, `tenant`, `key`, `audit`, `gc` and `version`."""
+"""The command line: `tracking serve`, `migrate`, `downgrade`, `tenant`, `key`, `audit`, `gc` and
+`version`."""
 
 import asyncio
 import errno
@@ -30,14 +31,26 @@ from app.commands.console import CommandError, check_schema, connect, load_setti
 from app.config import Settings
 from app.db import migrate as migrations
 from app.db import roles
-from app.db.embedded.postgres import EmbeddedPostgresError, embedded_postgres
-from app.db.embedded.watch import watched_postgres
+from app.db.embedded import EmbeddedPostgresError, embedded_postgres, watched_postgres
+from app.db.migrate import MOST_SECONDS, MigrationError, Timeouts
 from app.http.connection_limit import raise_open_files
 from app.http.protocol import BoundedHttp
 from app.kernel.errors import TrackingError, UnavailableError
 from app.kernel.private_files import make_private
 from app.observability import logs
 from app.observability.worker_processes import common_folder
+
+_USUAL = Timeouts()
+LockTimeout = Annotated[
+    float,
+    typer.Option(
+        min=0, max=MOST_SECONDS, help="Seconds to wait for each lock before giving up; 0: no limit."
+    ),
+]
+StatementTimeout = Annotated[
+    float,
+    typer.Option(min=0, max=MOST_SECONDS, help="Seconds that a statement may take; 0: no limit."),
+]
 
 GRACE = 10  # seconds that open requests have to finish when the service is stopped
 
@@ -58,7 +71,7 @@ def main() -> None:
     """Run the command line. What a user can put right is one line on stderr, and exit code 1."""
     try:
         cli(prog_name="tracking")
-    except (CommandError, EmbeddedPostgresError, TrackingError) as error:
+    except (CommandError, EmbeddedPostgresError, TrackingError, MigrationError) as error:
         for line in str(error).splitlines():
             say(line)
         sys.exit(1)
@@ -97,16 +110,30 @@ def serve(
 @cli.command()
 def migrate(
     to: Annotated[str, typer.Option(metavar="REV", help="The revision to upgrade to.")] = "head",
+    lock_timeout: LockTimeout = _USUAL.lock,
+    statement_timeout: StatementTimeout = _USUAL.statement,
 ) -> None:
     """Bring the schema up to date, as the role in TRACKING_MIGRATION_DATABASE_URL."""
     with owner_url(load_settings()) as url:
-        upgrade(url, to)
+        upgrade(url, to, Timeouts(lock_timeout, statement_timeout))
         say(f"the schema is {migrations.state(url)}")
+
+
+@cli.command()
+def downgrade(
+    to: Annotated[str, typer.Argument(metavar="REV", help="The revision to go back to.")],
+    lock_timeout: LockTimeout = _USUAL.lock,
+    statement_timeout: StatementTimeout = _USUAL.statement,
+) -> None:
+    """Take the schema back to an earlier revision; what later ones keep is dropped."""
+    with owner_url(load_settings()) as url, migration_errors():
+        migrations.downgrade(url, to, timeouts=Timeouts(lock_timeout, statement_timeout))
 
 
 @cli.command(hidden=True)
 def revision(message: str) -> None:
     """For developers: write the migration that takes the schema to what the models say."""
+    migrations.checkout()
     with TemporaryDirectory() as folder, embedded_postgres(Path(folder)) as empty:
         migrations.upgrade(empty.owner_url)
         migrations.revision(empty.owner_url, message)
@@ -232,13 +259,19 @@ def check_role(url: str, settings: Settings) -> None:
         )
 
 
-def upgrade(url: str, revision: str = "head") -> None:
+def upgrade(url: str, revision: str = "head", timeouts: Timeouts = _USUAL) -> None:
     if revision == "head" and migrations.state(url) in ("current", "ahead"):
         return
     say("migrating the schema")
+    with migration_errors():
+        migrations.upgrade(url, revision, timeouts=timeouts)
+
+
+@contextmanager
+def migration_errors() -> Iterator[None]:
     try:
-        migrations.upgrade(url, revision)
-    except migrations.MigrationError as error:
+        yield
+    except MigrationError as error:
         raise CommandError(f"cannot migrate: {error}") from None
     except sqlalchemy.exc.DBAPIError as error:
         raise CommandError(f"cannot migrate: {' '.join(str(error.orig).split())}") from error

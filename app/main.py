@@ -15,11 +15,12 @@ from starlette.types import ASGIApp
 
 from app.api import docs_page, mlflow, probes, trailing_slash, workbench
 from app.api.guard import ErrorHandler, Guard
+from app.api.run_json_cache import RunJsonCache
 from app.api.tenant_path import TenantPathMiddleware
 from app.api.workbench import problem_details
 from app.config import Settings
 from app.kernel.errors import TrackingError
-from app.kernel.sharing import return_large_blocks
+from app.kernel.malloc import return_large_blocks
 from app.observability.monitor import Monitor
 from app.observability.request_middleware import RequestMiddleware
 from app.services import Services
@@ -35,7 +36,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         return_large_blocks()
-        app.state.services = Services.build(settings)
+        app.state.services = Services.build(settings, RunJsonCache())
         # What was imported stays for good: the collector need not look through it again.
         gc.collect()
         gc.freeze()

@@ -14,7 +14,8 @@ from app.config import Settings
 from app.db.coalescer import Coalescer
 from app.db.database import Database
 from app.experiments.service import Experiments
-from app.kernel.sharing import Sharing
+from app.kernel.event_loop_turns import EventLoopTurns
+from app.kernel.memory_budget import MemoryBudget
 from app.logged_models.service import LoggedModels
 from app.metrics.service import Metrics
 from app.registry.model_versions import ModelVersions
@@ -22,6 +23,7 @@ from app.registry.registered_models import RegisteredModels
 from app.runs.batch_writer import write_queue
 from app.runs.entities import RunWrite
 from app.runs.inputs import Inputs
+from app.runs.rendering import RenderCache
 from app.runs.service import Runs
 from app.tenants.lookup import TenantLookup
 from app.tenants.quotas import Quotas
@@ -34,7 +36,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Services:
     settings: Settings
-    sharing: Sharing
+    memory: MemoryBudget
+    turns: EventLoopTurns
     database: Database
     authenticator: Authenticator
     tenant_lookup: TenantLookup
@@ -54,7 +57,7 @@ class Services:
     audit: AuditLog
 
     @classmethod
-    def build(cls, settings: Settings) -> "Services":
+    def build(cls, settings: Settings, rendered_runs: RenderCache) -> "Services":
         if settings.database_url is None:
             raise ValueError("TRACKING_DATABASE_URL is not set; `tracking serve` sets it")
         database = Database(
@@ -72,10 +75,11 @@ class Services:
         uploads = Uploads(artifacts, store, slots)
         authenticator = Authenticator(settings, tenant_lookup, keys, quotas, _tokens(settings))
         queue = write_queue(database)
-        sharing = Sharing()
+        memory, turns = MemoryBudget(), EventLoopTurns()
         return cls(
             settings=settings,
-            sharing=sharing,
+            memory=memory,
+            turns=turns,
             database=database,
             authenticator=authenticator,
             tenant_lookup=tenant_lookup,
@@ -89,20 +93,22 @@ class Services:
                 settings.implied_tenant,
                 forget=(tenant_lookup.gone, authenticator.forget, slots.forget),
             ),
-            experiments=Experiments(database, sharing, tenant_tag=tag),
+            experiments=Experiments(database, memory, tenant_tag=tag),
             runs=Runs(
                 database,
                 queue,
                 quotas,
-                sharing,
+                memory,
+                turns,
+                rendered_runs,
                 tenant_tag=tag,
                 search_timeout_seconds=settings.search_timeout_seconds,
             ),
             metrics=Metrics(database),
             inputs=Inputs(database),
-            models=LoggedModels(database, sharing),
-            registered_models=RegisteredModels(database, sharing),
-            model_versions=ModelVersions(database, sharing),
+            models=LoggedModels(database, memory),
+            registered_models=RegisteredModels(database, memory),
+            model_versions=ModelVersions(database, memory),
             artifacts=artifacts,
             uploads=uploads,
             write_queue=queue,

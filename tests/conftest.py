@@ -22,7 +22,7 @@ from minio import Minio
 from app.config import Settings
 from app.db import migrate
 from app.db.database import Database
-from app.db.embedded.postgres import embedded_postgres
+from app.db.embedded import embedded_postgres
 from app.kernel.tenant import Tenant
 from app.main import create_app
 from app.services import Services

@@ -7,7 +7,7 @@ from starlette.types import Receive
 
 from app.api.headers import content_length
 from app.kernel.errors import InvalidValueError, StalledError, TooLargeError, TrackingError
-from app.kernel.sharing import FREE_BYTES, Memory
+from app.kernel.memory_budget import FREE_BYTES, MemoryBudget
 from app.kernel.tenant import Tenant
 
 # What a body may have that no protocol needs to be larger.
@@ -29,7 +29,7 @@ async def read_body(
     receive: Receive,
     headers: Mapping[str, str],
     limit: int,
-    memory: Memory,
+    memory: MemoryBudget,
     tenant: Tenant,
     *,
     refusal: Callable[[int, int], TrackingError] = too_large,
@@ -70,7 +70,7 @@ class _Body:
     def __init__(
         self,
         limit: int,
-        memory: Memory,
+        memory: MemoryBudget,
         tenant: Tenant,
         refusal: Callable[[int, int], TrackingError],
     ) -> None:

@@ -4,9 +4,15 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from app.artifacts import sql
-from app.kernel.errors import InvalidStateError, InvalidValueError, NotFoundError
+from app.kernel.errors import (
+    InvalidStateError,
+    InvalidValueError,
+    LoggedModelNotFoundError,
+    NotFoundError,
+    RunNotActiveError,
+    RunNotFoundError,
+)
 from app.kernel.ids import parse_experiment_id, parse_run_id
-from app.runs.errors import run_absent, run_not_active
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +57,12 @@ class Owner:
     @property
     def absent(self) -> NotFoundError:
         if isinstance(self.key, UUID):
-            return run_absent(self.key.hex)
-        return NotFoundError(f"Logged model with ID '{self.key}' not found.", field="path")
+            return RunNotFoundError(self.key.hex)
+        return LoggedModelNotFoundError(str(self.key), field="path")
 
     def not_active(self, deleted_time: int) -> InvalidStateError | NotFoundError:
         if isinstance(self.key, UUID):
-            return run_not_active(self.key.hex, deleted_time)
+            return RunNotActiveError(self.key.hex, deleted_time)
         return self.absent
 
 

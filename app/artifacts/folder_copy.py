@@ -4,9 +4,8 @@ import asyncio
 from collections.abc import Sequence
 
 from app.artifacts.entities import Artifact
-from app.artifacts.index import artifact_absent
 from app.artifacts.service import Artifacts
-from app.kernel.errors import InvalidValueError, NotFoundError
+from app.kernel.errors import ArtifactNotFoundError, InvalidValueError, NotFoundError
 from app.kernel.tenant import Tenant
 
 MAX_FILES = 10_000  # while a client waits for the answer
@@ -57,5 +56,5 @@ async def _files(artifacts: Artifacts, tenant: Tenant, source: str) -> Sequence[
             )
         files.append(file)
     if not files:
-        raise artifact_absent(source)
+        raise ArtifactNotFoundError(source)
     return files

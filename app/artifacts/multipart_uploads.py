@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from uuid import UUID
 
 from app.artifacts.entities import Artifact, Received
-from app.artifacts.index import artifact_absent
 from app.artifacts.object_keys import object_key
 from app.artifacts.service import Artifacts
 from app.artifacts.signed_urls import Grant, Signer
@@ -20,12 +19,14 @@ from app.artifacts.stores.contract import MAX_PARTS, ArtifactStore, Part
 from app.artifacts.transfer_limits import TransferSlots, unless_stalled
 from app.kernel.clock import now_ms
 from app.kernel.errors import (
+    ArtifactNotFoundError,
     ConflictError,
     InvalidStateError,
     InvalidValueError,
     NotFoundError,
     QuotaExceededError,
     UnsupportedError,
+    UploadNotFoundError,
 )
 from app.kernel.tenant import Tenant
 
@@ -168,7 +169,7 @@ class Uploads:
                 # No other upload has this object: it is there where an earlier call completed it.
                 stored = await self._store.stat(tenant.slug, key)
         if stored is None:
-            raise _upload_absent(upload_id)
+            raise UploadNotFoundError(upload_id)
         received = Received(path, object_id, stored, content_type)
         try:
             reservation = await self._artifacts.reservations.begin_whole(
@@ -226,7 +227,7 @@ class Uploads:
         """The file that a grant of `download_address` is for; NotFoundError if it was replaced."""
         artifact = await self._artifacts.get(tenant, grant.path)
         if (artifact.object_id.hex if artifact.object_id else "") != grant.object_id:
-            raise artifact_absent(grant.path)
+            raise ArtifactNotFoundError(grant.path)
         return artifact
 
     @property
@@ -244,14 +245,10 @@ def _key_and_id(path: str, upload_id: str) -> tuple[str, str]:
     try:
         key = object_key(path, UUID(hex=object_id))
     except ValueError:
-        raise _upload_absent(upload_id) from None
+        raise UploadNotFoundError(upload_id) from None
     if not within.isascii() or not within.isprintable():
-        raise _upload_absent(upload_id)
+        raise UploadNotFoundError(upload_id)
     return key, within
-
-
-def _upload_absent(upload_id: str) -> NotFoundError:
-    return NotFoundError(f"No such upload: '{upload_id[:_MAX_ETAG]}'", field="upload_id")
 
 
 def _object_id(upload_id: str) -> UUID:

@@ -16,7 +16,7 @@ from uuid import UUID
 from app.artifacts import sql
 from app.artifacts.artifact_owner import owner_of
 from app.artifacts.entities import Artifact, Received
-from app.artifacts.index import CHUNK, ArtifactIndex, artifact_absent
+from app.artifacts.index import CHUNK, ArtifactIndex
 from app.artifacts.index_writer import NewFile, check_nothing_in_the_way, recording
 from app.artifacts.object_keys import object_key
 from app.artifacts.quota_reservations import Reservation, Reservations
@@ -29,6 +29,7 @@ from app.audit import trail
 from app.db.database import Database
 from app.kernel.clock import now_ms
 from app.kernel.errors import (
+    ArtifactNotFoundError,
     ConflictError,
     InsufficientStorageError,
     InvalidStateError,
@@ -305,7 +306,7 @@ class Artifacts(ArtifactIndex):
         """What replaced a file whose object is gone; NotFoundError where nothing did."""
         current = await self.get(tenant, gone.path)
         if current.object_id == gone.object_id:
-            raise artifact_absent(gone.path)
+            raise ArtifactNotFoundError(gone.path)
         return current
 
     async def delete(self, tenant: Tenant, path: str) -> None:
@@ -314,7 +315,7 @@ class Artifacts(ArtifactIndex):
         async for _ in self.remove(tenant, path):
             found = True
         if not found:
-            raise artifact_absent(path)
+            raise ArtifactNotFoundError(path)
 
     async def remove(self, tenant: Tenant, *paths: str) -> AsyncIterator[Artifact]:
         """Remove files, or all that lies in folders, and tell what is gone."""

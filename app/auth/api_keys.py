@@ -13,9 +13,9 @@ from app.db.database import Database
 from app.kernel import validation
 from app.kernel.clock import now_ms
 from app.kernel.errors import (
+    ApiKeyNotFoundError,
     InvalidStateError,
     InvalidValueError,
-    NotFoundError,
     UnauthenticatedError,
 )
 from app.kernel.principal import KEY_ROLES, Role
@@ -209,5 +209,5 @@ async def _one(
         values = {"tenant": tenant.id, "key": key_id, "now": now_ms()}
         row = await (await connection.execute(statement, values)).fetchone()
     if row is None:
-        raise NotFoundError(f"API key '{key_id}' does not exist", field="key_id")
+        raise ApiKeyNotFoundError(key_id)
     return ApiKey(*row)

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from app.config import Settings
 from app.db import migrate as migrations
-from app.db.embedded.postgres import EmbeddedPostgres, embedded_postgres, running
+from app.db.embedded import EmbeddedPostgres, embedded_postgres, running
 from app.observability import logs
 
 

@@ -8,7 +8,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.db.key_values import Pairs
+from app.db.key_values import KeyValueTable
 from app.db.tables.experiments import Experiment as ExperimentRow
 from app.db.tables.experiments import ExperimentTag
 from app.db.tables.runs import Run
@@ -16,10 +16,10 @@ from app.experiments.entities import Experiment
 from app.kernel import validation
 from app.kernel.tenant import Tenant
 
-TAGS = Pairs(
+TAGS = KeyValueTable(
     table=cast(Table, ExperimentTag.__table__),
-    owner="experiment_id",
-    called="An experiment",
+    owner_column="experiment_id",
+    owner_name="An experiment",
     kind="tags",
     limit=validation.MAX_TAGS,
 )

@@ -16,13 +16,14 @@ from app.kernel import validation
 from app.kernel.clock import now_ms
 from app.kernel.errors import (
     AlreadyExistsError,
-    InvalidStateError,
+    ExperimentNotActiveError,
+    ExperimentNotFoundError,
     InvalidValueError,
     NotFoundError,
 )
 from app.kernel.ids import new_experiment_id, parse_experiment_id
-from app.kernel.lifecycle import PURGING, ViewType, stage
-from app.kernel.sharing import Sharing
+from app.kernel.lifecycle import PURGING, ViewType
+from app.kernel.memory_budget import MemoryBudget
 from app.kernel.tenant import TENANT_TAG, Tenant
 from app.search.page import Page
 from app.search.page_sizes import MAX_PAGE_BYTES, split
@@ -32,9 +33,11 @@ from app.search.queries import search_experiments
 class Experiments:
     """Every method raises NotFoundError for an experiment that is not the tenant's."""
 
-    def __init__(self, database: Database, sharing: Sharing, *, tenant_tag: bool = True) -> None:
+    def __init__(
+        self, database: Database, memory: MemoryBudget, *, tenant_tag: bool = True
+    ) -> None:
         self._database = database
-        self._sharing = sharing
+        self._memory = memory
         self._tenant_tag = tenant_tag
 
     async def create(
@@ -70,7 +73,7 @@ class Experiments:
         async with self._database.read(tenant) as connection:
             found = await repository.get(connection, tenant, [_id(experiment_id)])
         if not found:
-            raise experiment_absent(experiment_id)
+            raise ExperimentNotFoundError(experiment_id)
         return self._shown(tenant, found)[0]
 
     async def get_by_name(self, tenant: Tenant, name: str) -> Experiment:
@@ -178,7 +181,7 @@ class Experiments:
         async with self._database.write(tenant) as connection:
             row = await repository.lock(connection, tenant, _id(experiment_id))
             if row is None or row.deleted_time is not None:
-                raise experiment_absent(experiment_id)
+                raise ExperimentNotFoundError(experiment_id)
             await self._mark(connection, tenant, _id(experiment_id), now, deleted_time=now)
             await trail.record(connection, tenant, "experiment.delete", experiment_id)
 
@@ -187,7 +190,7 @@ class Experiments:
         async with self._database.write(tenant) as connection:
             row = await repository.lock(connection, tenant, _id(experiment_id))
             if row is None or row.deleted_time in (None, PURGING):
-                raise experiment_absent(experiment_id)
+                raise ExperimentNotFoundError(experiment_id)
             await self._mark(connection, tenant, _id(experiment_id), now_ms(), deleted_time=None)
             await trail.record(connection, tenant, "experiment.restore", experiment_id)
 
@@ -215,9 +218,9 @@ class Experiments:
         number = _id(experiment_id)
         row = await repository.lock(connection, tenant, number)
         if row is None:
-            raise experiment_absent(experiment_id)
+            raise ExperimentNotFoundError(experiment_id)
         if row.deleted_time is not None:
-            raise experiment_not_active(experiment_id, row.deleted_time, message)
+            raise ExperimentNotActiveError(experiment_id, row.deleted_time, message)
         return number
 
     def _page(
@@ -248,7 +251,7 @@ class Experiments:
     ) -> tuple[list[Experiment], str | None]:
         rows = (await connection.execute(page.statement)).all()
         tags = (cast(Table, ExperimentTag.__table__), "experiment_id")
-        ids, token = await split(self._sharing, connection, tenant, page, rows, tags)
+        ids, token = await split(self._memory, connection, tenant, page, rows, tags)
         return self._shown(tenant, await repository.get(connection, tenant, ids)), token
 
     def _shown(self, tenant: Tenant, experiments: list[Experiment]) -> list[Experiment]:
@@ -258,26 +261,11 @@ class Experiments:
         return experiments
 
 
-def experiment_not_active(
-    experiment_id: str, deleted_time: int | None, message: str | None = None
-) -> InvalidStateError:
-    return InvalidStateError(
-        message
-        or f"The experiment {experiment_id} must be in the 'active' state. "
-        f"Current state is {stage(deleted_time)}.",
-        field="experiment_id",
-    )
-
-
 def _id(experiment_id: str) -> int:
     number = parse_experiment_id(experiment_id)
     if number is None:
-        raise experiment_absent(experiment_id)
+        raise ExperimentNotFoundError(experiment_id)
     return number
-
-
-def experiment_absent(experiment_id: str) -> NotFoundError:
-    return NotFoundError(f"No Experiment with id={experiment_id} exists", field="experiment_id")
 
 
 def _taken(name: str) -> AlreadyExistsError:

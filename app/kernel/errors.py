@@ -1,7 +1,9 @@
-"""What can go wrong, in the domain's words. Each API turns these into its own status and shape.
+"""The domain's errors. Each API turns them into its own status and shape.
 
 Messages follow MLflow's wording wherever its client or its users match on it.
 """
+
+from app.kernel.lifecycle import stage
 
 
 class TrackingError(Exception):
@@ -20,8 +22,87 @@ class InvalidValueError(TrackingError):
     """A value breaks a rule of its own: too long, malformed, out of range."""
 
 
+class AliasNotFoundError(InvalidValueError):
+    """The registered model has no such alias. MLflow answers 400, so it is no NotFoundError."""
+
+    def __init__(self, alias: str) -> None:
+        super().__init__(f"Registered model alias {alias} not found.", field="alias")
+
+
 class NotFoundError(TrackingError):
     """No such thing in this tenant, whether or not another tenant has it."""
+
+
+class TenantNotFoundError(NotFoundError):
+    """No tenant has that slug."""
+
+    def __init__(self, slug: str) -> None:
+        super().__init__(f"Tenant '{slug}' does not exist", field="tenant")
+
+
+class WorkspaceNotFoundError(NotFoundError):
+    """No tenant has that slug, in the words of MLflow's workspaces."""
+
+    def __init__(self, slug: str) -> None:
+        super().__init__(f"Workspace '{slug}' not found", field="name")
+
+
+class ExperimentNotFoundError(NotFoundError):
+    """The tenant has no experiment of that id."""
+
+    def __init__(self, experiment_id: str) -> None:
+        super().__init__(f"No Experiment with id={experiment_id} exists", field="experiment_id")
+
+
+class RunNotFoundError(NotFoundError):
+    """The tenant has no run of that id."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(f"Run with id={run_id} not found", field="run_id")
+
+
+class LoggedModelNotFoundError(NotFoundError):
+    """The tenant has no logged model of that id."""
+
+    def __init__(self, model_id: str, *, field: str = "model_id") -> None:
+        super().__init__(f"Logged model with ID '{model_id}' not found.", field=field)
+
+
+class RegisteredModelNotFoundError(NotFoundError):
+    """The tenant has no registered model of that name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"Registered Model with name={name} not found", field="name")
+
+
+class ModelVersionNotFoundError(NotFoundError):
+    """The registered model has no such version."""
+
+    def __init__(self, name: str, version: int) -> None:
+        super().__init__(
+            f"Model Version (name={name}, version={version}) not found", field="version"
+        )
+
+
+class ArtifactNotFoundError(NotFoundError):
+    """No file lies at the path, or no object at the key of a store."""
+
+    def __init__(self, path: str, *, field: str | None = "path") -> None:
+        super().__init__(f"No such artifact: '{path}'", field=field)
+
+
+class UploadNotFoundError(NotFoundError):
+    """No upload in parts has that id, or it was completed or aborted."""
+
+    def __init__(self, upload_id: str) -> None:
+        super().__init__(f"No such upload: '{upload_id[:200]}'", field="upload_id")
+
+
+class ApiKeyNotFoundError(NotFoundError):
+    """The tenant has no key of that id."""
+
+    def __init__(self, key_id: str) -> None:
+        super().__init__(f"API key '{key_id}' does not exist", field="key_id")
 
 
 class AlreadyExistsError(TrackingError):
@@ -34,6 +115,31 @@ class ConflictError(TrackingError):
 
 class InvalidStateError(TrackingError):
     """The resource is in a lifecycle stage that does not allow the operation."""
+
+
+class RunNotActiveError(InvalidStateError):
+    """The run is archived (`deleted_time` is in epoch milliseconds)."""
+
+    def __init__(self, run_id: str, deleted_time: int | None) -> None:
+        super().__init__(
+            f"The run {run_id} must be in the 'active' state."
+            f" Current state is {stage(deleted_time)}.",
+            field="run_id",
+        )
+
+
+class ExperimentNotActiveError(InvalidStateError):
+    """The experiment is archived (`deleted_time` is in epoch milliseconds)."""
+
+    def __init__(
+        self, experiment_id: str, deleted_time: int | None, message: str | None = None
+    ) -> None:
+        super().__init__(
+            message
+            or f"The experiment {experiment_id} must be in the 'active' state."
+            f" Current state is {stage(deleted_time)}.",
+            field="experiment_id",
+        )
 
 
 class NotEmptyError(TrackingError):

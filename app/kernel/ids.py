@@ -33,3 +33,12 @@ def parse_experiment_id(text: str) -> int | None:
         return None
     number = int(text)
     return number if number < 2**63 else None
+
+
+def new_model_id() -> str:
+    """MLflow's form of a model's id; new ones sort last."""
+    return f"m-{new_uuid().hex}"
+
+
+def is_model_id(text: str) -> bool:
+    return text.startswith("m-") and parse_run_id(text[2:]) is not None

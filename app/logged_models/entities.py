@@ -4,9 +4,8 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 from uuid import UUID
 
-from app.experiments.entities import ARTIFACT_SCHEME, model_artifact_uri
-from app.kernel.errors import ConflictError, NotFoundError
-from app.kernel.ids import new_uuid, parse_run_id
+from app.kernel.artifact_uris import ARTIFACT_SCHEME, model_artifact_uri
+from app.kernel.errors import ConflictError
 
 Status = Literal["LOGGED_MODEL_PENDING", "LOGGED_MODEL_READY", "LOGGED_MODEL_UPLOAD_FAILED"]
 # In the order of MLflow's numbers, which start at 1.
@@ -52,15 +51,6 @@ class LoggedModel:
         return model_artifact_uri(self.experiment_id, self.artifact_location, self.model_id)
 
 
-def new_model_id() -> str:
-    """MLflow's form of a model's id; new ones sort last."""
-    return f"m-{new_uuid().hex}"
-
-
-def is_model_id(text: str) -> bool:
-    return text.startswith("m-") and parse_run_id(text[2:]) is not None
-
-
 def model_folder(model: LoggedModel) -> str:
     """The folder of a model's artifacts, from the tenant's root.
 
@@ -73,7 +63,3 @@ def model_folder(model: LoggedModel) -> str:
             field="model_id",
         )
     return model.artifact_uri.removeprefix(ARTIFACT_SCHEME)
-
-
-def model_absent(model_id: str) -> NotFoundError:
-    return NotFoundError(f"Logged model with ID '{model_id}' not found.", field="model_id")

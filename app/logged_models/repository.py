@@ -16,7 +16,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import InstrumentedAttribute
 
-from app.db.key_values import Pairs, texts
+from app.db.key_values import KeyValueTable, text_array
 from app.db.tables.experiments import Experiment
 from app.db.tables.logged_models import LoggedModel as ModelRow
 from app.db.tables.logged_models import LoggedModelMetric, LoggedModelParam, LoggedModelTag
@@ -24,17 +24,17 @@ from app.kernel import validation
 from app.kernel.tenant import Tenant
 from app.logged_models.entities import LoggedModel, ModelMetric
 
-PARAMS = Pairs(
+PARAMS = KeyValueTable(
     table=cast(Table, LoggedModelParam.__table__),
-    owner="model_id",
-    called="A logged model",
+    owner_column="model_id",
+    owner_name="A logged model",
     kind="params",
     limit=validation.MAX_PARAMS,
 )
-TAGS = Pairs(
+TAGS = KeyValueTable(
     table=cast(Table, LoggedModelTag.__table__),
-    owner="model_id",
-    called="A logged model",
+    owner_column="model_id",
+    owner_name="A logged model",
     kind="tags",
     limit=validation.MAX_TAGS,
 )
@@ -135,4 +135,4 @@ async def change(
 
 
 def _one_of(column: InstrumentedAttribute[str], values: Sequence[str]) -> ColumnElement[bool]:
-    return column == any_(texts(values))
+    return column == any_(text_array(values))

@@ -7,16 +7,22 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.audit import trail
 from app.db.database import Database
 from app.experiments import repository as experiments
-from app.experiments.service import experiment_absent, experiment_not_active
 from app.kernel import validation
 from app.kernel.clock import now_ms
-from app.kernel.errors import ConflictError, InvalidValueError, NotFoundError
-from app.kernel.ids import parse_experiment_id
+from app.kernel.errors import (
+    ConflictError,
+    ExperimentNotActiveError,
+    ExperimentNotFoundError,
+    InvalidValueError,
+    LoggedModelNotFoundError,
+    NotFoundError,
+)
+from app.kernel.ids import is_model_id, new_model_id, parse_experiment_id
+from app.kernel.memory_budget import MemoryBudget
 from app.kernel.random_names import random_name
-from app.kernel.sharing import Sharing
 from app.kernel.tenant import Tenant
 from app.logged_models import repository
-from app.logged_models.entities import LoggedModel, Status, is_model_id, model_absent, new_model_id
+from app.logged_models.entities import LoggedModel, Status
 from app.search.page_sizes import split
 from app.search.queries import DatasetFilter, ModelOrder, search_logged_models
 
@@ -36,9 +42,9 @@ class LoggedModels:
     A deleted model is found where it is changed, as in MLflow, but not where it is read.
     """
 
-    def __init__(self, database: Database, sharing: Sharing) -> None:
+    def __init__(self, database: Database, memory: MemoryBudget) -> None:
         self._database = database
-        self._sharing = sharing
+        self._memory = memory
 
     async def create(
         self,
@@ -88,7 +94,7 @@ class LoggedModels:
         async with self._database.read(tenant) as connection:
             found = await repository.get(connection, tenant, [_known(model_id)])
         if not found or (found[0].deleted_time is not None and not allow_deleted):
-            raise model_absent(model_id)
+            raise LoggedModelNotFoundError(model_id)
         return found[0]
 
     async def search(
@@ -119,7 +125,7 @@ class LoggedModels:
         async with self._database.read(tenant) as connection:
             rows = (await connection.execute(page.statement)).all()
             attached = repository.ATTACHED
-            ids, token = await split(self._sharing, connection, tenant, page, rows, *attached)
+            ids, token = await split(self._memory, connection, tenant, page, rows, *attached)
             return await repository.get(connection, tenant, ids), token
 
     async def finalize(self, tenant: Tenant, model_id: str, status: Status) -> LoggedModel:
@@ -172,7 +178,7 @@ class LoggedModels:
 
     async def _lock(self, connection: AsyncConnection, tenant: Tenant, model_id: str) -> None:
         if not await repository.lock(connection, tenant, _known(model_id)):
-            raise model_absent(model_id)
+            raise LoggedModelNotFoundError(model_id)
 
     async def _change(
         self, connection: AsyncConnection, tenant: Tenant, model_id: str, **values: object
@@ -181,7 +187,7 @@ class LoggedModels:
             connection, tenant, _known(model_id), last_updated_time=now_ms(), **values
         )
         if not changed:
-            raise model_absent(model_id)
+            raise LoggedModelNotFoundError(model_id)
 
 
 async def _active_experiment(
@@ -190,19 +196,19 @@ async def _active_experiment(
     """The experiment, which stays active until the transaction ends."""
     number = parse_experiment_id(experiment_id)
     if number is None:
-        raise experiment_absent(experiment_id)
+        raise ExperimentNotFoundError(experiment_id)
     row = await experiments.lock(connection, tenant, number, share=True)
     if row is None:
-        raise experiment_absent(experiment_id)
+        raise ExperimentNotFoundError(experiment_id)
     if row.deleted_time is not None:
-        raise experiment_not_active(experiment_id, row.deleted_time)
+        raise ExperimentNotActiveError(experiment_id, row.deleted_time)
     return number
 
 
 def _known(model_id: str) -> str:
     """The id, if it can be one: what cannot may hold what Postgres has no room for."""
     if not is_model_id(model_id):
-        raise model_absent(model_id)
+        raise LoggedModelNotFoundError(model_id)
     return model_id
 
 

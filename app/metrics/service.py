@@ -1,8 +1,5 @@
 """Metrics read back: histories by page, and samples of them."""
 
-import base64
-import binascii
-import struct
 from collections.abc import AsyncIterator, Callable, Hashable, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -15,17 +12,19 @@ import psycopg
 from app.db.database import Database
 from app.kernel import validation
 from app.kernel.cache import VersionedCache
-from app.kernel.errors import InvalidValueError
+from app.kernel.errors import RunNotFoundError
 from app.kernel.ids import parse_run_id
+from app.kernel.page_tokens import Int64, PageTokenCodec
 from app.kernel.tenant import Tenant
 from app.metrics import sql
-from app.runs.errors import run_absent
 
 PointRow = tuple[int, int, float]
 """Timestamp in epoch milliseconds, step, value."""
 
-# Where the last point of a page stood: timestamp, step, value.
-_TOKEN = struct.Struct(">qqd")
+# A token holds the last point of its page.
+_PAGE_TOKENS: PageTokenCodec[PointRow] = PageTokenCodec(
+    tuple[Int64, Int64, float], "it must be the next_page_token of an earlier answer"
+)
 
 
 class Points(NamedTuple):
@@ -100,7 +99,7 @@ class Metrics:
         and no connection is held in between. What stands against reading is raised before the
         first.
         """
-        after = _decode(page_token) if page_token else None
+        after = _PAGE_TOKENS.decode(page_token) if page_token else None
         async with self._database.read_pipeline(tenant) as connection:
             series, _ = await _find(connection, tenant, run_id, key)
         more = series is not None
@@ -110,7 +109,7 @@ class Metrics:
             if points.steps:
                 after = _last(points)
                 limit = None if limit is None else limit - len(points.steps)
-                yield points, _encode(after) if more else None
+                yield points, _PAGE_TOKENS.encode(after) if more else None
 
     async def _read_page(
         self, tenant: Tenant, series: int, after: PointRow | None, size: int
@@ -242,13 +241,13 @@ async def _find(
     validation.text(key, "metric_key")
     number = parse_run_id(run_id)
     if number is None:
-        raise run_absent(run_id)
+        raise RunNotFoundError(run_id)
     cursor = await connection.execute(
         sql.FIND_SERIES, {"tenant": tenant.id, "run": number, "key": key}
     )
     row = await cursor.fetchone()
     if row is None:
-        raise run_absent(run_id)
+        raise RunNotFoundError(run_id)
     series, count = row
     return series, count or 0
 
@@ -294,18 +293,3 @@ async def _read_even_places(
         },
     )
     return await cursor.fetchall()
-
-
-def _encode(last: PointRow) -> str:
-    return base64.urlsafe_b64encode(_TOKEN.pack(*last)).decode()
-
-
-def _decode(page_token: str) -> PointRow:
-    try:
-        timestamp, step, value = _TOKEN.unpack(base64.urlsafe_b64decode(page_token.encode()))
-    except (ValueError, binascii.Error, struct.error) as error:
-        raise InvalidValueError(
-            "Invalid page token: it must be the next_page_token of an earlier answer",
-            field="page_token",
-        ) from error
-    return timestamp, step, value

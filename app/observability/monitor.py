@@ -55,7 +55,7 @@ class Monitor:
             levels={
                 "workers": 1,
                 "open_requests": self.requests.open,
-                "held_bytes": services.sharing.memory.held,
+                "held_bytes": services.memory.held,
                 "waiting_writes": queue.waiting_requests,
                 "waiting_items": queue.waiting_items,
                 "pool_size": pool.size,

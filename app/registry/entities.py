@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 from uuid import UUID
 
-from app.kernel.errors import InvalidValueError, NotFoundError
+from app.kernel.errors import InvalidValueError
 
 Stage = Literal["None", "Staging", "Production", "Archived"]
 
@@ -70,18 +70,3 @@ def canonical_stage(text: str) -> Stage:
         f"Invalid Model Version stage: {text}. Value must be one of {', '.join(STAGES)}.",
         field="stage",
     )
-
-
-def model_absent(name: str) -> NotFoundError:
-    return NotFoundError(f"Registered Model with name={name} not found", field="name")
-
-
-def version_absent(name: str, version: int) -> NotFoundError:
-    return NotFoundError(
-        f"Model Version (name={name}, version={version}) not found", field="version"
-    )
-
-
-def alias_absent(alias: str) -> InvalidValueError:
-    """Not a NotFoundError: MLflow answers 400."""
-    return InvalidValueError(f"Registered model alias {alias} not found.", field="alias")

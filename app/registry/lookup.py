@@ -8,18 +8,16 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.kernel.errors import NotFoundError
+from app.kernel.errors import (
+    AliasNotFoundError,
+    ModelVersionNotFoundError,
+    NotFoundError,
+    RegisteredModelNotFoundError,
+)
 from app.kernel.tenant import Tenant
 from app.registry import model_repository, validation
 from app.registry import version_repository as versions
-from app.registry.entities import (
-    ModelVersion,
-    RegisteredModel,
-    alias_absent,
-    canonical_stage,
-    model_absent,
-    version_absent,
-)
+from app.registry.entities import ModelVersion, RegisteredModel, canonical_stage
 
 
 async def model(connection: AsyncConnection, tenant: Tenant, name: str) -> RegisteredModel:
@@ -27,7 +25,7 @@ async def model(connection: AsyncConnection, tenant: Tenant, name: str) -> Regis
     validation.name(name)
     found = await model_repository.find(connection, tenant, name)
     if found is None:
-        raise model_absent(name)
+        raise RegisteredModelNotFoundError(name)
     return found
 
 
@@ -39,7 +37,7 @@ async def version(
     parsed = validation.version(number)
     found = await versions.find(connection, tenant, name, parsed)
     if found is None:
-        raise version_absent(name, parsed)
+        raise ModelVersionNotFoundError(name, parsed)
     return found
 
 
@@ -48,7 +46,7 @@ async def lock_model(connection: AsyncConnection, tenant: Tenant, name: str) -> 
     validation.name(name)
     found = await model_repository.lock(connection, tenant, name)
     if found is None:
-        raise model_absent(name)
+        raise RegisteredModelNotFoundError(name)
     return found
 
 
@@ -60,7 +58,7 @@ async def lock_version(
     parsed = validation.version(number)
     model_id = await model_repository.lock(connection, tenant, name)
     if model_id is None:
-        raise version_absent(name, parsed)
+        raise ModelVersionNotFoundError(name, parsed)
     return model_id, await version(connection, tenant, name, number)
 
 
@@ -79,7 +77,7 @@ async def by_alias(
         return found
     found = await versions.find_by_alias(connection, tenant, model.registered_model_id, alias)
     if found is None:
-        raise alias_absent(alias)
+        raise AliasNotFoundError(alias)
     return found
 
 

@@ -8,22 +8,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.audit import trail
 from app.db.database import Database
 from app.kernel.clock import now_ms
-from app.kernel.errors import InvalidValueError
+from app.kernel.errors import InvalidValueError, RegisteredModelNotFoundError
 from app.kernel.ids import new_uuid
-from app.kernel.sharing import Sharing
+from app.kernel.memory_budget import MemoryBudget
 from app.kernel.tenant import Tenant
 from app.kernel.validation import key as check_key
 from app.kernel.validation import text as check_text
 from app.logged_models import repository as logged_models
 from app.registry import lookup, model_repository, validation, version_sources
 from app.registry import version_repository as versions
-from app.registry.entities import (
-    ACTIVE_STAGES,
-    ModelVersion,
-    canonical_stage,
-    is_prompt,
-    model_absent,
-)
+from app.registry.entities import ACTIVE_STAGES, ModelVersion, canonical_stage, is_prompt
 from app.registry.search import search_model_versions
 from app.registry.tags import VERSION_TAGS
 from app.search.page_sizes import split
@@ -36,9 +30,9 @@ class ModelVersions:
     """Every method that names a version raises NotFoundError for one that is not the tenant's, and
     InvalidValueError for a name or a number that can be none."""
 
-    def __init__(self, database: Database, sharing: Sharing) -> None:
+    def __init__(self, database: Database, memory: MemoryBudget) -> None:
         self._database = database
-        self._sharing = sharing
+        self._memory = memory
 
     async def create(
         self,
@@ -70,7 +64,7 @@ class ModelVersions:
             else:
                 origin = await version_sources.resolve(connection, tenant, source, run_id, model_id)
             if taken is None:
-                raise model_absent(name)
+                raise RegisteredModelNotFoundError(name)
             registered_model_id, number = taken
             await versions.create(
                 connection,
@@ -113,8 +107,8 @@ class ModelVersions:
         )
         async with self._database.read(tenant) as connection:
             rows = (await connection.execute(page.statement)).all()
-            tags = (VERSION_TAGS.table, VERSION_TAGS.owner)
-            ids, token = await split(self._sharing, connection, tenant, page, rows, tags)
+            tags = (VERSION_TAGS.table, VERSION_TAGS.owner_column)
+            ids, token = await split(self._memory, connection, tenant, page, rows, tags)
             return await versions.get(connection, tenant, ids), token
 
     async def update(

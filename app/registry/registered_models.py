@@ -11,7 +11,7 @@ from app.audit import trail
 from app.db.database import Database
 from app.kernel.clock import now_ms
 from app.kernel.errors import AlreadyExistsError
-from app.kernel.sharing import Sharing
+from app.kernel.memory_budget import MemoryBudget
 from app.kernel.tenant import Tenant
 from app.kernel.validation import key as check_key
 from app.registry import lookup, model_repository, validation
@@ -32,9 +32,9 @@ class RegisteredModels:
     """Every method raises NotFoundError for a model that is not the tenant's, and
     InvalidValueError for a name that can be no model's."""
 
-    def __init__(self, database: Database, sharing: Sharing) -> None:
+    def __init__(self, database: Database, memory: MemoryBudget) -> None:
         self._database = database
-        self._sharing = sharing
+        self._memory = memory
 
     async def create(
         self,
@@ -82,12 +82,12 @@ class RegisteredModels:
             rows = (await connection.execute(page.statement)).all()
             newest = await versions.newest(connection, tenant, [row[0] for row in rows[:limit]])
             ids, token = await split(
-                self._sharing,
+                self._memory,
                 connection,
                 tenant,
                 page,
                 rows,
-                (MODEL_TAGS.table, MODEL_TAGS.owner),
+                (MODEL_TAGS.table, MODEL_TAGS.owner_column),
                 more=await _sizes(connection, tenant, newest),
             )
             models = await model_repository.get(connection, tenant, ids)
@@ -197,7 +197,7 @@ async def _sizes(
     connection: AsyncConnection, tenant: Tenant, newest: Mapping[UUID, UUID]
 ) -> Counter[UUID]:
     """How much the newest versions of each model take, given which model they are of."""
-    tags = (VERSION_TAGS.table, VERSION_TAGS.owner)
+    tags = (VERSION_TAGS.table, VERSION_TAGS.owner_column)
     sizes: Counter[UUID] = Counter()
     for version_id, size in (await measured(connection, tenant, list(newest), tags)).items():
         sizes[newest[version_id]] += size

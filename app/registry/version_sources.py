@@ -12,17 +12,21 @@ from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.experiments.entities import run_artifact_uri
-from app.kernel.errors import InvalidValueError, NotFoundError
-from app.kernel.ids import parse_run_id
+from app.kernel.artifact_uris import run_artifact_uri
+from app.kernel.errors import (
+    InvalidValueError,
+    LoggedModelNotFoundError,
+    ModelVersionNotFoundError,
+    NotFoundError,
+)
+from app.kernel.ids import is_model_id, parse_run_id
 from app.kernel.tenant import Tenant
 from app.kernel.uri_schemes import scheme
 from app.logged_models import repository as logged_models
-from app.logged_models.entities import LoggedModel, is_model_id
-from app.logged_models.entities import model_absent as logged_model_absent
+from app.logged_models.entities import LoggedModel
 from app.registry import lookup, source_uris
 from app.registry import version_repository as versions
-from app.registry.entities import PROMPT_SOURCES, is_prompt, version_absent
+from app.registry.entities import PROMPT_SOURCES, is_prompt
 
 _NOT_CONTAINED = (
     "The {field} request parameter must identify the resource that contains the source."
@@ -79,7 +83,7 @@ async def resolve(
     else:
         await _check_in_run(connection, tenant, source, run_id or "")
     if model_id and model is None:
-        raise logged_model_absent(model_id)
+        raise LoggedModelNotFoundError(model_id)
     return _origin(source, run_id or "", model)
 
 
@@ -123,7 +127,7 @@ async def _of_version(
         version = found
     # The copied version guards the files until the copy does.
     if not await versions.hold_version(connection, tenant, version.version_id):
-        raise version_absent(version.name, version.version)
+        raise ModelVersionNotFoundError(version.name, version.version)
     if (run_id is not None and run_id != version.run_id) or model_id:
         raise source_uris.invalid(
             source,

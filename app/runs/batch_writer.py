@@ -21,13 +21,18 @@ import psycopg
 from app.db.binary_arrays import big_integers, floats, integers
 from app.db.coalescer import Coalescer
 from app.db.database import Database
-from app.kernel.errors import NotFoundError, TrackingError
+from app.kernel.errors import (
+    LoggedModelNotFoundError,
+    RunNotActiveError,
+    RunNotFoundError,
+    TrackingError,
+)
 from app.kernel.ids import parse_run_id
 from app.kernel.tenant import Tenant
 from app.metrics.summaries import NAN, SeriesPoints, StoredSeries, Summary
 from app.runs import key_limits, sql
 from app.runs.entities import RUN_NAME_TAG, Point, RunKey, RunWrite
-from app.runs.errors import param_changed, run_absent, run_not_active
+from app.runs.errors import param_changed
 
 MAX_BATCH_ITEMS = 5_000
 MAX_WAITING_ITEMS = 200_000
@@ -99,7 +104,7 @@ async def flush(
     incoming = [_Incoming.of(write) for write in writes]
     known = [one for one in incoming if parse_run_id(one.write.run_id)]
     if not known:
-        return [run_absent(write.run_id) for write in writes]
+        return [RunNotFoundError(write.run_id) for write in writes]
     results: list[TrackingError | None] = []
     accepted = _Accepted()
     async with database.write_pipeline(tenant) as connection:
@@ -163,9 +168,9 @@ def _columns(keys: Iterable[RunKey]) -> dict[str, object]:
 def _check(one: _Incoming, stored: _Stored, accepted: _Accepted) -> TrackingError | None:
     write = one.write
     if write.run_id not in stored.runs:
-        return run_absent(write.run_id)
+        return RunNotFoundError(write.run_id)
     if stored.runs[write.run_id] is not None:
-        return run_not_active(write.run_id, stored.runs[write.run_id])
+        return RunNotActiveError(write.run_id, stored.runs[write.run_id])
     changed = []
     for key, value in write.params.items():
         name = (write.run_id, key)
@@ -175,10 +180,8 @@ def _check(one: _Incoming, stored: _Stored, accepted: _Accepted) -> TrackingErro
     if changed:
         return param_changed(write, changed)
     for point in one.measured:
-        if point.model_id not in stored.models:
-            return NotFoundError(
-                f"Logged model with ID '{point.model_id}' not found.", field="model_id"
-            )
+        if point.model_id and point.model_id not in stored.models:
+            return LoggedModelNotFoundError(point.model_id)
     return None
 
 

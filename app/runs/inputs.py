@@ -9,13 +9,16 @@ import psycopg
 from app.db.binary_arrays import big_integers
 from app.db.database import Database
 from app.kernel import validation
-from app.kernel.errors import InvalidValueError
-from app.kernel.ids import new_uuid, parse_experiment_id, parse_run_id
+from app.kernel.errors import (
+    InvalidValueError,
+    LoggedModelNotFoundError,
+    RunNotActiveError,
+    RunNotFoundError,
+)
+from app.kernel.ids import is_model_id, new_uuid, parse_experiment_id, parse_run_id
 from app.kernel.tenant import Tenant
-from app.logged_models.entities import is_model_id, model_absent
 from app.runs import inputs_sql as sql
 from app.runs.entities import DatasetInput, ModelLink
-from app.runs.errors import run_absent, run_not_active
 from app.runs.repository import one
 from app.runs.sql import FIND_MODELS
 
@@ -111,13 +114,13 @@ async def _lock_active(connection: psycopg.AsyncConnection, tenant: Tenant, run_
     """The experiment of a run that is active, and stays so until the transaction ends."""
     number = parse_run_id(run_id)
     if number is None:
-        raise run_absent(run_id)
+        raise RunNotFoundError(run_id)
     row = await one(connection, sql.LOCK_RUN, tenant=tenant.id, run=number)
     if row is None:
-        raise run_absent(run_id)
+        raise RunNotFoundError(run_id)
     experiment_id, deleted_time = row
     if deleted_time is not None:
-        raise run_not_active(run_id, deleted_time)
+        raise RunNotActiveError(run_id, deleted_time)
     return int(experiment_id)
 
 
@@ -149,12 +152,12 @@ async def _check_models(
 ) -> None:
     for model_id in model_ids:
         if not is_model_id(model_id):
-            raise model_absent(model_id)
+            raise LoggedModelNotFoundError(model_id)
     cursor = await connection.execute(FIND_MODELS, {"tenant": tenant.id, "models": list(model_ids)})
     found = {row[0] for row in await cursor.fetchall()}
     for model_id in model_ids:
         if model_id not in found:
-            raise model_absent(model_id)
+            raise LoggedModelNotFoundError(model_id)
 
 
 async def _add_datasets(

@@ -9,11 +9,12 @@ from uuid import UUID
 
 from app.db.database import Database
 from app.kernel.errors import TooLargeError
-from app.kernel.sharing import Sharing, fitting
+from app.kernel.event_loop_turns import EventLoopTurns
+from app.kernel.memory_budget import MemoryBudget, count_fitting
 from app.kernel.tenant import TENANT_TAG, Tenant
 from app.runs import repository
 from app.runs.entities import RUN_NAME_TAG, Run
-from app.runs.json_cache import Render, RenderedRun, RenderedRuns
+from app.runs.rendering import Render, RenderCache, RenderedRun
 
 # What a page of runs takes at most, unless it is one run.
 MAX_PAGE_BYTES = 8 << 20
@@ -27,11 +28,20 @@ _MEASURED = 500
 class RunReader:
     """`tenant_tag` tells whether runs show the tag that is derived from their tenant."""
 
-    def __init__(self, database: Database, sharing: Sharing, *, tenant_tag: bool) -> None:
+    def __init__(
+        self,
+        database: Database,
+        memory: MemoryBudget,
+        turns: EventLoopTurns,
+        rendered: RenderCache,
+        *,
+        tenant_tag: bool,
+    ) -> None:
         self._database = database
-        self._sharing = sharing
+        self._memory = memory
+        self._turns = turns
         self._tenant_tag = tenant_tag
-        self._kept = RenderedRuns()
+        self._rendered = rendered
 
     async def read(self, tenant: Tenant, ids: Sequence[UUID]) -> list[Run]:
         """The runs that exist, in the order of the ids, each as it was at one moment.
@@ -46,7 +56,7 @@ class RunReader:
             raise TooLargeError(
                 f"The {len(sizes)} runs take more than {MAX_PAGE_BYTES} bytes; ask for fewer"
             )
-        await self._sharing.memory.hold_read(tenant, sum(sizes.values()))
+        await self._memory.hold_rows(tenant, sum(sizes.values()))
         found: dict[UUID, Run] = {}
         for portion in _portions([one for one in ids if one in sizes], sizes):
             found |= {run.run_id: run for run in await self._read(tenant, portion)}
@@ -57,11 +67,13 @@ class RunReader:
     ) -> tuple[list[RenderedRun], int]:
         """Those of the first runs that still exist, in the order given, up to MAX_PAGE_BYTES of
         them; and how many of the first those are. Only runs that changed are read."""
-        kept = [self._kept.get(tenant.id, run_id, version, render) for run_id, version in versions]
+        kept = [
+            self._rendered.get(tenant.id, run_id, version, render) for run_id, version in versions
+        ]
         whole = [run for run in kept if run is not None]
         size = sum([len(run.body) for run in whole])
         if len(whole) == len(kept) and size <= MAX_PAGE_BYTES:  # nearly all searches
-            await self._sharing.memory.hold_read(tenant, size)
+            await self._memory.hold_rows(tenant, size)
             return whole, len(whole)
         rendered: list[RenderedRun] = []
         total = covered = 0
@@ -74,10 +86,10 @@ class RunReader:
                 sizes.get(one, 0) if run is None else len(run.body)
                 for one, run in zip(ids, block, strict=True)
             ]
-            count = fitting(lengths, MAX_PAGE_BYTES - total, some=total > 0)
+            count = count_fitting(lengths, MAX_PAGE_BYTES - total, partial=total > 0)
             total += sum(lengths[:count])
             covered += count
-            await self._sharing.memory.hold_read(tenant, sum(lengths[:count]))
+            await self._memory.hold_rows(tenant, sum(lengths[:count]))
             read = await self._render(
                 tenant, [one for one in ids[:count] if one in sizes], sizes, runs, render
             )
@@ -99,9 +111,9 @@ class RunReader:
         rendered = {}
         for portion in _portions(ids, sizes):
             some = await self._read(tenant, portion) if runs is None else runs
-            async with self._sharing.turns.turn(tenant):
+            async with self._turns.turn(tenant):
                 for run in some:
-                    rendered[run.run_id] = self._kept.add(tenant.id, run, render)
+                    rendered[run.run_id] = self._rendered.add(tenant.id, run, render)
         return rendered
 
     async def _measured(
@@ -133,6 +145,6 @@ def _portions(ids: Sequence[UUID], sizes: Mapping[UUID, int]) -> Iterator[Sequen
     start = 0
     while start < len(ids):
         some = ids[start : start + _PORTION_RUNS]
-        count = fitting([sizes[one] for one in some], _PORTION_BYTES)
+        count = count_fitting([sizes[one] for one in some], _PORTION_BYTES)
         yield some[:count]
         start += count

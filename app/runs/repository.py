@@ -6,7 +6,7 @@ from uuid import UUID
 
 import psycopg
 
-from app.experiments.entities import run_artifact_uri
+from app.kernel.artifact_uris import run_artifact_uri
 from app.kernel.tenant import Tenant
 from app.runs import sql
 from app.runs.entities import DatasetInput, LatestMetric, ModelLink, Run

@@ -11,21 +11,29 @@ import psycopg
 from app.audit import trail
 from app.db.coalescer import Coalescer
 from app.db.database import Database
-from app.experiments.entities import run_artifact_uri
-from app.experiments.service import experiment_absent, experiment_not_active
 from app.kernel import validation
+from app.kernel.artifact_uris import run_artifact_uri
 from app.kernel.clock import now_ms
-from app.kernel.errors import InvalidValueError, NotFoundError, TrackingError, UnavailableError
+from app.kernel.errors import (
+    ExperimentNotActiveError,
+    ExperimentNotFoundError,
+    InvalidValueError,
+    NotFoundError,
+    RunNotActiveError,
+    RunNotFoundError,
+    TrackingError,
+    UnavailableError,
+)
+from app.kernel.event_loop_turns import EventLoopTurns
 from app.kernel.ids import new_uuid, parse_experiment_id, parse_run_id
 from app.kernel.lifecycle import ViewType
-from app.kernel.sharing import Sharing
+from app.kernel.memory_budget import MemoryBudget
 from app.kernel.tenant import Tenant
 from app.runs import key_limits, repository, sql
 from app.runs.coalescers import creation_queue, version_queue
 from app.runs.entities import ENDED, LOGGED_MODELS_TAG, RUN_NAME_TAG, Run, RunWrite
-from app.runs.errors import run_absent, run_not_active
-from app.runs.json_cache import Render, RenderedRun
 from app.runs.reader import MAX_PAGE_BYTES, RunReader
+from app.runs.rendering import Render, RenderCache, RenderedRun
 from app.runs.statement_cache import MAX_LENGTH, find_runs
 from app.runs.validation import check_write, new_name, recorded_models
 from app.search.page import CompiledPage
@@ -40,7 +48,9 @@ class Runs:
         database: Database,
         queue: Coalescer[RunWrite, None],
         quotas: Quotas,
-        sharing: Sharing,
+        memory: MemoryBudget,
+        turns: EventLoopTurns,
+        rendered: RenderCache,
         *,
         tenant_tag: bool = True,
         search_timeout_seconds: float = 30,
@@ -50,10 +60,10 @@ class Runs:
         self._creations = creation_queue(database, quotas)
         self._versions = version_queue(database)
         self._quotas = quotas
-        self._sharing = sharing
+        self._turns = turns
         self._tenant_tag = tenant_tag
         self._timeout_ms = round(search_timeout_seconds * 1000)
-        self._reader = RunReader(database, sharing, tenant_tag=tenant_tag)
+        self._reader = RunReader(database, memory, turns, rendered, tenant_tag=tenant_tag)
 
     async def create(
         self,
@@ -79,7 +89,7 @@ class Runs:
             validation.int64(start_time, "start_time", 0)
         number = parse_experiment_id(experiment_id)
         if number is None:
-            raise experiment_absent(experiment_id)
+            raise ExperimentNotFoundError(experiment_id)
         run = Run(
             run_id=new_uuid(),
             experiment_id=number,
@@ -96,10 +106,10 @@ class Runs:
         )
         experiment = await self._creations.submit(tenant, run)
         if experiment is None:
-            raise experiment_absent(experiment_id)
+            raise ExperimentNotFoundError(experiment_id)
         artifact_location, deleted_time = experiment
         if deleted_time is not None:
-            raise experiment_not_active(experiment_id, deleted_time)
+            raise ExperimentNotActiveError(experiment_id, deleted_time)
         run.artifact_uri = run_artifact_uri(number, artifact_location, run.run_id.hex)
         return self._reader.shown(tenant, [run])[0]
 
@@ -112,7 +122,7 @@ class Runs:
         async with self._database.read_pipeline(tenant) as connection:
             run = await repository.read_info(connection, tenant, _id(run_id))
         if run is None:
-            raise run_absent(run_id)
+            raise RunNotFoundError(run_id)
         return run
 
     async def get_rendered(self, tenant: Tenant, run_id: str, render: Render) -> bytes:
@@ -122,10 +132,10 @@ class Runs:
         number = _id(run_id)
         version = await self._versions.submit(tenant, number)
         if version is None:
-            raise run_absent(run_id)
+            raise RunNotFoundError(run_id)
         found, _ = await self._reader.rendered(tenant, [(number, version)], render)
         if not found:  # deleted for good since its version was read
-            raise run_absent(run_id)
+            raise RunNotFoundError(run_id)
         return found[0]
 
     async def get_many(self, tenant: Tenant, run_ids: Sequence[str]) -> list[Run]:
@@ -134,7 +144,7 @@ class Runs:
         runs = await self._reader.read(tenant, ids)
         if len(runs) < len(ids):
             found = {run.run_id for run in runs}
-            raise run_absent(next(i.hex for i in ids if i not in found))
+            raise RunNotFoundError(next(i.hex for i in ids if i not in found))
         return runs
 
     async def search(
@@ -217,7 +227,7 @@ class Runs:
         """`find_runs`; a long search waits for its turn, since to parse it takes a while."""
         if len(more["filter"]) <= MAX_LENGTH:
             return find_runs(tenant, *search, **more)
-        async with self._sharing.turns.turn(tenant):
+        async with self._turns.turn(tenant):
             return find_runs(tenant, *search, **more)
 
     async def log(self, tenant: Tenant, write: RunWrite) -> None:
@@ -329,7 +339,7 @@ class Runs:
                 deleted_time=deleted_time,
             )
             if row is None:
-                raise run_absent(run_id)
+                raise RunNotFoundError(run_id)
             action = "run.restore" if deleted_time is None else "run.delete"
             await trail.record(connection, tenant, action, run_id)
 
@@ -352,9 +362,9 @@ class Runs:
 async def _lock_active(connection: psycopg.AsyncConnection, tenant: Tenant, run_id: str) -> None:
     row = await repository.one(connection, sql.LOCK_RUN, tenant=tenant.id, run=_id(run_id))
     if row is None:
-        raise run_absent(run_id)
+        raise RunNotFoundError(run_id)
     if row[0] is not None:
-        raise run_not_active(run_id, row[0])
+        raise RunNotActiveError(run_id, row[0])
 
 
 async def _set_tags(
@@ -391,7 +401,7 @@ async def _raise_version(connection: psycopg.AsyncConnection, tenant: Tenant, ru
 def _id(run_id: str) -> UUID:
     number = parse_run_id(run_id)
     if number is None:
-        raise run_absent(run_id)
+        raise RunNotFoundError(run_id)
     return number
 
 

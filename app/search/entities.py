@@ -115,8 +115,9 @@ def _of(column: Column[Any], type: Type = "text") -> Attribute:
 
 
 def _artifact_uri(tenant: Tenant) -> ColumnElement[str]:
+    """`app.kernel.artifact_uris.run_artifact_uri`, in SQL."""
     location = (
-        select(experiments.c.artifact_location)
+        select(func.rtrim(func.nullif(experiments.c.artifact_location, ""), "/"))
         .where(
             experiments.c.tenant_id == tenant.id,
             experiments.c.experiment_id == runs.c.experiment_id,

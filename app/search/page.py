@@ -5,7 +5,6 @@ no permission: forged keys only start the page elsewhere in what the caller may 
 """
 
 import re
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -27,6 +26,7 @@ from sqlalchemy.dialects.postgresql import psycopg as driver
 
 from app.kernel import validation
 from app.kernel.errors import InvalidValueError
+from app.kernel.page_tokens import PageTokenCodec
 from app.search.order_by import Ordering, SortKey
 
 _PLACEHOLDER = re.compile(r"%\(\w+\)s|%%")
@@ -37,7 +37,12 @@ Row = Sequence[Any]
 
 class _Token(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     fingerprint: bytes
-    keys: list[Any]
+    keys: list[int | float | str]
+
+
+_PAGE_TOKENS: PageTokenCodec[_Token] = PageTokenCodec(
+    _Token, "it is malformed, or belongs to a search with other arguments"
+)
 
 
 @dataclass(frozen=True)
@@ -197,23 +202,18 @@ def _split(
     ids = [row[0] for row in rows[:limit]]
     if len(rows) <= limit or not ids:
         return ids, None
-    token = msgspec.msgpack.encode(_Token(fingerprint, list(rows[limit - 1][1 : 1 + keys])))
-    return ids, urlsafe_b64encode(token).rstrip(b"=").decode()
+    last = rows[limit - 1]
+    return ids, _PAGE_TOKENS.encode(_Token(fingerprint, list(last[1 : 1 + keys])))
 
 
 def _read(text: str, fingerprint: bytes, keys: Sequence[SortKey]) -> list[Any]:
+    token = _PAGE_TOKENS.decode(text)
+    if token.fingerprint != fingerprint or len(token.keys) != len(keys):
+        raise _PAGE_TOKENS.refusal()
     try:
-        raw = urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
-        token = msgspec.msgpack.decode(raw, type=_Token)
-        if token.fingerprint == fingerprint and len(token.keys) == len(keys):
-            pairs = zip(keys, token.keys, strict=True)
-            return [_checked(key, value) for key, value in pairs]
-    except (ValueError, msgspec.MsgspecError, InvalidValueError):
-        pass
-    raise InvalidValueError(
-        "Invalid page token: it is malformed, or belongs to a search with other arguments",
-        field="page_token",
-    )
+        return [_checked(key, value) for key, value in zip(keys, token.keys, strict=True)]
+    except (msgspec.ValidationError, InvalidValueError):
+        raise _PAGE_TOKENS.refusal() from None
 
 
 def _checked(key: SortKey, value: object) -> Any:

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Table, Text, any_, func, literal, literal_
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.kernel.sharing import Sharing, fitting
+from app.kernel.memory_budget import MemoryBudget, count_fitting
 from app.kernel.tenant import Tenant
 from app.search.page import Page, Row
 
@@ -22,7 +22,7 @@ _METRIC_BYTES = 200
 
 
 async def split(
-    sharing: Sharing,
+    memory: MemoryBudget,
     connection: AsyncConnection,
     tenant: Tenant,
     page: Page,
@@ -39,9 +39,9 @@ async def split(
     sizes = await measured(connection, tenant, ids, *attached)
     sizes.update(more or {})
     lengths = [_ROW_BYTES + sizes[one] for one in ids]
-    count = fitting(lengths, MAX_PAGE_BYTES)
+    count = count_fitting(lengths, MAX_PAGE_BYTES)
     total = sum(lengths[:count])
-    await sharing.memory.hold_read(tenant, total)
+    await memory.hold_rows(tenant, total)
     return page.split(rows, count)
 
 

@@ -6,7 +6,7 @@ from sqlalchemy.exc import IntegrityError
 
 from app.audit import trail
 from app.db.database import Database
-from app.kernel.errors import NotFoundError
+from app.kernel.errors import TenantNotFoundError
 from app.kernel.tenant import Tenant
 from app.tenants import repository
 from app.tenants.limits import Limits
@@ -50,7 +50,7 @@ class TenantLookup:
         if found is None:
             self.forget(slug)
             if not self._creates:
-                raise absent(slug)
+                raise TenantNotFoundError(slug)
             if not create:
                 return Tenant(0, slug)
             found = await self._create(slug), Limits()
@@ -67,7 +67,7 @@ class TenantLookup:
         wherever tenants come from."""
         tenant = await self.current(slug)
         if tenant.id == 0:
-            raise absent(slug)
+            raise TenantNotFoundError(slug)
         return tenant
 
     def limits(self, tenant: Tenant) -> Limits | None:
@@ -103,7 +103,3 @@ class TenantLookup:
                 found = await repository.find(connection, slug)
                 assert found is not None
                 return found[0]
-
-
-def absent(slug: str) -> NotFoundError:
-    return NotFoundError(f"Tenant '{slug}' does not exist", field="tenant")

@@ -21,6 +21,7 @@ from app.kernel.errors import (
     NotEmptyError,
     NotFoundError,
     UnavailableError,
+    WorkspaceNotFoundError,
 )
 from app.kernel.slug import is_slug
 from app.kernel.tenant import Tenant
@@ -82,7 +83,7 @@ class Tenants:
             return found[0]
         if slug == self._default and of is None:
             return Entry(slug, None)
-        raise _absent(slug)
+        raise WorkspaceNotFoundError(slug)
 
     async def create(self, slug: str, description: str | None) -> Entry:
         """Raises AlreadyExistsError for a slug that is taken, as the default one always is."""
@@ -113,7 +114,7 @@ class Tenants:
             described = await repository.describe(connection, slug, description)
             # Its row is locked now, so that the slug stays whose it is.
             if not described or not await repository.directory(connection, slug, tenant=tenant):
-                raise _absent(slug)
+                raise WorkspaceNotFoundError(slug)
             await trail.record(connection, tenant, "tenant.describe", slug)
         return Entry(slug, description)
 
@@ -149,7 +150,7 @@ class Tenants:
         if obstacle is None:
             await self._abandon_uploads(tenant)
         if obstacle == "absent":
-            raise _absent(slug)
+            raise WorkspaceNotFoundError(slug)
         if obstacle is not None:
             table, _, number = obstacle.partition(": ")
             raise NotEmptyError(
@@ -173,7 +174,7 @@ class Tenants:
         async with self._database.directory() as connection:
             found = await repository.find(connection, slug)
         if found is None:
-            raise _absent(slug)
+            raise WorkspaceNotFoundError(slug)
         return Tenant(found[0], slug)
 
 
@@ -191,7 +192,3 @@ def _checked(slug: str) -> str:
 def _check_description(description: str | None) -> None:
     if description is not None:
         validation.text(description, "description", MAX_DESCRIPTION_LENGTH)
-
-
-def _absent(slug: str) -> NotFoundError:
-    return NotFoundError(f"Workspace '{slug}' not found", field="name")

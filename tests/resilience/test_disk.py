@@ -14,8 +14,8 @@ import httpx
 import psycopg
 import pytest
 
+from app.db.embedded import running
 from app.db.embedded.ballast import MOST_BYTES
-from app.db.embedded.postgres import running
 from tests.conftest import running_server
 from tests.resilience.load import load
 from tests.resilience.test_embedded import until

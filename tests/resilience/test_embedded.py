@@ -17,7 +17,7 @@ import httpx
 import psycopg
 import pytest
 
-from app.db.embedded.postgres import EmbeddedPostgres, running
+from app.db.embedded import EmbeddedPostgres, running
 from tests.conftest import ROOT, answers, free_port, running_server
 from tests.resilience.load import load
 

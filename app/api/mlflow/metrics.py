@@ -120,7 +120,7 @@ async def _streamed(
     """A History, from its first page on."""
     between = b'{"metrics":['
     while True:
-        async with call.services.sharing.turns.turn(call.tenant):
+        async with call.services.turns.turn(call.tenant):
             page = msgspec.json.encode(_metrics(key, points))[1:-1]
         yield between + page
         between = b","
@@ -158,7 +158,7 @@ async def get_history_bulk(call: Call, message: GetBulk) -> bytes:
     key = message.metric_key
     written = []
     for start in range(0, len(rows), _SLICE):
-        async with call.services.sharing.turns.turn(call.tenant):
+        async with call.services.turns.turn(call.tenant):
             points = rows[start : start + _SLICE]
             metrics = [MetricOfRun(key, number(v), t, s, run.hex) for run, t, s, v in points]
             written.append(msgspec.json.encode(metrics)[1:-1])

@@ -235,7 +235,7 @@ def _url(call: Call, address: Address) -> str:
 
 async def _message(call: Call, request: Request, message: type[Message]) -> Message:
     require_json(request.headers)
-    memory = call.services.sharing.memory
+    memory = call.services.memory
     body = await read_body(request.receive, request.headers, _MAX_BODY_BYTES, memory, call.tenant)
     return await decoded(call.services, call.tenant, body, {}, message)
 

@@ -22,8 +22,8 @@ from app.api.mlflow.decoding import check_lists, from_body, from_query
 from app.api.request_body import MAX_BODY_BYTES, read_body, too_large
 from app.api.streamed_json import StreamedJson
 from app.kernel import errors, validation
+from app.kernel.memory_budget import FREE_BYTES
 from app.kernel.principal import Principal, Role
-from app.kernel.sharing import FREE_BYTES
 from app.kernel.tenant import Tenant
 from app.services import Services
 
@@ -166,7 +166,7 @@ class MlflowApi:
             headers = Headers(scope=scope)
             if scope["method"] in ("POST", "PUT"):
                 require_json(headers)
-            memory = services.sharing.memory
+            memory = services.memory
             body = await read_body(
                 receive, headers, endpoint.max_body_bytes, memory, tenant, refusal=_refusal
             )
@@ -181,7 +181,7 @@ class MlflowApi:
             return endpoint.status, answer
         body = answer if isinstance(answer, bytes) else msgspec.json.encode(answer)
         if len(body) > FREE_BYTES:
-            await services.sharing.memory.hold_answer(tenant, len(body))
+            await services.memory.hold_response(tenant, len(body))
         return endpoint.status, body
 
     def _find(self, method: str, path: str) -> tuple[Endpoint[Any], dict[str, str]]:
@@ -257,7 +257,7 @@ async def decoded(
     """The message in a body; a large one waits for its turn."""
     if len(body) <= FREE_BYTES:
         return from_body(body, parameters, message)
-    async with services.sharing.turns.turn(tenant):
+    async with services.turns.turn(tenant):
         found = from_body(body, parameters, message)
         check_lists(found)
     return found

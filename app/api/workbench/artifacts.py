@@ -23,10 +23,9 @@ from app.artifacts import previews
 from app.artifacts.entities import Artifact
 from app.artifacts.index import run_folder
 from app.artifacts.paths import artifact_path
-from app.kernel.errors import InvalidValueError, NotFoundError
+from app.kernel.errors import InvalidValueError, NotFoundError, RunNotActiveError
 from app.kernel.tenant import Tenant
 from app.runs.entities import Run
-from app.runs.errors import run_not_active
 from app.services import Services
 
 router = APIRouter(
@@ -234,7 +233,7 @@ async def delete_artifact(
     relative = artifact_path(path)
     run = await services.runs.get_info(tenant, run_id)
     if run.deleted_time is not None:
-        raise run_not_active(run_id, run.deleted_time)
+        raise RunNotActiveError(run_id, run.deleted_time)
     root = run_folder(run)
     with relative_to(root):
         await services.artifacts.delete(tenant, posixpath.join(root, relative))

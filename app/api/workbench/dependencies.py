@@ -115,7 +115,7 @@ class GuardedRoute(APIRoute):
                 request.scope, needs.role, outside=needs.outside
             )
             response = await handle(await self.prepared(request))
-            await services.sharing.memory.hold_answer(caller.tenant, len(_whole_body(response)))
+            await services.memory.hold_response(caller.tenant, len(_whole_body(response)))
             return response
 
         return guarded

@@ -102,10 +102,10 @@ async def get_metric_history(
         tenant, run_id, key, max_points=max_points, step_min=step_min, step_max=step_max
     )
     points = sampled.points
-    await services.sharing.memory.hold_read(tenant, _POINT_BYTES * len(points))
+    await services.memory.hold_rows(tenant, _POINT_BYTES * len(points))
     written = []
     for start in range(0, len(points), _SLICE):
-        async with services.sharing.turns.turn(tenant):
+        async with services.turns.turn(tenant):
             written.append(_written(points[start : start + _SLICE]))
     head = msgspec.json.encode(
         {

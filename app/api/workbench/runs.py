@@ -27,7 +27,7 @@ from app.kernel.errors import InvalidValueError, NotFoundError
 from app.kernel.tenant import Tenant
 from app.runs import entities
 from app.runs.entities import DESCRIPTION_TAG, PARENT_RUN_TAG
-from app.runs.json_cache import RenderedRun
+from app.runs.rendering import RenderedRun
 from app.services import Services
 
 router = APIRouter(prefix="/experiments/runs", tags=["runs"], route_class=JsonRoute)

@@ -19,6 +19,7 @@ from app.artifacts.paths import key_segments
 from app.artifacts.stores.contract import StoredKey, StoredObject
 from app.artifacts.stores.disk_reserve import DiskReserve
 from app.kernel.errors import (
+    ArtifactNotFoundError,
     ConflictError,
     InsufficientStorageError,
     InvalidValueError,
@@ -383,4 +384,4 @@ def disk_errors(path: Sequence[str], *, writing: bool = False) -> Iterator[None]
                 f"Cannot store '{key}': it is a folder, or a part of its path is a file",
                 field="path",
             ) from error
-        raise NotFoundError(f"No such artifact: '{key}'") from error
+        raise ArtifactNotFoundError(key, field=None) from error

@@ -25,7 +25,7 @@ from app.artifacts.stores.local_tree import (
     stamped,
     stored,
 )
-from app.kernel.errors import InvalidValueError, NotFoundError
+from app.kernel.errors import InvalidValueError, NotFoundError, UploadNotFoundError
 
 _KEY = "key"
 _UPLOAD_ID = re.compile(r"[0-9a-f]{32}")
@@ -244,7 +244,7 @@ class LocalUploads:
     def check(self, path: list[str], upload_id: str) -> None:
         """Raises NotFoundError if there is no upload of that id and for that path."""
         if self._key(path[0], upload_id) != "/".join(path[1:]):
-            raise NotFoundError(f"No such upload: '{upload_id}'", field="upload_id")
+            raise UploadNotFoundError(upload_id)
 
     def assembly(self, path: list[str], upload_id: str, parts: Sequence[Part]) -> Assembly:
         """The upload's file, from its parts."""

@@ -9,6 +9,7 @@ import urllib3
 from minio.error import MinioException, S3Error
 
 from app.kernel.errors import (
+    ArtifactNotFoundError,
     ConflictError,
     InsufficientStorageError,
     InvalidValueError,
@@ -74,7 +75,7 @@ def _translated(key: str) -> Iterator[None]:
         yield
     except S3Error as error:
         if error.code in ABSENT:
-            raise NotFoundError(f"No such artifact: '{key}'") from error
+            raise ArtifactNotFoundError(key, field=None) from error
         if error.code in _CLASH:
             raise ConflictError(
                 f"Cannot store '{key}': it is a folder, or a part of its path is a file",

@@ -36,8 +36,6 @@ from app.db.embedded.server import (
 )
 from app.kernel.private_files import make_private, open_private
 
-__all__ = ["EmbeddedPostgres", "EmbeddedPostgresError", "embedded_postgres", "running"]
-
 SETTINGS = {
     "listen_addresses": "",
     "port": "5432",  # only a part of the socket's name

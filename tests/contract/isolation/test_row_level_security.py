@@ -14,7 +14,7 @@ from fastapi import FastAPI
 
 from app.config import Settings
 from app.db import migrate
-from app.db.embedded.postgres import embedded_postgres
+from app.db.embedded import embedded_postgres
 from app.main import create_app
 from tests.contract.isolation.callers import files_of, filled_tenant, rows_of, told_apart
 from tests.contract.isolation.cases import CASES

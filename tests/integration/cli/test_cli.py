@@ -16,7 +16,7 @@ import pytest
 
 from app.config import Settings
 from app.db import migrate
-from app.db.embedded.postgres import EmbeddedPostgres, embedded_postgres, running
+from app.db.embedded import EmbeddedPostgres, embedded_postgres, running
 from tests.conftest import ROOT
 
 

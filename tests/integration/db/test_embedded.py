@@ -15,7 +15,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from app.db.embedded.postgres import EmbeddedPostgresError, embedded_postgres, running
+from app.db.embedded import EmbeddedPostgresError, embedded_postgres, running
 from tests.conftest import ROOT
 
 NOBODY = 65534
@@ -24,7 +24,7 @@ NOBODY = 65534
 OWNER = """
 import os, signal, sys, time
 from pathlib import Path
-from app.db.embedded.postgres import embedded_postgres
+from app.db.embedded import embedded_postgres
 
 if len(sys.argv) > 2:  # once Python is loaded: it may be where only root can read it
     os.setgroups([])

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, create_engine, text
 
 from app.db import migrate
-from app.db.embedded.postgres import EmbeddedPostgres, embedded_postgres
+from app.db.embedded import EmbeddedPostgres, embedded_postgres
 from app.db.url import sqlalchemy_url
 from app.runs import index_scan
 from app.runs.index_scan import RunWalk

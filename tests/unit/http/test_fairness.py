@@ -19,49 +19,49 @@ async def settle() -> None:
 class TestBounds:
     async def test_of_a_tenant(self) -> None:
         budget = FairBudget(100, 30)
-        await budget.take("a", 20)
+        await budget.acquire("a", 20)
         with pytest.raises(UnavailableError, match="try again shortly"):
-            await budget.take("a", 11, seconds=0.01)
-        await budget.take("a", 10)
-        await budget.take("b", 30)
+            await budget.acquire("a", 11, wait_seconds=0.01)
+        await budget.acquire("a", 10)
+        await budget.acquire("b", 30)
 
     async def test_a_first_piece_is_never_refused(self) -> None:
         """Also where others hold all, or it is more than a tenant's part."""
         budget = FairBudget(100, 60)
-        await budget.take("a", 60)
-        await budget.take("b", 40)
-        await budget.take("c", 80, seconds=0.01)
+        await budget.acquire("a", 60)
+        await budget.acquire("b", 40)
+        await budget.acquire("c", 80, wait_seconds=0.01)
         with pytest.raises(UnavailableError):
-            await budget.take("c", 1, seconds=0.01)
+            await budget.acquire("c", 1, wait_seconds=0.01)
 
     async def test_a_strict_one_is_never_exceeded(self) -> None:
         budget = FairBudget(2, 1, strict=True)
-        await budget.take("a", 1)
-        await budget.take("b", 1)
-        waiting = asyncio.create_task(budget.take("c", 1))
+        await budget.acquire("a", 1)
+        await budget.acquire("b", 1)
+        waiting = asyncio.create_task(budget.acquire("c", 1))
         await settle()
         assert not waiting.done()
-        budget.give_back("a", 1)
+        budget.release("a", 1)
         await asyncio.wait_for(waiting, 30)
 
     async def test_what_is_spare_leaves_half(self) -> None:
         budget = FairBudget(100, 60)
-        assert budget.take_spare("a", 30)
-        assert not budget.take_spare("a", 1)
-        assert budget.take_spare("b", 20)
-        assert not budget.take_spare("c", 1)
-        await budget.take("a", 30, seconds=0.01)
+        assert budget.try_acquire_spare("a", 30)
+        assert not budget.try_acquire_spare("a", 1)
+        assert budget.try_acquire_spare("b", 20)
+        assert not budget.try_acquire_spare("c", 1)
+        await budget.acquire("a", 30, wait_seconds=0.01)
 
 
 class TestWaiting:
     async def test_tenants_in_turn(self) -> None:
         budget = FairBudget(3, 2, strict=True)
         for name in "aab":
-            await budget.take(name, 1)
+            await budget.acquire(name, 1)
         order: list[str] = []
 
         async def take(name: str) -> None:
-            await budget.take(name, 1)
+            await budget.acquire(name, 1)
             order.append(name)
 
         tasks = []
@@ -70,41 +70,41 @@ class TestWaiting:
             await settle()
         assert order == []
         for name in "aab":
-            budget.give_back(name, 1)
+            budget.release(name, 1)
             await settle()
         assert order == ["c", "d", "c"]
-        budget.give_back("c", 1)
+        budget.release("c", 1)
         await settle()
         assert order[3:] == ["d"]
         for name in "dcd":
-            budget.give_back(name, 1)
+            budget.release(name, 1)
         await asyncio.gather(*tasks)
-        budget.give_back("c", 1)
-        assert budget.take_spare("e", 1)
+        budget.release("c", 1)
+        assert budget.try_acquire_spare("e", 1)
 
     async def test_who_gives_up_is_in_nobodys_way(self) -> None:
         budget = FairBudget(10, 10, strict=True)
-        await budget.take("a", 8)
-        large = asyncio.create_task(budget.take("b", 5))
+        await budget.acquire("a", 8)
+        large = asyncio.create_task(budget.acquire("b", 5))
         await settle()
-        small = asyncio.create_task(budget.take("b", 2))
+        small = asyncio.create_task(budget.acquire("b", 2))
         await settle()
         assert not small.done()  # what was asked for first comes first
         large.cancel()
         await asyncio.wait_for(small, 30)
-        budget.give_back("a", 8)
-        budget.give_back("b", 2)
-        await budget.take("c", 10, seconds=0.01)
+        budget.release("a", 8)
+        budget.release("b", 2)
+        await budget.acquire("c", 10, wait_seconds=0.01)
 
     async def test_granted_and_cancelled_at_once(self) -> None:
         budget = FairBudget(1, 1, strict=True)
-        await budget.take("a", 1)
-        waiting = asyncio.create_task(budget.take("b", 1))
+        await budget.acquire("a", 1)
+        waiting = asyncio.create_task(budget.acquire("b", 1))
         await settle()
-        budget.give_back("a", 1)
+        budget.release("a", 1)
         waiting.cancel()
         await asyncio.wait([waiting])
-        await budget.take("c", 1, seconds=0.01)
+        await budget.acquire("c", 1, wait_seconds=0.01)
 
 
 STEPS = st.lists(
@@ -150,13 +150,13 @@ async def test_whatever_comes(steps: list[tuple[str, int, str]], strict: bool) -
 
     for name, amount, what in steps:
         if what == "take":
-            waiting.append((name, amount, asyncio.create_task(budget.take(name, amount))))
+            waiting.append((name, amount, asyncio.create_task(budget.acquire(name, amount))))
         elif what == "give" and held:
-            budget.give_back(*held.pop(amount % len(held)))
+            budget.release(*held.pop(amount % len(held)))
         elif what == "cancel" and waiting:
             waiting[amount % len(waiting)][2].cancel()
         await look()
     while held:
-        budget.give_back(*held.pop())
+        budget.release(*held.pop())
         await look()
     assert not waiting

@@ -5,7 +5,8 @@ import re
 import pytest
 
 from app.kernel.errors import ConflictError
-from app.logged_models.entities import LoggedModel, is_model_id, model_folder, new_model_id
+from app.kernel.ids import is_model_id, new_model_id
+from app.logged_models.entities import LoggedModel, model_folder
 
 MODEL_ID = "m-" + "0a" * 16
 

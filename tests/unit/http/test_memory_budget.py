@@ -1,4 +1,4 @@
-"""What requests share in a worker: memory that is never more than its budget, and turns."""
+"""The memory budget: its limits hold for any requests, and all of it is released."""
 
 import asyncio
 from collections import Counter
@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.kernel import request_context, sharing
+from app.kernel import memory_budget, request_context
 from app.kernel.errors import TooLargeError, UnavailableError
+from app.kernel.memory_budget import MemoryBudget, count_fitting
 from app.kernel.request_context import RequestContext
-from app.kernel.sharing import Memory, Turns, fitting
 from app.kernel.tenant import Tenant
 
 TENANTS = [Tenant(number, f"t{number}") for number in (1, 2, 3)]
@@ -31,14 +31,14 @@ def in_request(work):  # type: ignore[no-untyped-def]
     return asyncio.create_task(run())
 
 
-async def holding(memory: Memory, tenant: Tenant, size: int, until: asyncio.Event) -> None:
+async def holding(memory: MemoryBudget, tenant: Tenant, size: int, until: asyncio.Event) -> None:
     await memory.hold(tenant, size)
     await until.wait()
 
 
-class TestMemory:
+class TestMemoryBudget:
     async def test_is_given_back_at_the_end_of_the_request(self) -> None:
-        memory = Memory(tenant_bytes=10, worker_bytes=20)
+        memory = MemoryBudget(tenant_bytes=10, worker_bytes=20)
         end = asyncio.Event()
         task = in_request(lambda: holding(memory, FIRST, 7, end))
         await asyncio.sleep(0)
@@ -48,7 +48,7 @@ class TestMemory:
         assert memory.held == 0
 
     async def test_a_request_that_fails_gives_back_too(self) -> None:
-        memory = Memory(tenant_bytes=10, worker_bytes=20)
+        memory = MemoryBudget(tenant_bytes=10, worker_bytes=20)
 
         async def fail() -> None:
             await memory.hold(FIRST, 7)
@@ -59,7 +59,7 @@ class TestMemory:
         assert memory.held == 0
 
     async def test_a_tenant_waits_for_its_own(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        memory = Memory(tenant_bytes=10, worker_bytes=20)
+        memory = MemoryBudget(tenant_bytes=10, worker_bytes=20)
         end = asyncio.Event()
         first = in_request(lambda: holding(memory, FIRST, 7, end))
         waits = in_request(lambda: holding(memory, FIRST, 7, end))
@@ -71,8 +71,8 @@ class TestMemory:
         assert memory.held == 0
 
     async def test_who_waits_too_long_is_told_so(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(sharing, "_PATIENCE", 0.01)
-        memory = Memory(tenant_bytes=10, worker_bytes=20)
+        monkeypatch.setattr(memory_budget, "_WAIT_SECONDS", 0.01)
+        memory = MemoryBudget(tenant_bytes=10, worker_bytes=20)
         end = asyncio.Event()
         first = in_request(lambda: holding(memory, FIRST, 7, end))
         with pytest.raises(UnavailableError):
@@ -83,17 +83,17 @@ class TestMemory:
 
     async def test_more_than_a_tenant_may_ever_hold(self) -> None:
         with pytest.raises(TooLargeError):
-            await in_request(lambda: Memory(tenant_bytes=10, worker_bytes=20).hold(FIRST, 11))
+            await in_request(lambda: MemoryBudget(tenant_bytes=10, worker_bytes=20).hold(FIRST, 11))
 
     async def test_an_answer_is_not_counted_twice(self) -> None:
-        memory = Memory(tenant_bytes=1 << 20, worker_bytes=1 << 20)
+        memory = MemoryBudget(tenant_bytes=1 << 20, worker_bytes=1 << 20)
         held = []
 
         async def answer() -> None:
             await memory.hold(FIRST, 200_000)
-            await memory.hold_answer(FIRST, 150_000)
+            await memory.hold_response(FIRST, 150_000)
             held.append(memory.held)
-            await memory.hold_answer(FIRST, 250_000)
+            await memory.hold_response(FIRST, 250_000)
             held.append(memory.held)
 
         await in_request(answer)
@@ -104,22 +104,22 @@ class TestMemory:
     )
     async def test_rows_are_held_twice_as_far_as_a_tenant_may(self, size: int, held: int) -> None:
         """A run that is as large as a run may be can be read."""
-        memory = Memory(tenant_bytes=500_000, worker_bytes=1_000_000)
+        memory = MemoryBudget(tenant_bytes=500_000, worker_bytes=1_000_000)
         seen = []
 
         async def read() -> None:
-            await memory.hold_read(FIRST, size)
+            await memory.hold_rows(FIRST, size)
             seen.append(memory.held)
-            await memory.hold_answer(FIRST, 6 * size)  # as JSON writes control characters
+            await memory.hold_response(FIRST, 6 * size)  # as JSON writes control characters
 
         await in_request(read)
         assert seen == [held]
         with pytest.raises(TooLargeError):
-            await in_request(lambda: memory.hold_read(FIRST, 500_001))
+            await in_request(lambda: memory.hold_rows(FIRST, 500_001))
 
     async def test_commands_are_not_counted(self) -> None:
         request_context.enter(None)
-        memory = Memory(tenant_bytes=10, worker_bytes=20)
+        memory = MemoryBudget(tenant_bytes=10, worker_bytes=20)
         await memory.hold(FIRST, 1000)
         assert memory.held == 0
 
@@ -139,7 +139,7 @@ class TestMemory:
         """Never over a bound, whatever waits, ends or is cancelled; at the end nothing is held."""
 
         async def run() -> None:
-            memory = Memory(tenant_bytes=10, worker_bytes=16)
+            memory = MemoryBudget(tenant_bytes=10, worker_bytes=16)
             by_tenant: Counter[int] = Counter()
 
             async def one(tenant: Tenant, size: int, steps: int) -> None:
@@ -167,68 +167,8 @@ class TestMemory:
         asyncio.run(run())
 
 
-class TestTurns:
-    async def test_one_at_a_time_and_tenants_in_turn(self) -> None:
-        turns = Turns()
-        order: list[int] = []
-
-        async def work(tenant: Tenant) -> None:
-            async with turns.turn(tenant):
-                order.append(tenant.id)
-
-        asked = [FIRST] * 4 + [SECOND] * 2 + [THIRD]
-        await asyncio.gather(*(work(tenant) for tenant in asked))
-        assert order == [1, 1, 2, 3, 1, 2, 1]
-
-    async def test_others_run_between_two_turns(self) -> None:
-        turns = Turns()
-        seen = 0
-
-        async def other() -> None:
-            nonlocal seen
-            while True:
-                seen += 1
-                await asyncio.sleep(0)
-
-        async def work() -> None:
-            async with turns.turn(FIRST):
-                pass
-
-        watching = asyncio.create_task(other())
-        await asyncio.gather(*(work() for _ in range(50)))
-        watching.cancel()
-        assert seen >= 50
-
-    @settings(max_examples=200, deadline=None)
-    @given(st.lists(st.tuples(st.sampled_from(TENANTS), st.booleans()), max_size=30))
-    def test_any_cancellations(self, asked: list[tuple[Tenant, bool]]) -> None:
-        async def run() -> None:
-            turns = Turns()
-            busy = False
-
-            async def work(tenant: Tenant) -> None:
-                nonlocal busy
-                async with turns.turn(tenant):
-                    assert not busy
-                    busy = True
-                    busy = False
-
-            tasks = []
-            for tenant, cancelled in asked:
-                task = asyncio.create_task(work(tenant))
-                tasks.append(task)
-                if cancelled:
-                    await asyncio.sleep(0)
-                    task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            async with asyncio.timeout(5):
-                await work(FIRST)  # nobody has kept the turn
-
-        asyncio.run(run())
-
-
 @given(st.lists(st.integers(0, 20), max_size=20), st.integers(0, 40), st.booleans())
-def test_fitting(sizes: list[int], most: int, some: bool) -> None:
-    count = fitting(sizes, most, some=some)
-    assert sum(sizes[:count]) <= most or (count == 1 and not some)
-    assert count == len(sizes) or sum(sizes[: count + 1]) > most
+def test_count_fitting(sizes: list[int], limit: int, partial: bool) -> None:
+    count = count_fitting(sizes, limit, partial=partial)
+    assert sum(sizes[:count]) <= limit or (count == 1 and not partial)
+    assert count == len(sizes) or sum(sizes[: count + 1]) > limit

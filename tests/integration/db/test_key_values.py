@@ -31,13 +31,13 @@ async def alone(postgres: Postgres) -> AsyncIterator[Database]:
 @pytest.fixture(autouse=True)
 def more_than_may_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
     """As much as may have come from another server."""
-    monkeypatch.setattr(key_values, "MAX_PAIRS_BYTES", 1 << 30)
+    monkeypatch.setattr(key_values, "MAX_VALUES_BYTES", 1 << 30)
 
 
 async def test_an_experiment(services: Services, tenant: Tenant, alone: Database) -> None:
     tags = {f"k{number}": "x" * 20_000 for number in range(1_000)}
     of = str(await services.experiments.create(tenant, "wide", tags=tags))
-    reading = Experiments(alone, services.sharing, tenant_tag=False).get(tenant, of)
+    reading = Experiments(alone, services.memory, tenant_tag=False).get(tenant, of)
     assert await growth(alone, tenant, reading) < MOST_MB
     assert (await services.experiments.get(tenant, of)).tags.keys() >= tags.keys()
 
@@ -48,7 +48,7 @@ async def test_a_logged_model(services: Services, tenant: Tenant, alone: Databas
     model = await services.models.create(tenant, "0", params=params)
     assert (
         await growth(
-            alone, tenant, LoggedModels(alone, services.sharing).get(tenant, model.model_id)
+            alone, tenant, LoggedModels(alone, services.memory).get(tenant, model.model_id)
         )
         < MOST_MB
     )
@@ -60,8 +60,8 @@ async def test_the_registry(services: Services, tenant: Tenant, alone: Database)
     await services.registered_models.create(tenant, "wide", tags=tags)
     await services.model_versions.create(tenant, "wide", "s3://bucket/model", tags=tags)
     for reading in (
-        RegisteredModels(alone, services.sharing).get(tenant, "wide"),
-        ModelVersions(alone, services.sharing).get(tenant, "wide", "1"),
+        RegisteredModels(alone, services.memory).get(tenant, "wide"),
+        ModelVersions(alone, services.memory).get(tenant, "wide", "1"),
     ):
         assert await growth(alone, tenant, reading) < MOST_MB
     assert (await services.registered_models.get(tenant, "wide")).tags == tags
