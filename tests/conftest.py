@@ -211,6 +211,17 @@ def s3(request: pytest.FixtureRequest) -> Iterator[S3Server]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def mlflow_tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite database with MLflow's tables and no rows. Copy it: a copy takes milliseconds where
+    MLflow's migrations take seconds."""
+    from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore
+
+    path = tmp_path_factory.mktemp("mlflow") / "tables.db"
+    SqlAlchemyStore(f"sqlite:///{path}").engine.dispose()
+    return path
+
+
 @pytest.fixture
 def prefix() -> str:
     """A bucket prefix, and so a world, for each test."""

@@ -1,6 +1,7 @@
 """A real MLflow server over SQLite, which is emptied between cases."""
 
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -54,12 +55,15 @@ class Reference:
 
 
 @contextmanager
-def running_reference(folder: Path, *options: str) -> Iterator[Reference]:
-    """`mlflow server` as its users start it: of this interpreter's environment, or the program
-    that TRACKING_PARITY_MLFLOW names, with `options`. It is ended with the context."""
+def running_reference(folder: Path, tables: Path, *options: str) -> Iterator[Reference]:
+    """`mlflow server` as its users start it, with `options`: of this interpreter's environment, on
+    a copy of the database `tables`, or the program that TRACKING_PARITY_MLFLOW names, which makes
+    its own. It is ended with the context."""
     database, log = folder / "mlflow.db", folder / "log"
     url = f"http://127.0.0.1:{(port := free_port())}"
     program = os.environ.get("TRACKING_PARITY_MLFLOW")
+    if not program:
+        shutil.copy(tables, database)
     command = [
         *([program] if program else [sys.executable, "-m", "mlflow"]),
         *("server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
