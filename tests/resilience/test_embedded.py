@@ -25,7 +25,7 @@ from tests.resilience.load import load
 SOON = """
 import app.db.embedded.watch as watch
 from app.cli import main
-watch.PATIENCE = {patience}
+watch.MAX_TROUBLE_SECONDS = {patience}
 main()
 """
 
@@ -213,7 +213,7 @@ def test_a_folder_that_is_gone(environment: dict[str, str], data_dir: Path, tmp_
         os.kill(pid, signal.SIGKILL)
         assert process.wait(60) == 1
     assert not (data_dir / "postgres").exists()
-    assert "is gone" in log.read_text().splitlines()[-1]
+    assert "does not exist any more" in log.read_text().splitlines()[-1]
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])

@@ -217,7 +217,7 @@ class TestStart:
         (data_dir / "postgres").mkdir(parents=True)
         (data_dir / "postgres" / "PG_VERSION").write_text("9\n")
         with (
-            pytest.raises(EmbeddedPostgresError, match="was made by Postgres 9, and Postgres"),
+            pytest.raises(EmbeddedPostgresError, match="was created by Postgres 9, and Postgres"),
             embedded_postgres(data_dir),
         ):
             pass

@@ -34,14 +34,10 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from sqlalchemy import Connection
 
+from app.experiments.search import search_experiments
 from app.kernel.errors import InvalidValueError
-from app.search.queries import (
-    DatasetFilter,
-    ModelOrder,
-    search_experiments,
-    search_logged_models,
-    search_runs,
-)
+from app.logged_models.search import DatasetFilter, ModelOrder, search_logged_models
+from app.runs.search import search_runs
 from tests.integration.search.search_seed import Seed, new_tenant
 
 EXAMPLES = settings(

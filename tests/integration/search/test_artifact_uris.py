@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from app.kernel import validation
 from app.kernel.artifact_uris import run_artifact_uri
 from app.kernel.errors import InvalidValueError
-from app.search.queries import search_runs
+from app.runs.search import search_runs
 from tests.integration.search.search_seed import Seed, new_tenant
 
 EXAMPLES = settings(

@@ -10,14 +10,11 @@ from uuid import UUID
 import msgspec
 import pytest
 
+from app.experiments.search import search_experiments
 from app.kernel.errors import InvalidValueError
+from app.logged_models.search import ModelOrder, search_logged_models
+from app.runs.search import search_runs
 from app.search.page import Page
-from app.search.queries import (
-    ModelOrder,
-    search_experiments,
-    search_logged_models,
-    search_runs,
-)
 from tests.integration.search.search_seed import Seed
 
 Search = Callable[..., Page]
