@@ -16,7 +16,7 @@ from app.api.dispatcher import Dispatcher
 from app.api.run_json_cache import RunJsonCache
 from app.api.workbench import problem_details
 from app.config import Settings
-from app.kernel.sharing import return_large_blocks
+from app.kernel.malloc import return_large_blocks
 from app.observability.monitor import Monitor
 from app.services import Services
 
@@ -85,7 +85,7 @@ async def _lifespan(app: Application, settings: Settings, monitor: Monitor) -> A
     gc.collect()
     gc.freeze()
     try:
-        async with monitor.running(app.services):
+        async with monitor.running(app.services.statistics):
             yield
             await _requests_ended(monitor)
     finally:

@@ -7,7 +7,7 @@ from starlette.types import Receive
 
 from app.api.headers import content_length
 from app.kernel.errors import InvalidValueError, StalledError, TooLargeError, TrackingError
-from app.kernel.sharing import FREE_BYTES, Memory
+from app.kernel.memory_budget import FREE_BYTES, MemoryBudget
 from app.kernel.tenant import Tenant
 
 # The default limit; only a few requests need more.
@@ -30,7 +30,7 @@ async def read_body(
     receive: Receive,
     headers: Mapping[str, str],
     limit: int,
-    memory: Memory,
+    memory: MemoryBudget,
     tenant: Tenant,
     *,
     over_limit: Callable[[int, int], TrackingError] = too_large,
@@ -74,7 +74,7 @@ class _Body:
     def __init__(
         self,
         limit: int,
-        memory: Memory,
+        memory: MemoryBudget,
         tenant: Tenant,
         over_limit: Callable[[int, int], TrackingError],
     ) -> None:

@@ -86,7 +86,7 @@ class ArtifactRoutes:
             if endpoint.role is None:
                 caller = await multipart_upload.holder(services, request)
             else:
-                caller = await services.authenticator.admit(request.scope, endpoint.role)
+                caller = await services.authenticator.authorize(request.scope, endpoint.role)
             call = Call(services, caller.tenant, caller, request.scope)
             return await endpoint.handler(call, request)
         except TrackingError as error:

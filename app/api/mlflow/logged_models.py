@@ -20,7 +20,7 @@ from app.artifacts.paths import artifact_path
 from app.kernel import validation
 from app.kernel.principal import Role
 from app.logged_models import entities
-from app.search.queries import DatasetFilter, ModelOrder
+from app.logged_models.search import DatasetFilter, ModelOrder
 
 routes = Routes()
 

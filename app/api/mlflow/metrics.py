@@ -14,7 +14,8 @@ from app.api.streamed_json import StreamedJson
 from app.kernel import validation
 from app.kernel.errors import InvalidValueError
 from app.kernel.principal import Role
-from app.metrics.service import MAX_PAGE, PointRow, Points
+from app.metrics.entities import PointColumns, PointRow
+from app.metrics.service import MAX_PAGE
 
 routes = Routes()
 
@@ -96,13 +97,13 @@ async def get_history(call: Call, message: GetHistory) -> History | StreamedJson
         size=MAX_PAGE if is_one_page else _SLICE,
     )
     first = await anext(pages, None)
-    points, token = first or (Points([], [], []), None)
+    points, token = first or (PointColumns([], [], []), None)
     if is_one_page or token is None:
         return History(_metrics(message.metric_key, points), token)
     return StreamedJson(_encoded_pages(call, message.metric_key, points, token, pages))
 
 
-def _metrics(key: str, points: Points) -> list[Metric]:
+def _metrics(key: str, points: PointColumns) -> list[Metric]:
     values: list[Any] = points.values
     if not all(map(isfinite, values)):
         values = list(map(json_double, values))
@@ -113,14 +114,14 @@ def _metrics(key: str, points: Points) -> list[Metric]:
 async def _encoded_pages(
     call: Call,
     key: str,
-    points: Points,
+    points: PointColumns,
     token: str | None,
-    pages: AsyncIterator[tuple[Points, str | None]],
+    pages: AsyncIterator[tuple[PointColumns, str | None]],
 ) -> AsyncIterator[bytes]:
     """The JSON of a History, from its first page on."""
     separator = b'{"metrics":['
     while True:
-        async with call.services.sharing.turns.turn(call.tenant):
+        async with call.services.turns.turn(call.tenant):
             page = msgspec.json.encode(_metrics(key, points))[1:-1]
         yield separator + page
         separator = b","
@@ -158,7 +159,7 @@ async def get_history_bulk(call: Call, message: GetBulk) -> bytes:
     key = message.metric_key
     slices = []
     for start in range(0, len(rows), _SLICE):
-        async with call.services.sharing.turns.turn(call.tenant):
+        async with call.services.turns.turn(call.tenant):
             points = rows[start : start + _SLICE]
             metrics = [MetricOfRun(key, json_double(v), t, s, run.hex) for run, t, s, v in points]
             slices.append(msgspec.json.encode(metrics)[1:-1])
@@ -169,7 +170,7 @@ async def get_history_bulk(call: Call, message: GetBulk) -> bytes:
 @routes.add("GET", "metrics/get-history-bulk-interval", GetInterval, Role.READ)
 async def get_history_bulk_interval(call: Call, message: GetInterval) -> bytes:
     _check_interval(message)
-    sampled = await call.services.metrics.interval(
+    sampled = await call.services.metrics.sample_evenly(
         call.tenant,
         message.run_ids,
         message.metric_key,

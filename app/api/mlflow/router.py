@@ -20,8 +20,8 @@ from app.api.mlflow.error_responses import endpoint_not_found, internal_error, s
 from app.api.request_body import MAX_BODY_BYTES, read_body, too_large
 from app.api.streamed_json import StreamedJson
 from app.kernel import errors, validation
+from app.kernel.memory_budget import FREE_BYTES
 from app.kernel.principal import Principal, Role
-from app.kernel.sharing import FREE_BYTES
 from app.kernel.tenant import Tenant
 from app.services import Services
 
@@ -146,8 +146,8 @@ class MlflowApi:
         endpoint, parameters = self._find(scope["method"], path)
         scope["route"] = endpoint
         services = self._services()
-        caller = await services.authenticator.admit(
-            scope, endpoint.role, outside=not endpoint.needs_tenant
+        caller = await services.authenticator.authorize(
+            scope, endpoint.role, needs_tenant=endpoint.needs_tenant
         )
         tenant = caller.tenant
         query = scope["query_string"].decode("latin-1")
@@ -157,13 +157,13 @@ class MlflowApi:
             headers = Headers(scope=scope)
             if scope["method"] in ("POST", "PUT"):
                 require_json(headers)
-            memory = services.sharing.memory
+            memory = services.memory
             body = await read_body(
                 receive, headers, endpoint.max_body_bytes, memory, tenant, over_limit=_over_limit
             )
             message = await decoded(services, tenant, body, parameters, endpoint.message)
         if endpoint.makes_tenant:
-            tenant = await services.tenant_lookup.made(tenant)
+            tenant = await services.tenant_lookup.ensure_created(tenant)
         work = endpoint.handler(Call(services, tenant, caller, scope), message)
         answer = await (unless_gone(receive, work) if endpoint.role is Role.READ else work)
         if answer is None:
@@ -172,7 +172,7 @@ class MlflowApi:
             return endpoint.status, answer
         body = answer if isinstance(answer, bytes) else msgspec.json.encode(answer)
         if len(body) > FREE_BYTES:
-            await services.sharing.memory.hold_answer(tenant, len(body))
+            await services.memory.hold_response(tenant, len(body))
         return endpoint.status, body
 
     def _find(self, method: str, path: str) -> tuple[Endpoint[Any], dict[str, str]]:
@@ -236,7 +236,7 @@ async def decoded(
     """Decode a body; a large one waits for its turn. Raises what `decode_body` does."""
     if len(body) <= FREE_BYTES:
         return decode_body(body, parameters, message)
-    async with services.sharing.turns.turn(tenant):
+    async with services.turns.turn(tenant):
         found = decode_body(body, parameters, message)
         check_list_lengths(found)
     return found

@@ -22,6 +22,7 @@ from app.api.mlflow.router import Call, Empty, Routes
 from app.kernel import validation
 from app.kernel.errors import InvalidValueError
 from app.kernel.principal import Role
+from app.metrics.entities import Point
 from app.runs import entities
 from app.runs.entities import STATUSES, RunWrite
 
@@ -131,7 +132,7 @@ class DeleteTag(RunId, kw_only=True):
 
 class LogBatch(msgspec.Struct):
     run_id: Required
-    metrics: list[entities.Point] = []
+    metrics: list[Point] = []
     params: list[KeyValue] = []
     tags: list[KeyValue] = []
 
@@ -159,7 +160,7 @@ async def create(call: Call, message: CreateRun) -> RunAnswer:
 @routes.add("GET", "runs/get", RunId, Role.READ)
 async def get(call: Call, message: RunId) -> RenderedRunAnswer:
     run = await call.services.runs.get_rendered(call.tenant, _run_id(message), render)
-    return RenderedRunAnswer(msgspec.Raw(run))
+    return RenderedRunAnswer(msgspec.Raw(run.body))
 
 
 @routes.add("POST", "runs/update", UpdateRun, Role.WRITE)
@@ -203,7 +204,7 @@ async def search(call: Call, message: SearchRuns) -> SearchRunsAnswer:
 
 @routes.add("POST", "runs/log-metric", LogMetric, Role.WRITE)
 async def log_metric(call: Call, message: LogMetric) -> Empty:
-    point = entities.Point(
+    point = Point(
         message.key,
         message.value,
         message.timestamp,

@@ -8,7 +8,7 @@ from app.api.mlflow.router import Call, Empty, Routes
 from app.kernel.errors import InvalidValueError, PermissionDeniedError
 from app.kernel.principal import Role
 from app.kernel.tenant import Tenant
-from app.tenants.entities import Entry
+from app.tenants.entities import TenantDetails
 from app.tenants.service import DeletionMode
 
 routes = Routes()
@@ -128,5 +128,5 @@ def _refuse_artifact_root(root: str | None) -> None:
         )
 
 
-def _message(entry: Entry) -> Workspace:
+def _message(entry: TenantDetails) -> Workspace:
     return Workspace(entry.slug, entry.description)
