@@ -75,7 +75,7 @@ def search_experiments(
 
     The rows are experiment id and sort keys. `name_contains` ignores case. `tenant_tag` tells
     whether experiments have the derived tag of their tenant. Raises InvalidValueError, whose
-    `field` is `filter`, `order_by`, `name_contains` or `page_token`.
+    `field` is `filter`, `order_by`, `search` (for `name_contains`) or `page_token`.
     """
     schema = _EXPERIMENTS_WITH_TENANT_TAG if tenant_tag else EXPERIMENTS
     where = [
@@ -84,7 +84,7 @@ def search_experiments(
         *compile_filter(tenant, schema, parse_filter(filter)).where(schema.id),
     ]
     if name_contains:
-        validation.text(name_contains, "name_contains")
+        validation.text(name_contains, "search")
         where.append(_EXPERIMENTS.c.name.icontains(name_contains, autoescape=True))
     orders = parse_orders(order_by or _DEFAULT_ORDER)
     return build_page(

@@ -17,10 +17,12 @@ from app.kernel.errors import (
     InvalidValueError,
     NotFoundError,
 )
+from app.kernel.field_names import OF_SINGLE_ITEM, FieldNames, check_tags
 from app.kernel.ids import new_experiment_id, parse_experiment_id
 from app.kernel.lifecycle import PURGING, ViewType
 from app.kernel.memory_budget import MemoryBudget
 from app.kernel.tenant import TENANT_TAG, Tenant
+from app.kernel.validation import MAX_EXPERIMENT_TAG_VALUE_LENGTH
 from app.runs.repository import set_deleted_time_of_experiment
 from app.search.page import Page
 from app.search.page_sizes import MAX_PAGE_BYTES, cut_page, fetch_rows
@@ -46,6 +48,7 @@ class Experiments:
         *,
         artifact_location: str | None = None,
         tags: Mapping[str, str] | None = None,
+        field_names: FieldNames = OF_SINGLE_ITEM,
     ) -> int:
         """Create an experiment; returns its id.
 
@@ -56,7 +59,7 @@ class Experiments:
         validation.experiment_name(name)
         if artifact_location:
             validation.artifact_location(artifact_location)
-        _check_tags(tags)
+        check_tags(tags, field_names, MAX_EXPERIMENT_TAG_VALUE_LENGTH)
         experiment_id = new_experiment_id()
         async with self._database.write(tenant) as connection:
             await repository.create(
@@ -143,6 +146,7 @@ class Experiments:
         *,
         name: str | None = None,
         tags: Mapping[str, str | None] | None = None,
+        field_names: FieldNames = OF_SINGLE_ITEM,
     ) -> None:
         """Rename an active experiment and merge tags, all or nothing; None deletes a tag.
 
@@ -152,7 +156,7 @@ class Experiments:
         tags = tags or {}
         if name is not None:
             validation.experiment_name(name)
-        _check_tags(tags)
+        check_tags(tags, field_names, MAX_EXPERIMENT_TAG_VALUE_LENGTH)
         async with self._database.write(tenant) as connection:
             refusal = None if name is None else "Cannot rename a non-active experiment."
             number = await self._lock_active(connection, tenant, experiment_id, refusal)
@@ -167,7 +171,7 @@ class Experiments:
 
     async def set_tag(self, tenant: Tenant, experiment_id: str, key: str, value: str) -> None:
         """Set a tag of an active experiment. Raises ExperimentNotActiveError, InvalidValueError."""
-        _check_tags({key: value})
+        check_tags({key: value}, OF_SINGLE_ITEM, MAX_EXPERIMENT_TAG_VALUE_LENGTH)
         async with self._database.write(tenant) as connection:
             number = await self._lock_active(connection, tenant, experiment_id)
             await repository.TAGS.set(connection, tenant, number, {key: value})
@@ -289,8 +293,3 @@ def _id(experiment_id: str) -> int:
     if number is None:
         raise ExperimentNotFoundError(experiment_id)
     return number
-
-
-def _check_tags(tags: Mapping[str, str | None]) -> None:
-    for key, value in tags.items():
-        validation.tag(key, value or "", "", validation.MAX_EXPERIMENT_TAG_VALUE_LENGTH)

@@ -132,11 +132,6 @@ def settable(name: str, field: str) -> None:
         )
 
 
-def param(name: str, value: str, field: str = "") -> None:
-    key(name, f"{field}key", called="Param key")
-    text(value, f"{field}value", MAX_PARAM_VALUE_LENGTH)
-
-
 def at_most(count: int, limit: int, field: str) -> None:
     """How many of a thing one request may name."""
     if count > limit:

@@ -197,7 +197,7 @@ class Metrics:
         """The points between two steps; where there are more than `max_points` (at least 2), the
         lowest and the highest of each of `max_points // 2` even parts."""
         async with self._database.read_pipeline(tenant) as connection:
-            series_id, count = await _find_series(connection, tenant, run_id, key)
+            series_id, count = await _find_series(connection, tenant, run_id, key, field="key")
             if series_id is None:
                 return Sample([], 0)
             points = SeriesRange(tenant.id, series_id, step_min, step_max)
@@ -210,10 +210,14 @@ class Metrics:
 
 
 async def _find_series(
-    connection: psycopg.AsyncConnection, tenant: Tenant, run_id: str, key: str
+    connection: psycopg.AsyncConnection,
+    tenant: Tenant,
+    run_id: str,
+    key: str,
+    field: str = "metric_key",
 ) -> tuple[int | None, int]:
     """The id of a series, or None where the metric was never logged, and its number of points."""
-    validation.text(key, "metric_key")
+    validation.text(key, field)
     number = parse_run_id(run_id)
     if number is None:
         raise RunNotFoundError(run_id)

@@ -6,6 +6,7 @@ from uuid import UUID
 
 import msgspec
 
+from app.kernel.field_names import IN_LISTS, OF_SINGLE_ITEM, FieldNames
 from app.kernel.lifecycle import stage
 from app.metrics.entities import LatestMetric, Point
 
@@ -26,15 +27,19 @@ RunKey = tuple[str, str]
 class RunWrite:
     """What one request logs to one run, all or nothing.
 
-    `single` is for requests that log one item, such as log-metric: errors name a field of it
-    without an index. `tags` may hold the run's name, as the tag `mlflow.runName`.
+    `field_names` are for errors. `tags` may hold the run's name, as the tag `mlflow.runName`.
     """
 
     run_id: str
     points: list[Point] = field(default_factory=list)
     params: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
-    single: bool = False
+    field_names: FieldNames = IN_LISTS
+
+    @property
+    def is_single(self) -> bool:
+        """Whether the request logs one item, such as log-metric."""
+        return self.field_names is OF_SINGLE_ITEM
 
     @property
     def items(self) -> int:

@@ -10,7 +10,7 @@ def param_changed(write: RunWrite, changed: list[dict[str, str]]) -> ConflictErr
     `changed` has a dict for each of them, with `key`, `old_value` and `new_value`; the message of a
     batch shows the list as it is.
     """
-    if write.single:
+    if write.is_single:
         (param,) = changed
         return ConflictError(
             f"Changing param values is not allowed. Param with key='{param['key']}' was already"

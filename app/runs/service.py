@@ -25,6 +25,7 @@ from app.kernel.errors import (
     UnavailableError,
 )
 from app.kernel.event_loop_turns import EventLoopTurns
+from app.kernel.field_names import WITHOUT_INDEX, FieldNames, check_params, check_tags
 from app.kernel.ids import new_uuid, parse_experiment_id
 from app.kernel.lifecycle import ViewType
 from app.kernel.memory_budget import MemoryBudget
@@ -75,6 +76,7 @@ class Runs:
         start_time: int | None = None,
         tags: Mapping[str, str] | None = None,
         params: Mapping[str, str] | None = None,
+        field_names: FieldNames = WITHOUT_INDEX,
     ) -> Run:
         """A new run in an active experiment, with the status RUNNING.
 
@@ -86,10 +88,8 @@ class Runs:
         tags, params = dict(tags or {}), dict(params or {})
         validation.fits("A run", "params", len(params), validation.MAX_PARAMS)
         validation.fits("A run", "tags", len(tags), validation.MAX_TAGS)
-        for key, value in params.items():
-            validation.param(key, value, "params.")
-        for key, value in tags.items():
-            validation.tag(key, value, "tags.")
+        check_params(params, field_names)
+        check_tags(tags, field_names)
         validation.text(user_id, "user_id")
         if start_time is not None:
             validation.int64(start_time, "start_time", 0)
@@ -99,7 +99,7 @@ class Runs:
         run = Run(
             run_id=new_uuid(),
             experiment_id=number,
-            name=new_name(name, tags.pop(RUN_NAME_TAG, "")),
+            name=new_name(name, tags.pop(RUN_NAME_TAG, ""), field_names.run_name),
             user_id=user_id,
             status="RUNNING",
             start_time=now_ms() if start_time is None else start_time,
@@ -270,6 +270,7 @@ class Runs:
         end_time: int | None = None,
         name: str | None = None,
         tags: Mapping[str, str | None] | None = None,
+        field_names: FieldNames = WITHOUT_INDEX,
     ) -> Run:
         """Change an active run, and return what `get_info` returns then.
 
@@ -278,10 +279,9 @@ class Runs:
         rule.
         """
         tags = dict(tags or {})
-        for key, value in tags.items():
-            validation.tag(key, value or "", "tags.")
+        check_tags(tags, field_names)
         if name:
-            validation.text(name, "run_name", validation.MAX_TAG_VALUE_LENGTH)
+            validation.text(name, field_names.run_name, validation.MAX_TAG_VALUE_LENGTH)
         if end_time is not None:
             validation.int64(end_time, "end_time", 0)
         number = run_uuid(run_id)

@@ -1,12 +1,15 @@
 """The rules for what is logged to a run, and for its name."""
 
 import json
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 from app.kernel import validation
 from app.kernel.errors import ConflictError, InvalidValueError, RunNotFoundError
+from app.kernel.field_names import check_params, check_tags
 from app.kernel.ids import parse_run_id
 from app.kernel.random_names import random_name
 from app.kernel.validation import INT64_MAX, INT64_MIN
@@ -24,54 +27,48 @@ def check_write(write: RunWrite) -> None:
     """
     validation.batch(write.points, write.params, write.tags)
     checked: set[str] = set()
-    # A field's path is composed only where there is something to check: most points need no more
+    field = write.field_names.item
+    # A field's name is composed only where there is something to check: most points need no more
     # than the comparisons.
     for index, point in enumerate(write.points):
         if point.key not in checked:
-            place = _place(write, "metrics", index)
-            validation.key(point.key, f"{place}key", called="Metric name")
+            name = field("metrics", index, point.key, "key")
+            validation.key(point.key, name, called="Metric name")
             checked.add(point.key)
         if not (0 <= point.timestamp <= INT64_MAX and INT64_MIN <= point.step <= INT64_MAX):
-            _check_range(point, _place(write, "metrics", index))
+            _check_range(point, partial(field, "metrics", index, point.key))
         if point.model_id or point.dataset_name or point.dataset_digest:
-            _check_model_and_dataset(point, _place(write, "metrics", index))
-    for index, (key, value) in enumerate(write.params.items()):
-        validation.param(key, value, _place(write, "params", index))
-    for index, (key, value) in enumerate(write.tags.items()):
-        validation.tag(key, value, _place(write, "tags", index))
+            _check_model_and_dataset(point, partial(field, "metrics", index, point.key))
+    check_params(write.params, write.field_names)
+    check_tags(write.tags, write.field_names)
     if write.tags.get(RUN_NAME_TAG) == "":
         del write.tags[RUN_NAME_TAG]
 
 
-def _place(write: RunWrite, items: str, index: int) -> str:
-    """What an item's fields are prefixed with in errors."""
-    return "" if write.single else f"{items}[{index}]."
-
-
-def _check_range(point: Point, place: str) -> None:
+def _check_range(point: Point, field: Callable[[str], str]) -> None:
     """Raises InvalidValueError for a timestamp or a step out of range."""
     if not 0 <= point.timestamp <= INT64_MAX:
         raise validation.invalid(
-            f"{place}timestamp",
+            field("timestamp"),
             point.timestamp,
             f"metric '{point.key}' (value={point.value})."
             " Timestamp must be a nonnegative long (64-bit integer) ",
         )
-    validation.int64(point.step, f"{place}step")
+    validation.int64(point.step, field("step"))
 
 
-def _check_model_and_dataset(point: Point, place: str) -> None:
+def _check_model_and_dataset(point: Point, field: Callable[[str], str]) -> None:
     """Check the logged model and the dataset that a point was measured on."""
     for name in ("model_id", "dataset_name", "dataset_digest"):
-        validation.text(getattr(point, name) or "", f"{place}{name}", MAX_REFERENCE_LENGTH)
+        validation.text(getattr(point, name) or "", field(name), MAX_REFERENCE_LENGTH)
     if bool(point.dataset_name) != bool(point.dataset_digest):
         raise InvalidValueError(
             "Both dataset_name and dataset_digest must be provided if one is provided",
-            field=f"{place}dataset_digest" if point.dataset_name else f"{place}dataset_name",
+            field=field("dataset_digest" if point.dataset_name else "dataset_name"),
         )
 
 
-def new_name(name: str, tag: str) -> str:
+def new_name(name: str, tag: str, field: str) -> str:
     """The name of a new run: the one given, that of the tag `mlflow.runName`, or a random one.
 
     Raises InvalidValueError where both are given and differ, or the name is too long.
@@ -80,10 +77,10 @@ def new_name(name: str, tag: str) -> str:
         raise InvalidValueError(
             "Both 'run_name' argument and 'mlflow.runName' tag are specified, but with different"
             f" values (run_name='{name}', mlflow.runName='{tag}').",
-            field="run_name",
+            field=field,
         )
     name = name or tag
-    validation.text(name, "run_name", validation.MAX_TAG_VALUE_LENGTH)
+    validation.text(name, field, validation.MAX_TAG_VALUE_LENGTH)
     return name or random_name()
 
 

@@ -21,6 +21,7 @@ from app.api.mlflow.inputs import RunInputs, RunOutputs, run_inputs, run_outputs
 from app.api.mlflow.router import Call, Empty, Routes
 from app.kernel import validation
 from app.kernel.errors import InvalidValueError
+from app.kernel.field_names import OF_SINGLE_ITEM
 from app.kernel.principal import Role
 from app.metrics.entities import Point
 from app.runs import entities
@@ -214,21 +215,25 @@ async def log_metric(call: Call, message: LogMetric) -> Empty:
         message.dataset_digest,
     )
     await call.services.runs.log(
-        call.tenant, RunWrite(_run_id(message), points=[point], single=True)
+        call.tenant, RunWrite(_run_id(message), points=[point], field_names=OF_SINGLE_ITEM)
     )
     return Empty()
 
 
 @routes.add("POST", "runs/log-parameter", LogParam, Role.WRITE)
 async def log_parameter(call: Call, message: LogParam) -> Empty:
-    write = RunWrite(_run_id(message), params={message.key: message.value}, single=True)
+    write = RunWrite(
+        _run_id(message), params={message.key: message.value}, field_names=OF_SINGLE_ITEM
+    )
     await call.services.runs.log(call.tenant, write)
     return Empty()
 
 
 @routes.add("POST", "runs/set-tag", LogParam, Role.WRITE)
 async def set_tag(call: Call, message: LogParam) -> Empty:
-    write = RunWrite(_run_id(message), tags={message.key: message.value}, single=True)
+    write = RunWrite(
+        _run_id(message), tags={message.key: message.value}, field_names=OF_SINGLE_ITEM
+    )
     await call.services.runs.log(call.tenant, write)
     return Empty()
 

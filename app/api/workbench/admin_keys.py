@@ -1,4 +1,4 @@
-"""The API keys of a tenant, for operators and for the tenant's own admins."""
+"""Routes of a tenant's API keys, for operators and for the tenant's admins."""
 
 from typing import Annotated, Literal
 
@@ -6,10 +6,10 @@ from fastapi import APIRouter, Path, Query, Response
 from pydantic import ConfigDict, Field
 
 from app.api.workbench.dependencies import ManagedTenant, ServicesDep
+from app.api.workbench.fields import Body, EpochMs, Limit, Offset, Shown, Time, iso_time
 from app.api.workbench.json_body import JsonRoute
 from app.api.workbench.openapi import answers
 from app.api.workbench.schemas import example
-from app.api.workbench.types import Body, EpochMs, Limit, Offset, Shown, Time, shown_time
 from app.auth import api_keys
 from app.kernel.tenant import Tenant
 
@@ -29,11 +29,11 @@ _KEY = {
 }
 _NEW_KEY = _KEY | {"last_used_at": None, "key": f"trk_acme-corp_{_ID}_{'x' * 43}"}
 
-KeyId = Annotated[str, Path(description="12 hexadecimal digits.", examples=[_ID])]
+KeyId = Annotated[str, Path(description="The key's id: 12 hexadecimal digits.", examples=[_ID])]
 
 
 class CreateKey(Body):
-    """A key to be."""
+    """A new key."""
 
     model_config = ConfigDict(
         json_schema_extra=example({"name": "training cluster", "role": "write"})
@@ -41,15 +41,15 @@ class CreateKey(Body):
 
     role: Literal["read", "write", "admin"]
     name: str = Field(
-        default="", max_length=api_keys.MAX_NAME_LENGTH, description="Who or what it is for."
+        default="", max_length=api_keys.MAX_NAME_LENGTH, description="What the key is for."
     )
     expires_at: EpochMs | None = Field(
-        default=None, description="Epoch milliseconds; without one it works until it is revoked."
+        default=None, description="Epoch milliseconds. By default, the key does not expire."
     )
 
 
 class RotateKey(Body):
-    """How to change over."""
+    """The time to change over to the new key."""
 
     model_config = ConfigDict(json_schema_extra=example({"overlap_seconds": 3600}))
 
@@ -58,7 +58,7 @@ class RotateKey(Body):
         strict=True,
         ge=0,
         le=api_keys.MAX_OVERLAP_SECONDS,
-        description="For how long the old key works beside the new one.",
+        description="How long the old key stays valid.",
     )
 
 
@@ -68,26 +68,28 @@ class Key(Shown):
     model_config = ConfigDict(json_schema_extra=example(_KEY))
 
     id: str
-    prefix: str = Field(description="What the key starts with; it is no secret.")
+    prefix: str = Field(description="The beginning of the key, which is not secret.")
     name: str
     role: Literal["read", "write", "admin"]
     status: Literal["active", "expired", "revoked"]
     created_at: Time
     expires_at: Time | None
     revoked_at: Time | None
-    last_used_at: Time | None = Field(description="To the minute.")
+    last_used_at: Time | None = Field(description="Recorded at most once a minute.")
 
 
 class NewKey(Key):
-    """A key with its secret, which is never shown again."""
+    """A new key with its secret, which is in no other answer."""
 
     model_config = ConfigDict(json_schema_extra=example(_NEW_KEY))
 
-    key: str = Field(description="What clients send. Only a hash of it is kept.")
+    key: str = Field(
+        description="The whole key, which clients send. The server stores only a hash of it."
+    )
 
 
 class KeyPage(Shown):
-    """Keys, the newest first."""
+    """A page of keys, the newest first."""
 
     model_config = ConfigDict(
         json_schema_extra=example({"keys": [_KEY], "total": 1, "limit": 100, "offset": 0})
@@ -106,10 +108,10 @@ async def list_keys(
     limit: Annotated[Limit, Query()] = 100,
     offset: Annotated[Offset, Query()] = 0,
 ) -> KeyPage:
-    """Those that are revoked or expired too."""
+    """Includes keys that are revoked or expired."""
     found, total = await services.keys.list(tenant, limit=limit, offset=offset)
     return KeyPage(
-        keys=[_shown(tenant, one) for one in found], total=total, limit=limit, offset=offset
+        keys=[_key(tenant, key) for key in found], total=total, limit=limit, offset=offset
     )
 
 
@@ -117,23 +119,23 @@ async def list_keys(
 async def create_key(
     body: CreateKey, tenant: ManagedTenant, services: ServicesDep, response: Response
 ) -> NewKey:
-    """The answer holds the key; nobody can ask for it again."""
+    """The answer is the only one that contains the whole key."""
     created, text = await services.keys.create(
         tenant, body.role, name=body.name, expiry_time=body.expires_at
     )
-    return _new(tenant, created, text, response)
+    return _new_key(tenant, created, text, response)
 
 
 @router.get("/{key_id}", summary="Get a key", responses=answers(404))
 async def get_key(tenant: ManagedTenant, key_id: KeyId, services: ServicesDep) -> Key:
-    """Without its secret."""
-    return _shown(tenant, await services.keys.get(tenant, key_id))
+    """Returns the key without its secret."""
+    return _key(tenant, await services.keys.get(tenant, key_id))
 
 
 @router.post(
     "/{key_id}/rotate",
     status_code=201,
-    summary="Put a new key in the place of one",
+    summary="Replace a key by a new one",
     responses=answers(404, 409, 413, 415),
 )
 async def rotate_key(
@@ -143,23 +145,24 @@ async def rotate_key(
     response: Response,
     body: RotateKey | None = None,
 ) -> NewKey:
-    """The new one has the same name and role, and as long a life. 409 for a revoked one."""
+    """The new key has the same name, role and lifetime. 409 if the key is revoked."""
     overlap = (body or RotateKey()).overlap_seconds
     created, text = await services.keys.rotate(tenant, key_id, overlap_seconds=overlap)
-    return _new(tenant, created, text, response)
+    return _new_key(tenant, created, text, response)
 
 
 @router.delete("/{key_id}", summary="Revoke a key", responses=answers(404))
 async def revoke_key(tenant: ManagedTenant, key_id: KeyId, services: ServicesDep) -> Key:
-    """It stops working within seconds, and stays in the list. Again: nothing changes."""
-    return _shown(tenant, await services.keys.revoke(tenant, key_id))
+    """The key stops working within seconds, and stays in the list. Revoking it again changes
+    nothing."""
+    return _key(tenant, await services.keys.revoke(tenant, key_id))
 
 
-def _shown(tenant: Tenant, key: api_keys.ApiKey) -> Key:
+def _key(tenant: Tenant, key: api_keys.ApiKey) -> Key:
     return Key.model_validate(_fields(tenant, key))
 
 
-def _new(tenant: Tenant, key: api_keys.ApiKey, text: str, response: Response) -> NewKey:
+def _new_key(tenant: Tenant, key: api_keys.ApiKey, text: str, response: Response) -> NewKey:
     response.headers["Cache-Control"] = "no-store"
     return NewKey.model_validate(_fields(tenant, key) | {"key": text})
 
@@ -171,7 +174,7 @@ def _fields(tenant: Tenant, key: api_keys.ApiKey) -> dict[str, object]:
         "name": key.name,
         "role": key.role,
         "status": key.status,
-        "created_at": shown_time(key.creation_time),
+        "created_at": iso_time(key.creation_time),
         "expires_at": _time(key.expiry_time),
         "revoked_at": _time(key.revoked_time),
         "last_used_at": _time(key.last_used_time),
@@ -179,4 +182,4 @@ def _fields(tenant: Tenant, key: api_keys.ApiKey) -> dict[str, object]:
 
 
 def _time(epoch_ms: int | None) -> str | None:
-    return None if epoch_ms is None else shown_time(epoch_ms)
+    return None if epoch_ms is None else iso_time(epoch_ms)

@@ -1,4 +1,4 @@
-"""Tenants as an operator manages them: made, described, given quotas, deleted."""
+"""Routes by which operators create, describe, limit and delete tenants."""
 
 from typing import Annotated
 
@@ -11,10 +11,10 @@ from app.api.workbench.dependencies import (
     Operator,
     ServicesDep,
 )
+from app.api.workbench.fields import Body, Limit, Offset, Shown, Time, iso_time
 from app.api.workbench.json_body import JsonRoute
 from app.api.workbench.openapi import answers
 from app.api.workbench.schemas import example
-from app.api.workbench.types import Body, Limit, Offset, Shown, Time, shown_time
 from app.kernel import tenant as tenancy
 from app.kernel.tenant import SLUG
 from app.services import Services
@@ -42,30 +42,30 @@ Description = Annotated[str, Field(max_length=MAX_DESCRIPTION_LENGTH)]
 
 
 class Quotas(Body):
-    """What a tenant may do and keep. A quota that is null is lifted; one left out stays."""
+    """The quotas of a tenant. Null removes a quota; one that is left out stays."""
 
     model_config = ConfigDict(json_schema_extra=example(_QUOTAS))
 
     requests_per_second: int | None = Field(
-        default=None, strict=True, ge=1, le=_INT32_MAX, description="Beyond it: 429."
+        default=None, strict=True, ge=1, le=_INT32_MAX, description="429 above it."
     )
     points_per_day: int | None = Field(
-        default=None, strict=True, ge=0, le=_INT64_MAX, description="By UTC day. Beyond it: 429."
+        default=None, strict=True, ge=0, le=_INT64_MAX, description="Per UTC day; 429 above it."
     )
     runs: int | None = Field(
         default=None,
         strict=True,
         ge=0,
         le=_INT64_MAX,
-        description="Deleted ones included. Beyond it: 403.",
+        description="Deleted runs included; 403 above it.",
     )
     artifact_bytes: int | None = Field(
-        default=None, strict=True, ge=0, le=_INT64_MAX, description="Beyond it: 403."
+        default=None, strict=True, ge=0, le=_INT64_MAX, description="403 above it."
     )
 
 
 class CreateTenant(Body):
-    """A tenant to be."""
+    """A new tenant."""
 
     model_config = ConfigDict(
         json_schema_extra=example({"slug": "acme-corp", "description": "Acme's data science"})
@@ -73,14 +73,14 @@ class CreateTenant(Body):
 
     slug: str = Field(
         pattern=f"^{SLUG.pattern}$",
-        description="1 to 48 lower-case letters, digits and hyphens. It cannot be changed.",
+        description="1 to 48 lower-case letters, digits and hyphens. Cannot be changed later.",
     )
     description: Description | None = None
     quotas: Quotas = Quotas()
 
 
 class UpdateTenant(Body):
-    """What to change of a tenant."""
+    """The fields to change; others keep their values."""
 
     model_config = ConfigDict(
         json_schema_extra=example({"quotas": {"requests_per_second": 200, "runs": None}})
@@ -91,7 +91,7 @@ class UpdateTenant(Body):
 
 
 class Tenant(Shown):
-    """A tenant."""
+    """A tenant and its quotas."""
 
     model_config = ConfigDict(json_schema_extra=example(_TENANT))
 
@@ -106,13 +106,13 @@ class Tenant(Shown):
         return cls(
             slug=entry.slug,
             description=entry.description,
-            created_at=shown_time(int(created.timestamp() * 1000)) if created else None,
-            quotas=shown_quotas(entry.limits),
+            created_at=iso_time(int(created.timestamp() * 1000)) if created else None,
+            quotas=_quotas(entry.limits),
         )
 
 
 class TenantPage(Shown):
-    """Tenants by slug."""
+    """A page of tenants, by slug."""
 
     model_config = ConfigDict(
         json_schema_extra=example({"tenants": [_TENANT], "total": 1, "limit": 100, "offset": 0})
@@ -125,7 +125,7 @@ class TenantPage(Shown):
 
 
 class Usage(Shown):
-    """What a tenant uses, beside its quotas."""
+    """What a tenant uses, and its quotas."""
 
     model_config = ConfigDict(
         json_schema_extra=example(
@@ -141,15 +141,15 @@ class Usage(Shown):
 
     tenant: str
     points_today: int | None = Field(
-        description="In this UTC day, counted where there is a quota of them; each worker counts a"
-        " few thousand at most, or a hundredth of the quota, before it uses them."
+        description="Points of this UTC day, if there is a quota of points. Each worker counts up"
+        " to a few thousand, or a hundredth of the quota, before they are logged."
     )
-    runs: int = Field(description="Deleted ones included.")
+    runs: int = Field(description="Deleted runs included.")
     artifact_bytes: int
     quotas: Quotas
 
 
-def shown_quotas(limits: Limits) -> Quotas:
+def _quotas(limits: Limits) -> Quotas:
     return Quotas(
         requests_per_second=limits.requests_per_second,
         points_per_day=limits.points_per_day,
@@ -165,37 +165,37 @@ async def list_tenants(
     limit: Annotated[Limit, Query()] = 100,
     offset: Annotated[Offset, Query()] = 0,
 ) -> TenantPage:
-    """Every tenant that exists, by slug."""
+    """Pages of all tenants, by slug."""
     found, total = await services.tenants.page(limit=limit, offset=offset)
     return TenantPage(
-        tenants=[Tenant.of(one) for one in found], total=total, limit=limit, offset=offset
+        tenants=[Tenant.of(tenant) for tenant in found], total=total, limit=limit, offset=offset
     )
 
 
 @router.post("", status_code=201, summary="Create a tenant", responses=answers(409, 413, 415))
 async def create_tenant(body: CreateTenant, operator: Operator, services: ServicesDep) -> Tenant:
-    """It comes with the experiment `Default`, and without a key. 409 where the slug is taken."""
+    """The tenant has the experiment `Default`, and no key yet. 409 if the slug is taken."""
     await services.tenants.create(body.slug, body.description)
-    await _limit(services, await services.tenant_lookup.require(body.slug), body.quotas)
+    await _set_quotas(services, await services.tenant_lookup.require(body.slug), body.quotas)
     return Tenant.of(await services.tenants.get(body.slug))
 
 
 @router.get("/{tenant}", summary="Get a tenant", responses=answers(404))
 async def get_tenant(tenant: ManagedTenant, services: ServicesDep) -> Tenant:
-    """For operators, and for admins of the tenant."""
+    """For operators and admins of the tenant."""
     return Tenant.of(await services.tenants.get(tenant.slug, of=tenant))
 
 
 @router.patch(
-    "/{tenant}", summary="Describe a tenant, or set its quotas", responses=answers(404, 413, 415)
+    "/{tenant}", summary="Change a tenant's description or quotas", responses=answers(404, 413, 415)
 )
 async def update_tenant(
     body: UpdateTenant, tenant: OperatedTenant, services: ServicesDep
 ) -> Tenant:
-    """Changes what is given. Every worker goes by new quotas within seconds."""
+    """Changes the given fields. New quotas take effect within seconds."""
     if body.description is not None:
         await services.tenants.describe(tenant.slug, body.description)
-    await _limit(services, tenant, body.quotas)
+    await _set_quotas(services, tenant, body.quotas)
     return Tenant.of(await services.tenants.get(tenant.slug))
 
 
@@ -204,26 +204,29 @@ async def delete_tenant(
     tenant: OperatedTenant,
     services: ServicesDep,
     cascade: Annotated[
-        bool, Query(description="Delete all that it holds with it; else 409 where it is not empty.")
+        bool,
+        Query(
+            description="Whether to delete the tenant's data too. If not, 409 unless it is empty."
+        ),
     ] = False,
 ) -> None:
-    """Its keys go with it, and stop working within seconds."""
+    """Deletes the tenant with its keys, which stop working within seconds."""
     await services.tenants.delete(tenant.slug, "CASCADE" if cascade else "RESTRICT")
 
 
-@router.get("/{tenant}/usage", summary="What a tenant uses", responses=answers(404))
+@router.get("/{tenant}/usage", summary="Get a tenant's usage", responses=answers(404))
 async def get_usage(tenant: ManagedTenant, services: ServicesDep) -> Usage:
-    """For operators, and for admins of the tenant."""
+    """For operators and admins of the tenant."""
     used = await services.quotas.usage(tenant)
     return Usage(
         tenant=tenant.slug,
         points_today=used.points_today,
         runs=used.runs,
         artifact_bytes=used.artifact_bytes,
-        quotas=shown_quotas(used.limits),
+        quotas=_quotas(used.limits),
     )
 
 
-async def _limit(services: Services, tenant: tenancy.Tenant, quotas: Quotas) -> None:
+async def _set_quotas(services: Services, tenant: tenancy.Tenant, quotas: Quotas) -> None:
     if given := quotas.model_dump(exclude_unset=True):
         await services.quotas.set_limits(tenant, given)

@@ -8,8 +8,8 @@ from fastapi import Path
 from pydantic import ConfigDict, Field
 
 from app.api.workbench.dependencies import RUN_EXAMPLE
+from app.api.workbench.fields import Body, Shown, Time, iso_time
 from app.api.workbench.schemas import example
-from app.api.workbench.types import Body, Shown, Time, shown_time
 from app.artifacts.entities import Artifact, Entry
 from app.kernel.errors import TrackingError
 
@@ -143,7 +143,7 @@ def stored(artifact: Artifact, root: str) -> ArtifactEntry:
         is_dir=False,
         size=artifact.size,
         content_type=artifact.content_type,
-        updated_at=shown_time(artifact.updated_time),
+        updated_at=iso_time(artifact.updated_time),
         sha256=artifact.sha256,
     )
 
@@ -155,7 +155,7 @@ def listed(entry: Entry, root: str, size: int | None) -> ArtifactEntry:
         is_dir=entry.is_dir,
         size=size if entry.is_dir else entry.size,
         content_type=entry.content_type,
-        updated_at=None if entry.updated_time is None else shown_time(entry.updated_time),
+        updated_at=None if entry.updated_time is None else iso_time(entry.updated_time),
         sha256=entry.sha256,
     )
 

@@ -17,7 +17,7 @@ from app.api.workbench.artifact_schemas import (
     relative_to,
     stored,
 )
-from app.api.workbench.dependencies import GuardedRoute, RunId, ServicesDep, WriteTenant
+from app.api.workbench.dependencies import AuthorizedRoute, RunId, ServicesDep, WriteTenant
 from app.api.workbench.json_body import JsonRoute
 from app.api.workbench.multipart_form import FormPart, form_parts
 from app.api.workbench.openapi import answers
@@ -30,7 +30,7 @@ from app.kernel.tenant import Tenant
 from app.services import Services
 
 router = APIRouter(
-    prefix="/experiments/runs/{run_id}", tags=["artifacts"], route_class=GuardedRoute
+    prefix="/experiments/runs/{run_id}", tags=["artifacts"], route_class=AuthorizedRoute
 )
 _json = APIRouter(route_class=JsonRoute)
 

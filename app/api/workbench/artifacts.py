@@ -10,14 +10,14 @@ from app.api.file_download import file_answer
 from app.api.file_response import attachment, is_current, validators
 from app.api.workbench.artifact_schemas import ArtifactEntry, FilePath, Preview, listed, relative_to
 from app.api.workbench.dependencies import (
-    GuardedRoute,
+    AuthorizedRoute,
     ReadTenant,
     RunId,
     ServicesDep,
     WriteTenant,
 )
+from app.api.workbench.fields import Limit
 from app.api.workbench.openapi import answers
-from app.api.workbench.types import Limit
 from app.api.workbench.zip_download import ArchiveResponse, zipped
 from app.artifacts import previews
 from app.artifacts.entities import Artifact
@@ -29,7 +29,7 @@ from app.runs.entities import Run
 from app.services import Services
 
 router = APIRouter(
-    prefix="/experiments/runs/{run_id}", tags=["artifacts"], route_class=GuardedRoute
+    prefix="/experiments/runs/{run_id}", tags=["artifacts"], route_class=AuthorizedRoute
 )
 
 

@@ -1,19 +1,17 @@
-"""The audit log: a tenant's for its admins, that of all tenants for operators."""
+"""Routes of the audit log: a tenant's, for its admins, and that of all tenants, for operators."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import APIRouter, Query
+from pydantic import ConfigDict, Field
 
-from app.api.workbench.dependencies import NeedsTenant, Operator, ServicesDep
+from app.api.workbench.dependencies import AdminTenant, Operator, ServicesDep
+from app.api.workbench.fields import MAX_TIME, Body, Limit, Shown, Time, iso_time
 from app.api.workbench.json_body import JsonRoute
 from app.api.workbench.openapi import answers
 from app.api.workbench.schemas import example
-from app.api.workbench.types import MAX_TIME, Limit, Shown, Time, shown_time
 from app.audit import log_reader
-from app.kernel.principal import Role
-from app.kernel.tenant import Tenant
 
 router = APIRouter(tags=["admin"], route_class=JsonRoute)
 
@@ -29,23 +27,25 @@ _EVENT = {
 }
 
 
-class AuditQuery(BaseModel):
-    """Which events are asked for."""
-
-    model_config = ConfigDict(extra="forbid")
+class AuditQuery(Body):
+    """The query of a tenant's audit log."""
 
     actor: str | None = Field(
-        default=None, description="A key's prefix, `jwt:` and a subject, or `command-line`."
+        default=None, description="The prefix of a key, `jwt:` with a subject, or `command-line`."
     )
     action: str | None = Field(
-        default=None, description="As `run.delete`.", examples=["key.create"]
+        default=None, description="Such as `run.delete`.", examples=["key.create"]
     )
-    target: str | None = Field(default=None, description="The id or the name of a thing.")
-    since: int | None = Field(default=None, ge=0, le=MAX_TIME, description="Epoch milliseconds.")
-    until: int | None = Field(default=None, ge=0, le=MAX_TIME, description="Not within.")
+    target: str | None = Field(default=None, description="The id or the name of what was changed.")
+    since: int | None = Field(
+        default=None, ge=0, le=MAX_TIME, description="Epoch milliseconds, inclusive."
+    )
+    until: int | None = Field(
+        default=None, ge=0, le=MAX_TIME, description="Epoch milliseconds, exclusive."
+    )
     limit: Limit = 100
     page_token: str | None = Field(
-        default=None, description="The `next_page_token` of the page before."
+        default=None, description="The `next_page_token` of the previous page."
     )
 
     def wanted(self, tenant: str | None = None) -> log_reader.Filter:
@@ -55,11 +55,15 @@ class AuditQuery(BaseModel):
 
 
 class AuditOfAllQuery(AuditQuery):
-    tenant: str | None = Field(default=None, description="One that was deleted, too.")
+    """The query of the audit log of all tenants."""
+
+    tenant: str | None = Field(
+        default=None, description="A tenant's slug, also that of a deleted tenant."
+    )
 
 
 class Event(Shown):
-    """Something that was done, and who did it."""
+    """An audited action, and its actor."""
 
     model_config = ConfigDict(json_schema_extra=example(_EVENT))
 
@@ -69,12 +73,12 @@ class Event(Shown):
     actor: str
     action: str
     target: str
-    request_id: str | None = Field(description="Null for what a command did.")
+    request_id: str | None = Field(description="Null for an action of the command line.")
     details: dict[str, Any]
 
 
 class EventPage(Shown):
-    """Events, the newest first."""
+    """A page of events, the newest first."""
 
     model_config = ConfigDict(
         json_schema_extra=example({"events": [_EVENT], "next_page_token": None})
@@ -84,24 +88,24 @@ class EventPage(Shown):
     next_page_token: str | None
 
 
-@router.get("/audit", summary="The audit log of the tenant", responses=answers())
+@router.get("/audit", summary="List a tenant's audit log", responses=answers())
 async def list_audit(
-    tenant: Annotated[Tenant, Depends(NeedsTenant(Role.ADMIN))],
+    tenant: AdminTenant,
     services: ServicesDep,
     query: Annotated[AuditQuery, Query()],
 ) -> EventPage:
-    """Keys made and revoked, and what was deleted, restored or changed by an admin."""
+    """Events: keys created and revoked, things deleted and restored, changes by admins."""
     events, token = await services.audit.of_tenant(
         tenant, query.wanted(), limit=query.limit, page_token=query.page_token
     )
     return _page(events, token)
 
 
-@router.get("/admin/audit", summary="The audit log of all tenants", responses=answers())
+@router.get("/admin/audit", summary="List the audit log of all tenants", responses=answers())
 async def list_audit_of_all(
     operator: Operator, services: ServicesDep, query: Annotated[AuditOfAllQuery, Query()]
 ) -> EventPage:
-    """Also of tenants that were deleted."""
+    """Includes events of deleted tenants."""
     events, token = await services.audit.of_all(
         query.wanted(query.tenant), limit=query.limit, page_token=query.page_token
     )
@@ -109,13 +113,13 @@ async def list_audit_of_all(
 
 
 def _page(events: Sequence[log_reader.Event], token: str | None) -> EventPage:
-    return EventPage(events=[_shown(event) for event in events], next_page_token=token)
+    return EventPage(events=[_event(event) for event in events], next_page_token=token)
 
 
-def _shown(event: log_reader.Event) -> Event:
+def _event(event: log_reader.Event) -> Event:
     return Event(
         id=event.event_id.hex,
-        time=shown_time(event.created_time),
+        time=iso_time(event.created_time),
         tenant=event.tenant,
         actor=event.actor,
         action=event.action,

@@ -1,4 +1,4 @@
-"""Runs side by side."""
+"""The route that compares runs."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -8,10 +8,10 @@ from fastapi import APIRouter, Response
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
 from app.api.workbench.dependencies import RUN_EXAMPLE, ReadTenant, ServicesDep
+from app.api.workbench.fields import Body, Shown, ShownNumber, json_number
 from app.api.workbench.json_body import JsonRoute
 from app.api.workbench.openapi import answers
 from app.api.workbench.schemas import RunStatus, example, run_status
-from app.api.workbench.types import Body, Shown, ShownNumber, shown_number
 from app.kernel import validation
 from app.kernel.errors import InvalidValueError, NotFoundError
 from app.runs import comparison
@@ -20,14 +20,14 @@ from app.runs.entities import Run
 
 router = APIRouter(prefix="/experiments/runs", tags=["metrics"], route_class=JsonRoute)
 
-MAX_VALUES = 20_000  # of metrics, and of params, in one comparison
+MAX_VALUES = 20_000  # of metrics in a comparison, and as many of params
 
 _OTHER_RUN = "018f3f7e5a6c7b2d9e4f1a2b3c4d5e70"
 
 
 def _distinct(values: list[str]) -> list[str]:
     if len(set(values)) < len(values):
-        raise ValueError("names the same thing twice")
+        raise ValueError("must not contain a run twice")
     return values
 
 
@@ -36,7 +36,7 @@ class ComparedMetric(Body):
 
     name: str = Field(min_length=1)
     direction: Direction | None = Field(
-        default=None, description="Which values are better; left out, inferred from the name."
+        default=None, description="Which values are better. By default, inferred from the name."
     )
 
 
@@ -48,7 +48,7 @@ MetricOrName = Annotated[ComparedMetric, BeforeValidator(_by_name, str | Compare
 
 
 class CompareRuns(Body):
-    """The runs, and the metrics to compare them by."""
+    """The runs to compare, and the metrics to compare them by."""
 
     model_config = ConfigDict(
         json_schema_extra=example(
@@ -64,11 +64,13 @@ class CompareRuns(Body):
         default=None,
         min_length=1,
         max_length=1000,
-        description="Names, or objects that say which direction is better. Left out, all metrics.",
+        description="Names, or objects with a direction. By default, all metrics of the runs.",
     )
 
 
 class ComparedRun(Shown):
+    """A run of a comparison."""
+
     run_id: str
     name: str
     status: RunStatus
@@ -77,7 +79,8 @@ class ComparedRun(Shown):
 
 
 class MetricComparison(Shown):
-    """Missing values are null. `best_run_id` is null on a tie, and where no run has a number."""
+    """The values of one metric by run; null where a run lacks it. `best_run_id` is null on a tie,
+    and if no run has a number."""
 
     direction: Direction
     direction_inferred: bool
@@ -87,12 +90,14 @@ class MetricComparison(Shown):
 
 
 class ParamComparison(Shown):
+    """The values of one param by run; null where a run lacks it."""
+
     differs: bool
     values: dict[str, str | None]
 
 
 class Comparison(Shown):
-    """`best_run` has the best value of more metrics than any other run; null on a tie."""
+    """`best_run` is the run with the best values of most metrics; null on a tie."""
 
     best_run: str | None
     metric_comparison: dict[str, MetricComparison]
@@ -100,7 +105,7 @@ class Comparison(Shown):
 
 
 class ComparedRuns(Shown):
-    """Runs side by side."""
+    """Runs, and their comparison."""
 
     model_config = ConfigDict(
         json_schema_extra=example(
@@ -154,33 +159,34 @@ class ComparedRuns(Shown):
     responses=answers(404, 413, 415),
 )
 async def compare_runs(body: CompareRuns, services: ServicesDep, tenant: ReadTenant) -> Response:
-    """Tells the best run by each metric, and by most of them, and the params that differ.
+    """Returns the best run by each metric, the best run by most metrics, and the params that
+    differ.
 
-    A NaN is never best. Where no direction is given, it is inferred from the metric's name: losses,
-    errors, latencies and the like are better when lower, all others when higher. At most 20,000
-    values are compared, and as many params.
+    NaN is never the best value. A direction that is not given is inferred from the metric's name:
+    losses, errors, latencies and the like are better when lower, all other metrics when higher. At
+    most 20,000 values of metrics are compared, and 20,000 of params.
     """
     choices = _choices(body.metrics)
     try:
         runs = await services.runs.get_many(tenant, body.run_ids)
     except NotFoundError as error:
         raise NotFoundError(error.message, field="run_ids") from error
-    # A run may have 20,000 metrics: one after the other, so that nobody waits for all of them.
+    # A run may have 20,000 metrics. Between two runs, other requests take their turns.
     turns = services.turns
-    shown = []
+    encoded_runs = []
     for run in runs:
         async with turns.turn(tenant):
-            shown.append(_shown(run))
+            encoded_runs.append(_encode_run(run))
     async with turns.turn(tenant):
         _check_size(runs, choices)
-        compared = _compared(comparison.compare(runs, choices))
-    answer = b'{"runs":[%s],"comparison":%s}' % (b",".join(shown), compared)
+        encoded_comparison = _encode_comparison(comparison.compare(runs, choices))
+    answer = b'{"runs":[%s],"comparison":%s}' % (b",".join(encoded_runs), encoded_comparison)
     return Response(answer, media_type="application/json")
 
 
 def _check_size(runs: Sequence[Run], choices: Sequence[MetricChoice] | None) -> None:
-    """Raises InvalidValueError for more values than are compared at once."""
-    metrics = {one.key for run in runs for one in run.metrics} if choices is None else choices
+    """Raises InvalidValueError for more than MAX_VALUES."""
+    metrics = {metric.key for run in runs for metric in run.metrics} if choices is None else choices
     if len(metrics) * len(runs) > MAX_VALUES:
         raise InvalidValueError(
             f"The runs have {len(metrics)} metrics in all, which makes more than {MAX_VALUES}"
@@ -196,35 +202,35 @@ def _check_size(runs: Sequence[Run], choices: Sequence[MetricChoice] | None) -> 
         )
 
 
-def _shown(run: Run) -> bytes:
-    """A ComparedRun."""
+def _encode_run(run: Run) -> bytes:
+    """The JSON of a ComparedRun."""
     return msgspec.json.encode(
         {
             "run_id": run.run_id.hex,
             "name": run.name,
             "status": run_status(run),
             "params": run.params,
-            "metrics": {metric.key: shown_number(metric.value) for metric in run.metrics},
+            "metrics": {metric.key: json_number(metric.value) for metric in run.metrics},
         }
     )
 
 
-def _compared(compared: comparison.Comparison) -> bytes:
-    """A Comparison."""
+def _encode_comparison(compared: comparison.Comparison) -> bytes:
+    """The JSON of a Comparison."""
     return msgspec.json.encode(
         {
             "best_run": compared.best_run,
             "metric_comparison": {
                 name: {
-                    "direction": one.direction,
-                    "direction_inferred": one.direction_inferred,
-                    "best_run_id": one.best_run_id,
-                    "best_value": shown_number(one.best_value),
+                    "direction": metric.direction,
+                    "direction_inferred": metric.direction_inferred,
+                    "best_run_id": metric.best_run_id,
+                    "best_value": json_number(metric.best_value),
                     "all_values": {
-                        run_id: shown_number(value) for run_id, value in one.all_values.items()
+                        run_id: json_number(value) for run_id, value in metric.all_values.items()
                     },
                 }
-                for name, one in compared.metrics.items()
+                for name, metric in compared.metrics.items()
             },
             "params": compared.params,
         }
@@ -232,7 +238,7 @@ def _compared(compared: comparison.Comparison) -> bytes:
 
 
 def _choices(metrics: Sequence[ComparedMetric] | None) -> list[MetricChoice] | None:
-    """Raises InvalidValueError for a metric that is named twice."""
+    """The metrics to compare by. Raises InvalidValueError for one that is named twice."""
     if metrics is None:
         return None
     names = set()

@@ -1,4 +1,4 @@
-"""Who may call a route, and what handlers take from a request besides its body and query."""
+"""What routes declare: the role and the tenant that they need, and the parameters they share."""
 
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
@@ -20,8 +20,10 @@ TenantSlug = Annotated[
 
 
 class RestOfPath(Convertor[str]):
-    """`{name:rest}`: all that is left of a URL's path. A line break at its end belongs to it, which
-    Starlette's `{name:path}` drops: one could then name a file by what is not its path."""
+    """`{name:rest}`: the rest of a URL's path, whatever it contains.
+
+    Starlette's `{name:path}` drops a line break at the end, so that two paths would name one file.
+    """
 
     regex = "(?s:.*)"
 
@@ -36,98 +38,105 @@ register_url_convertor("rest", RestOfPath())
 
 
 def services_of(request: Request) -> Services:
-    """The services that the application was started with."""
+    """The services of the application."""
     services: Services = request.app.state.services
     return services
 
 
-class Needs:
-    """Declares the role that a route's callers must have, and hands on who they are.
+class RequireRole:
+    """Dependency: declares the role that a route's callers must have, and provides the caller.
 
-    `outside` is for a route that is about no tenant's data.
+    `needs_tenant` is false for routes that concern no tenant's data. `AuthorizedRoute` enforces
+    both before it reads the body.
     """
 
-    def __init__(self, role: Role, *, outside: bool = False) -> None:
+    def __init__(self, role: Role, *, needs_tenant: bool = True) -> None:
         self.role = role
-        self.outside = outside
+        self.needs_tenant = needs_tenant
 
     async def __call__(self, request: Request) -> Principal:
         caller: Principal = request.scope["caller"]
         return caller
 
 
-class NeedsTenant(Needs):
-    """For routes about the data of the caller's tenant, which is what they are handed.
+class RequireTenant(RequireRole):
+    """Provides the caller's tenant, for routes about its data.
 
-    One that is yet unknown is created by those calls that can succeed in an empty tenant, by
-    `TenantLookup.ensure_created`: whatever names a run or an experiment by its id cannot find it
-    there.
+    The tenant may be unknown yet. Routes that can succeed in an empty tenant create it, by
+    `TenantLookup.ensure_created`; the others name a run or an experiment that does not exist.
     """
 
     async def __call__(self, request: Request) -> Tenant:  # type: ignore[override]
         return (await super().__call__(request)).tenant
 
 
-class NeedsManaged(Needs):
-    """For routes about the tenant in their path, which an operator manages, or its own admin."""
+class RequireManagedTenant(RequireRole):
+    """Provides the tenant in the path, for routes by which operators and its own admins manage it.
+
+    Raises PermissionDeniedError for the admin of another tenant, NotFoundError.
+    """
 
     def __init__(self, role: Role) -> None:
-        super().__init__(role, outside=True)
+        super().__init__(role, needs_tenant=False)
 
     async def __call__(  # type: ignore[override]
         self, request: Request, tenant: TenantSlug
     ) -> Tenant:
         caller = await super().__call__(request)
-        others = PermissionDeniedError(f"The key is not one of the tenant '{tenant}'")
+        denied = PermissionDeniedError(f"The key is not one of the tenant '{tenant}'")
         if caller.role < Role.OPERATOR and caller.tenant.slug != tenant:
-            raise others
+            raise denied
         managed = await services_of(request).tenant_lookup.require(tenant)
-        # The slug may have been another tenant's when the key was recognised.
+        # The slug may have been another tenant's when the key was verified.
         if caller.role < Role.OPERATOR and caller.tenant.id != managed.id:
-            raise others
+            raise denied
         request.scope["caller"] = replace(caller, tenant=managed)
         return managed
 
 
-class GuardedRoute(APIRoute):
-    """A route that lets its callers in before it reads what they send.
+class AuthorizedRoute(APIRoute):
+    """A route that authorizes its caller before it reads the body.
 
-    FastAPI reads the body before it runs a route's dependencies; nobody should be able to send
-    megabytes here who is not let in. A route whose handler does not declare a role is an error.
+    FastAPI reads the body before it runs a route's dependencies, so that callers without a key
+    could send megabytes. A route whose handler declares no role raises ValueError when it is added.
     """
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         super().__init__(path, endpoint, **options)
-        shown = {"security": SECURITY, "x-required-role": self._needs.role.word}
-        self.openapi_extra = (self.openapi_extra or {}) | shown
+        declared = {"security": SECURITY, "x-required-role": self._requirement.role.word}
+        self.openapi_extra = (self.openapi_extra or {}) | declared
 
     @property
-    def _needs(self) -> Needs:
-        (needs,) = (one.call for one in self.dependant.dependencies if isinstance(one.call, Needs))
-        return needs
+    def _requirement(self) -> RequireRole:
+        (requirement,) = (
+            dependency.call
+            for dependency in self.dependant.dependencies
+            if isinstance(dependency.call, RequireRole)
+        )
+        return requirement
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
-        needs = self._needs
+        requirement = self._requirement
 
-        async def guarded(request: Request) -> Response:
+        async def authorize_and_handle(request: Request) -> Response:
             services = services_of(request)
             caller = await services.authenticator.authorize(
-                request.scope, needs.role, needs_tenant=not needs.outside
+                request.scope, requirement.role, needs_tenant=requirement.needs_tenant
             )
-            response = await handle(await self.prepared(request))
-            await services.memory.hold_response(caller.tenant, len(_whole_body(response)))
+            response = await handle(await self.read_request(request))
+            await services.memory.hold_response(caller.tenant, len(_body_in_memory(response)))
             return response
 
-        return guarded
+        return authorize_and_handle
 
-    async def prepared(self, request: Request) -> Request:
-        """The request that FastAPI is handed, for routes that read more of it first."""
+    async def read_request(self, request: Request) -> Request:
+        """The request as FastAPI gets it. Subclasses read and check the body here."""
         return request
 
 
-def _whole_body(response: Response) -> bytes | memoryview:
-    """Empty where the body is made while it is sent."""
+def _body_in_memory(response: Response) -> bytes | memoryview:
+    """The body, or nothing for one that is made while it is sent."""
     return getattr(response, "body", b"")
 
 
@@ -140,27 +149,34 @@ async def document_tenant_header(
         str | None,
         Header(
             alias="X-Tenant-ID",
-            description="The tenant, unless a key or the path, `/t/{tenant}`, names it: a slug of"
-            " lower-case letters, digits and hyphens. Where the two name different tenants: 400;"
-            " another tenant than the key's: 403.",
+            description="The tenant's slug, unless a key or the path (`/t/{tenant}`) names the"
+            " tenant. 400 if header and path name different tenants, 403 if the key is another"
+            " tenant's.",
             examples=["acme-corp"],
         ),
     ] = None,
 ) -> None:
-    """Puts the header into the OpenAPI page; `Access` reads it, with the others there are."""
+    """Dependency: puts the header into the OpenAPI document. The authenticator reads it."""
 
 
 ServicesDep = Annotated[Services, Depends(_services)]
-ReadTenant = Annotated[Tenant, Depends(NeedsTenant(Role.READ))]
-WriteTenant = Annotated[Tenant, Depends(NeedsTenant(Role.WRITE))]
-ManagedTenant = Annotated[Tenant, Depends(NeedsManaged(Role.ADMIN))]
-OperatedTenant = Annotated[Tenant, Depends(NeedsManaged(Role.OPERATOR))]
-Operator = Annotated[Principal, Depends(Needs(Role.OPERATOR, outside=True))]
+ReadTenant = Annotated[Tenant, Depends(RequireTenant(Role.READ))]
+WriteTenant = Annotated[Tenant, Depends(RequireTenant(Role.WRITE))]
+AdminTenant = Annotated[Tenant, Depends(RequireTenant(Role.ADMIN))]
+ManagedTenant = Annotated[Tenant, Depends(RequireManagedTenant(Role.ADMIN))]
+OperatedTenant = Annotated[Tenant, Depends(RequireManagedTenant(Role.OPERATOR))]
+Operator = Annotated[Principal, Depends(RequireRole(Role.OPERATOR, needs_tenant=False))]
 
 RUN_EXAMPLE = "018f3f7e5a6c7b2d9e4f1a2b3c4d5e6f"
 EXPERIMENT_EXAMPLE = "187261934512046080"
 
-RunId = Annotated[str, Path(description="32 hexadecimal digits.", examples=[RUN_EXAMPLE])]
+RunId = Annotated[
+    str, Path(description="The run's id: 32 hexadecimal digits.", examples=[RUN_EXAMPLE])
+]
 ExperimentId = Annotated[
-    str, Path(description="A decimal number, as a string.", examples=[EXPERIMENT_EXAMPLE])
+    str,
+    Path(
+        description="The experiment's id: a decimal number, as a string.",
+        examples=[EXPERIMENT_EXAMPLE],
+    ),
 ]

@@ -1,4 +1,4 @@
-"""Experiments: create, list, change, archive."""
+"""Routes of experiments: create, list, get, update, archive, restore."""
 
 from typing import Annotated
 
@@ -11,6 +11,8 @@ from app.api.workbench.dependencies import (
     ServicesDep,
     WriteTenant,
 )
+from app.api.workbench.field_names import BY_KEY
+from app.api.workbench.fields import Body, Limit, Offset, Stage, refuse_mlflow_tags
 from app.api.workbench.json_body import JsonRoute
 from app.api.workbench.openapi import answers
 from app.api.workbench.schemas import (
@@ -20,19 +22,18 @@ from app.api.workbench.schemas import (
     UpdateExperiment,
     with_description,
 )
-from app.api.workbench.types import Body, Limit, Offset, Stage, check_tags
-from app.kernel import validation
-from app.kernel.validation import MAX_EXPERIMENT_TAG_VALUE_LENGTH
 from app.runs.entities import DESCRIPTION_TAG
 
 router = APIRouter(prefix="/experiments", tags=["experiments"], route_class=JsonRoute)
 
 
 class ListExperiments(Body):
-    """Which experiments to list."""
+    """The query of a list of experiments."""
 
-    search: str = Field(default="", description="What the name contains, in any case.")
-    lifecycle_stage: Stage = Field(default=Stage.ACTIVE, description="Deleted ones, or both.")
+    search: str = Field(default="", description="A part of the name; case is ignored.")
+    lifecycle_stage: Stage = Field(
+        default=Stage.ACTIVE, description="Active experiments, archived ones (`deleted`), or all."
+    )
     limit: Limit = 100
     offset: Offset = 0
 
@@ -46,18 +47,21 @@ class ListExperiments(Body):
 async def create_experiment(
     body: CreateExperiment, services: ServicesDep, tenant: WriteTenant
 ) -> Experiment:
-    """The name is unique in the tenant, archived experiments included: 409 where it is taken.
+    """The name is unique in the tenant, archived experiments included: 409 if it is taken.
 
-    The first experiment that a tenant creates brings the tenant into being.
+    If the server creates tenants by itself, the first experiment of a tenant creates the tenant.
     """
-    check_tags(body.tags, MAX_EXPERIMENT_TAG_VALUE_LENGTH)
-    validation.text(body.description, "description")
+    refuse_mlflow_tags(body.tags)
     tags = dict(body.tags)
     if body.description:
         tags[DESCRIPTION_TAG] = body.description
     tenant = await services.tenant_lookup.ensure_created(tenant)
     created = await services.experiments.create(
-        tenant, body.name, artifact_location=body.artifact_location, tags=tags
+        tenant,
+        body.name,
+        artifact_location=body.artifact_location,
+        tags=tags,
+        field_names=BY_KEY,
     )
     return Experiment.of(await services.experiments.get(tenant, str(created)))
 
@@ -66,8 +70,7 @@ async def create_experiment(
 async def list_experiments(
     query: Annotated[ListExperiments, Query()], services: ServicesDep, tenant: ReadTenant
 ) -> ExperimentPage:
-    """The newest come first."""
-    validation.text(query.search, "search")
+    """Pages of experiments, the newest first."""
     found, total = await services.experiments.search_and_count(
         tenant,
         view=query.lifecycle_stage.view,
@@ -76,7 +79,7 @@ async def list_experiments(
         offset=query.offset,
     )
     return ExperimentPage(
-        experiments=[Experiment.of(one) for one in found],
+        experiments=[Experiment.of(experiment) for experiment in found],
         total=total,
         limit=query.limit,
         offset=query.offset,
@@ -87,7 +90,7 @@ async def list_experiments(
 async def get_experiment(
     experiment_id: ExperimentId, services: ServicesDep, tenant: ReadTenant
 ) -> Experiment:
-    """An archived one is shown too, with the lifecycle stage `deleted`."""
+    """Archived experiments are returned too, with the lifecycle stage `deleted`."""
     return Experiment.of(await services.experiments.get(tenant, experiment_id))
 
 
@@ -99,11 +102,14 @@ async def get_experiment(
 async def update_experiment(
     experiment_id: ExperimentId, body: UpdateExperiment, services: ServicesDep, tenant: WriteTenant
 ) -> Experiment:
-    """Changes all that is given, or nothing. An archived experiment must be restored first."""
-    check_tags(body.tags, MAX_EXPERIMENT_TAG_VALUE_LENGTH)
-    validation.text(body.description or "", "description")
+    """Changes all given fields, or none. 409 for an archived experiment."""
+    refuse_mlflow_tags(body.tags)
     await services.experiments.update(
-        tenant, experiment_id, name=body.name or None, tags=with_description(body.tags, body)
+        tenant,
+        experiment_id,
+        name=body.name or None,
+        tags=with_description(body.tags, body),
+        field_names=BY_KEY,
     )
     return Experiment.of(await services.experiments.get(tenant, experiment_id))
 
@@ -114,7 +120,8 @@ async def update_experiment(
 async def archive_experiment(
     experiment_id: ExperimentId, services: ServicesDep, tenant: WriteTenant
 ) -> None:
-    """Its runs go with it, and both come back by a restore. Archiving it again changes nothing."""
+    """Archives the experiment with its runs; both can be restored. Archiving it again changes
+    nothing."""
     found = await services.experiments.get(tenant, experiment_id)
     if found.deleted_time is None:
         await services.experiments.delete(tenant, experiment_id)
@@ -126,7 +133,7 @@ async def archive_experiment(
 async def restore_experiment(
     experiment_id: ExperimentId, services: ServicesDep, tenant: WriteTenant
 ) -> Experiment:
-    """Brings back the experiment and its runs. Restoring an active one changes nothing."""
+    """Restores the experiment with its runs. Restoring an active experiment changes nothing."""
     found = await services.experiments.get(tenant, experiment_id)
     if found.deleted_time is not None:
         await services.experiments.restore(tenant, experiment_id)

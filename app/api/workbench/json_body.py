@@ -1,4 +1,4 @@
-"""JSON bodies: how large they may be, and that they are JSON."""
+"""Routes with JSON bodies, whose size, media type and number of values are checked."""
 
 import json
 from contextlib import suppress
@@ -6,23 +6,26 @@ from contextlib import suppress
 from fastapi import HTTPException, Request
 
 from app.api.request_body import MAX_BODY_BYTES, read_body
-from app.api.workbench.dependencies import GuardedRoute, services_of
+from app.api.workbench.dependencies import AuthorizedRoute, services_of
 from app.kernel import validation
 from app.kernel.errors import TooLargeError, TrackingError
 from app.kernel.memory_budget import FREE_BYTES
 from app.kernel.principal import Principal
 
-# The largest request that is of use logs a thousand points of four fields each. Each value that a
-# model doesn't know is an error of its own, which costs a hundred times as much as to read it.
+# The largest useful request logs a thousand points of four fields each. The number is limited since
+# pydantic reports each unknown field, which takes a hundred times as long as decoding it.
 MAX_VALUES = 10_000
 
 
 class _JsonRequest(Request):
-    """A request whose body is there, and decoded, before FastAPI asks for it."""
+    """A request whose body is read and decoded before FastAPI asks for it."""
 
     async def load(self, limit: int) -> None:
-        """Raises HTTPException 415 for a body that is not said to be JSON, TooLargeError, and what
-        `read_body` does. What is wrong with the JSON is left to FastAPI to tell."""
+        """Read the body, of at most `limit` bytes. FastAPI reports JSON that is malformed.
+
+        Raises HTTPException 415 for another media type, TooLargeError for too many values, and what
+        `read_body` raises.
+        """
         services, caller = services_of(self), self.scope["caller"]
         assert isinstance(caller, Principal)
         self._body = await read_body(
@@ -35,7 +38,7 @@ class _JsonRequest(Request):
         )
         if not self._body:
             return
-        self._check_type()
+        self._check_media_type()
         if len(self._body) <= FREE_BYTES:
             self._decode()
             return
@@ -45,9 +48,9 @@ class _JsonRequest(Request):
     def _decode(self) -> None:
         with suppress(ValueError, RecursionError):
             self._json = json.loads(self._body)
-            _check_count(self._json)
+            _check_number_of_values(self._json)
 
-    def _check_type(self) -> None:
+    def _check_media_type(self) -> None:
         media_type = self.headers.get("content-type", "").partition(";")[0].strip().lower()
         if media_type != "application/json" and not media_type.endswith("+json"):
             raise HTTPException(
@@ -57,37 +60,37 @@ class _JsonRequest(Request):
             )
 
 
-def _check_count(document: object) -> None:
-    """Raises TooLargeError for more members of objects and lists than any request needs."""
+def _check_number_of_values(document: object) -> None:
+    """Raises TooLargeError for more than MAX_VALUES members of objects and lists."""
     count = 0
-    waiting = [document]
-    while waiting:
-        value = waiting.pop()
+    pending = [document]
+    while pending:
+        value = pending.pop()
         if isinstance(value, dict | list):
             count += len(value)
             if count > MAX_VALUES:
                 raise TooLargeError(f"The body of a request may have at most {MAX_VALUES} values")
-            waiting.extend(value.values() if isinstance(value, dict) else value)
+            pending.extend(value.values() if isinstance(value, dict) else value)
 
 
 def _over_limit(limit: int, size: int) -> TrackingError:
     return TooLargeError(f"The body of this request may have at most {limit} bytes")
 
 
-class JsonRoute(GuardedRoute):
-    """A route whose body, if it has one, is JSON of a bounded size."""
+class JsonRoute(AuthorizedRoute):
+    """A route whose body, if any, is JSON of at most `max_bytes`."""
 
     max_bytes = MAX_BODY_BYTES
 
-    async def prepared(self, request: Request) -> Request:
+    async def read_request(self, request: Request) -> Request:
         if self.body_field is None:
             return request
-        loaded = _JsonRequest(request.scope, request.receive)
-        await loaded.load(self.max_bytes)
-        return loaded
+        json_request = _JsonRequest(request.scope, request.receive)
+        await json_request.load(self.max_bytes)
+        return json_request
 
 
 class BatchRoute(JsonRoute):
-    """A route that logs to a run."""
+    """A route that logs to a run, with MLflow's limit for batches."""
 
     max_bytes = validation.MAX_BATCH_BYTES

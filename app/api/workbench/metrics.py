@@ -1,4 +1,4 @@
-"""Histories of metrics."""
+"""The route of metric histories."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -8,27 +8,32 @@ from fastapi import APIRouter, Path, Query, Response
 from pydantic import ConfigDict, Field
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
-from app.api.workbench.dependencies import RUN_EXAMPLE, GuardedRoute, ReadTenant, RunId, ServicesDep
+from app.api.workbench.dependencies import (
+    RUN_EXAMPLE,
+    AuthorizedRoute,
+    ReadTenant,
+    RunId,
+    ServicesDep,
+)
+from app.api.workbench.fields import Shown, ShownNumber, Time, iso_time, json_number
 from app.api.workbench.openapi import answers
 from app.api.workbench.schemas import example
-from app.api.workbench.types import Shown, ShownNumber, Time, shown_number, shown_time
-from app.kernel import validation
 from app.kernel.errors import InvalidValueError
 from app.kernel.validation import INT64_MAX, INT64_MIN
 from app.metrics.entities import PointRow
 
 router = APIRouter(
-    prefix="/experiments/runs/{run_id}/metrics", tags=["metrics"], route_class=GuardedRoute
+    prefix="/experiments/runs/{run_id}/metrics", tags=["metrics"], route_class=AuthorizedRoute
 )
 
-# What an answer holds at most; a longer history is sampled.
+# The most points of an answer; a longer history is sampled.
 MAX_POINTS = 100_000
 
 QueryStep = Annotated[int, Field(ge=INT64_MIN, le=INT64_MAX)]
 
 
 class HistoryPoint(TypedDict):
-    """A value, where and when it was logged."""
+    """A value, with its step and the time that it was logged with."""
 
     step: int
     timestamp: Time
@@ -55,20 +60,20 @@ class MetricHistory(Shown):
 
     run_id: str
     key: str
-    total: int = Field(description="How many points there are between the steps.")
-    sampled: bool = Field(description="Whether there are more points than are shown.")
+    total: int = Field(description="The number of points between the steps.")
+    sampled: bool = Field(description="Whether `points` is a sample.")
     points: list[HistoryPoint]
 
 
 class _Point(msgspec.Struct, gc=False):
-    """A HistoryPoint; an answer has up to 100,000."""
+    """A HistoryPoint, of which an answer has up to 100,000."""
 
     step: int
     timestamp: str
     value: float | str | None
 
 
-# What of them is written at once, and about how many bytes one takes.
+# How many points are encoded at once, and about how many bytes a point takes in memory.
 _SLICE = 2_000
 _POINT_BYTES = 80
 
@@ -81,19 +86,20 @@ _POINT_BYTES = 80
 )
 async def get_metric_history(
     run_id: RunId,
-    key: Annotated[str, Path(description="It may hold slashes.", examples=["val_loss"])],
+    key: Annotated[
+        str, Path(description="The metric's name; it may contain slashes.", examples=["val_loss"])
+    ],
     services: ServicesDep,
     tenant: ReadTenant,
     max_points: Annotated[
         int,
-        Query(ge=2, le=MAX_POINTS, description="A longer history is sampled down to it."),
+        Query(ge=2, le=MAX_POINTS, description="A longer history is sampled down to this."),
     ] = MAX_POINTS,
     step_min: Annotated[QueryStep | None, Query(description="The first step.")] = None,
     step_max: Annotated[QueryStep | None, Query(description="The last step.")] = None,
 ) -> Response:
-    """All points between two steps, or an even sample of them in which each part of the history
-    keeps its lowest and its highest. A metric that was never logged has none."""
-    validation.text(key, "key")
+    """All points between two steps, or a sample of them: the lowest and the highest point of each
+    of `max_points / 2` even parts. A metric that was never logged has no points."""
     if step_min is not None and step_max is not None and step_min > step_max:
         raise InvalidValueError(
             f"step_min {step_min} is above step_max {step_max}", field="step_min"
@@ -103,10 +109,10 @@ async def get_metric_history(
     )
     points = sampled.points
     await services.memory.hold_rows(tenant, _POINT_BYTES * len(points))
-    written = []
+    slices = []
     for start in range(0, len(points), _SLICE):
         async with services.turns.turn(tenant):
-            written.append(_written(points[start : start + _SLICE]))
+            slices.append(_encode_points(points[start : start + _SLICE]))
     head = msgspec.json.encode(
         {
             "run_id": run_id,
@@ -115,11 +121,11 @@ async def get_metric_history(
             "sampled": len(points) < sampled.total,
         }
     )
-    body = b'%s,"points":[%s]}' % (head[:-1], b",".join(written))
+    body = b'%s,"points":[%s]}' % (head[:-1], b",".join(slices))
     return Response(body, media_type="application/json")
 
 
-def _written(points: Sequence[PointRow]) -> bytes:
-    """HistoryPoints, with commas between."""
-    shown = [_Point(step, shown_time(time), shown_number(value)) for time, step, value in points]
-    return msgspec.json.encode(shown)[1:-1]
+def _encode_points(points: Sequence[PointRow]) -> bytes:
+    """The JSON of HistoryPoints, separated by commas."""
+    encodable = [_Point(step, iso_time(time), json_number(value)) for time, step, value in points]
+    return msgspec.json.encode(encodable)[1:-1]

@@ -1,57 +1,57 @@
-"""What the OpenAPI page says besides what the routes say of themselves."""
+"""The parts of the OpenAPI document that are not generated from routes."""
 
 from typing import Any
 
 from app.api.workbench.problem_details import MEDIA_TYPE, SCHEMAS
 
 DESCRIPTION = """
-Experiments, runs, metrics and artifacts for the ML Workbench. The same data is served to MLflow's
-clients, which use this server as their tracking URI.
+Experiments, runs, metrics and artifacts for the ML Workbench. MLflow's clients read and write the
+same data, with this server as their tracking URI.
 
-**Tenants.** Every request is one tenant's: name it in the header `X-Tenant-ID`, or put
-`/t/{tenant}` in front of the path. Another tenant's ids are answered like ids that never existed.
+**Tenants.** A request concerns one tenant. Name it in the header `X-Tenant-ID`, or put
+`/t/{tenant}` in front of the path. Ids of another tenant are answered like ids that do not exist.
 
-**Keys.** Where the service asks for them (`TRACKING_AUTH=keys`), a request carries an API key of
-its tenant, as `Authorization: Bearer KEY` or as the password of Basic authentication. A key has
-a role: `read`, `write`, or `admin`, which also manages the tenant's keys. A token (JWT) of the
-identity provider that the service trusts does as well.
+**Authentication.** If the server requires it (`TRACKING_AUTH=keys`), send an API key of the tenant
+as `Authorization: Bearer KEY`, or as the password of Basic authentication. A key has one of the
+roles `read`, `write` and `admin`; `admin` also manages the tenant's keys. Instead of a key, send a
+token (JWT) of the identity provider that the server trusts.
 
-**Values.** Times are ISO 8601 in UTC; timestamps in requests are epoch milliseconds. A metric that
-is no finite number is the string `"NaN"`, `"Infinity"` or `"-Infinity"`.
+**Values.** Answers have times as ISO 8601 in UTC; requests have timestamps in epoch milliseconds.
+Metric values that are not finite are the strings `"NaN"`, `"Infinity"` and `"-Infinity"`.
 
-**Errors** are problem details (RFC 9457) of the media type `application/problem+json`, with the
-fields that are at fault.
+**Errors** are problem details (RFC 9457) with the media type `application/problem+json`. They name
+the fields at fault.
 """
 
 TAGS = [
     {"name": "experiments", "description": "Named collections of runs."},
     {
         "name": "runs",
-        "description": "One execution of training code each: its params, metrics, tags and state.",
+        "description": "Executions of training code, with their params, metrics, tags and status.",
     },
-    {"name": "logging", "description": "Writing metrics, params and tags to a run."},
-    {"name": "metrics", "description": "Histories of metrics, and runs side by side."},
+    {"name": "logging", "description": "Metrics, params and tags that are logged to a run."},
+    {"name": "metrics", "description": "Metric histories, and the comparison of runs."},
     {"name": "artifacts", "description": "The files of a run."},
     {
         "name": "admin",
-        "description": "Tenants and their quotas, for who has the admin key; the keys of a tenant,"
-        " for its admins too.",
+        "description": "Tenants and their quotas, for operators (the admin key); the keys and the"
+        " audit log of a tenant, also for its admins.",
     },
 ]
 
 SERVERS: list[dict[str, Any]] = [
-    {"url": "/", "description": "The tenant is named by the header X-Tenant-ID."},
+    {"url": "/", "description": "The header X-Tenant-ID names the tenant."},
     {
         "url": "/t/{tenant}",
-        "description": "The tenant is named by the path.",
+        "description": "The path names the tenant.",
         "variables": {"tenant": {"default": "default", "description": "The tenant's slug."}},
     },
 ]
 
-# A key, in one of two ways.
+# Alternatives: a key is sent in one of two ways.
 SECURITY: list[dict[str, list[str]]] = [{"bearer": []}, {"basic": []}]
 
-# Kind, title, an example of the detail, and the field at fault.
+# By status: an example's problem type, title, detail and field at fault.
 _PROBLEMS = {
     400: (
         "invalid-tenant",
@@ -67,13 +67,13 @@ _PROBLEMS = {
     ),
     403: (
         "permission-denied",
-        "Role too low, another tenant's key, or a quota that is used up",
+        "Role too low, another tenant's key, or quota used up",
         "This needs the role 'write'; trk_acme-corp_1f0c63a9be52 has 'read'",
         None,
     ),
     429: (
         "rate-limited",
-        "More than the tenant's quota for a second or a day",
+        "Over the tenant's quota per second or per day",
         "The tenant 'acme-corp' may make 100 requests a second (quota requests_per_second)",
         None,
     ),
@@ -85,7 +85,7 @@ _PROBLEMS = {
     ),
     409: (
         "invalid-state",
-        "Conflict with what is stored",
+        "Conflict with the stored state",
         "The run 018f3f7e5a6c7b2d9e4f1a2b3c4d5e6f must be in the 'active' state."
         " Current state is deleted.",
         "run_id",
@@ -131,14 +131,14 @@ _PROBLEMS = {
 
 
 def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The error answers of a route: those given, and those that every route has."""
+    """The OpenAPI responses for errors: of the statuses given, and of those that any route has."""
     return {status: _answer(status) for status in sorted({400, 401, 403, 422, 429, 503, *statuses})}
 
 
 def _answer(status: int) -> dict[str, Any]:
-    kind, title, detail, field = _PROBLEMS[status]
+    problem_type, title, detail, field = _PROBLEMS[status]
     example: dict[str, Any] = {
-        "type": f"urn:tracking:{kind}",
+        "type": f"urn:tracking:{problem_type}",
         "title": title,
         "status": status,
         "detail": detail,

@@ -16,26 +16,28 @@ from app.kernel import errors
 MEDIA_TYPE = "application/problem+json"
 SCHEMAS = "#/components/schemas/"
 
-# What the request held is repeated, but not megabytes of it.
+# Errors repeat values and names of the request, up to so many characters, and so many errors.
 _MAX_DETAIL = 2000
 _MAX_FIELD = 300
-# Of as many fields as a client may get wrong in one request.
 _MAX_ERRORS = 20
 
-# What pydantic puts into the location of an error beside the names of fields.
+# Parts of the location of a pydantic error that are no names of fields. The first two are the tags
+# of the union in LogBatch.
 POINTS, MAPPING = "[list]", "[mapping]"
 _MARKERS = frozenset({POINTS, MAPPING, "[key]"})
 
 
 class FieldError(BaseModel):
-    """What is wrong with one field of the request."""
+    """An error in one field of the request."""
 
-    field: str = Field(description="A dotted path into the body, or the name of a parameter.")
+    field: str = Field(
+        description="The dotted path of a field of the body, or the name of a parameter."
+    )
     message: str
 
 
 class Problem(BaseModel):
-    """An error, as RFC 9457 has it."""
+    """An error, as problem details (RFC 9457)."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -57,17 +59,19 @@ class Problem(BaseModel):
         }
     )
 
-    type: str = Field(description="What kind of problem it is, as a URN to compare with.")
-    title: str = Field(description="The kind in words, the same for every problem of the kind.")
+    type: str = Field(description="The kind of problem, as a URN.")
+    title: str = Field(
+        description="The kind of problem in words; the same for all problems of the kind."
+    )
     status: int
-    detail: str = Field(description="What went wrong with this request.")
+    detail: str = Field(description="What went wrong in this request.")
     instance: str = Field(description="The path of the request.")
     errors: list[FieldError] | None = Field(
-        default=None, description="The fields at fault, where some are; the first 20."
+        default=None, description="The fields at fault, at most the first 20; left out if none is."
     )
 
 
-# How a key is sent; each guarded operation names both.
+# How a key is sent. Each operation that needs one names both.
 SECURITY_SCHEMES = {
     "bearer": {
         "type": "http",
@@ -77,12 +81,12 @@ SECURITY_SCHEMES = {
     "basic": {
         "type": "http",
         "scheme": "basic",
-        "description": "The same as the password; any user name.",
+        "description": "The same, as the password of any user name.",
     },
 }
 
-# Kind, title and status of the domain's errors.
-_KINDS: dict[type[errors.TrackingError], tuple[str, str, int]] = {
+# Problem type, title and status of the domain's errors.
+_PROBLEM_TYPES: dict[type[errors.TrackingError], tuple[str, str, int]] = {
     errors.InvalidValueError: ("invalid-value", "Invalid value", 422),
     errors.NotFoundError: ("not-found", "Not found", 404),
     errors.AlreadyExistsError: ("already-exists", "Already exists", 409),
@@ -101,11 +105,11 @@ _KINDS: dict[type[errors.TrackingError], tuple[str, str, int]] = {
 }
 _INVALID_TENANT = ("invalid-tenant", "Invalid tenant", 400)
 _MALFORMED = ("malformed", "Malformed request", 400)
-_HTTP = {
+_HTTP_PROBLEM_TYPES = {
     400: _MALFORMED,
-    404: _KINDS[errors.NotFoundError],
+    404: _PROBLEM_TYPES[errors.NotFoundError],
     405: ("method-not-allowed", "Method not allowed", 405),
-    413: _KINDS[errors.TooLargeError],
+    413: _PROBLEM_TYPES[errors.TooLargeError],
     415: ("unsupported-media-type", "Unsupported media type", 415),
     416: ("range-not-satisfiable", "Range not satisfiable", 416),
 }
@@ -126,11 +130,13 @@ def with_problem_schema(document: dict[str, Any]) -> dict[str, Any]:
 def error_response(request: Request, error: errors.TrackingError) -> Response:
     """An error of the domain as a problem, headers included."""
     if error.field == "tenant" and isinstance(error, errors.InvalidValueError):
-        kind = _INVALID_TENANT
+        problem_type = _INVALID_TENANT
     else:
-        kind = next(_KINDS[base] for base in type(error).__mro__ if base in _KINDS)
+        problem_type = next(
+            _PROBLEM_TYPES[base] for base in type(error).__mro__ if base in _PROBLEM_TYPES
+        )
     fields = [FieldError(field=_field(error.field), message=error.message)] if error.field else []
-    return _respond(request, kind, error.message, fields, error_headers(error))
+    return _respond(request, problem_type, error.message, fields, error_headers(error))
 
 
 async def _tracking_error(request: Request, error: Exception) -> Response:
@@ -141,29 +147,29 @@ async def _tracking_error(request: Request, error: Exception) -> Response:
 async def _validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     found = error.errors()
-    if any(one["type"] == "json_invalid" for one in found):
+    if any(item["type"] == "json_invalid" for item in found):
         position, reason = found[0]["loc"][-1], found[0]["ctx"]["error"]
         return _respond(
             request, _MALFORMED, f"The body is not valid JSON: {reason} at character {position}"
         )
     fields = [
-        FieldError(field=_dotted(one["loc"]), message=one["msg"]) for one in found[:_MAX_ERRORS]
+        FieldError(field=_dotted(item["loc"]), message=item["msg"]) for item in found[:_MAX_ERRORS]
     ]
-    detail = "; ".join(f"{one.field}: {one.message}" for one in fields)
+    detail = "; ".join(f"{field.field}: {field.message}" for field in fields)
     if len(found) > len(fields):
         detail = f"{len(found)} fields are invalid, the first of them: {detail}"
-    return _respond(request, _KINDS[errors.InvalidValueError], detail, fields)
+    return _respond(request, _PROBLEM_TYPES[errors.InvalidValueError], detail, fields)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     status = error.status_code
     phrase = HTTPStatus(status).phrase
-    kind = _HTTP.get(status, (f"http-{status}", phrase, status))
+    problem_type = _HTTP_PROBLEM_TYPES.get(status, (f"http-{status}", phrase, status))
     detail = error.detail
-    if status in (404, 405) and detail == phrase:  # the router's own
-        detail = f"There is no {request.method} {request.url.path}; /docs lists what there is"
-    return _respond(request, kind, detail, headers=error.headers)
+    if status in (404, 405) and detail == phrase:  # raised by the router
+        detail = f"There is no {request.method} {request.url.path}; /docs lists the routes"
+    return _respond(request, problem_type, detail, headers=error.headers)
 
 
 async def _unexpected_error(request: Request, error: Exception) -> Response:
@@ -185,12 +191,12 @@ EXCEPTION_HANDLERS: dict[
 
 def _respond(
     request: Request,
-    kind: tuple[str, str, int],
+    problem_type: tuple[str, str, int],
     detail: str,
     fields: Sequence[FieldError] = (),
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    name, title, status = kind
+    name, title, status = problem_type
     problem = Problem(
         type=f"urn:tracking:{name}",
         title=title,
@@ -198,8 +204,8 @@ def _respond(
         detail=_printable(detail, _MAX_DETAIL),
         instance=quote(request.scope["path"]),
         errors=[
-            FieldError(field=one.field, message=_printable(one.message, _MAX_DETAIL))
-            for one in fields
+            FieldError(field=field.field, message=_printable(field.message, _MAX_DETAIL))
+            for field in fields
         ]
         or None,
     )
@@ -209,8 +215,8 @@ def _respond(
 
 
 def _dotted(location: Sequence[str | int]) -> str:
-    """`("body", "metrics", 0, "value")` as `metrics[0].value`, as the services name it too; a body
-    as a whole as `body`."""
+    """The path of a field, as the domain's errors have it: `metrics[0].value` for the location
+    `("body", "metrics", 0, "value")`, `body` for the body as a whole."""
     path = "".join(
         f"[{part}]" if isinstance(part, int) else f".{part}"
         for part in location[1:]
@@ -224,7 +230,7 @@ def _field(name: str) -> str:
 
 
 def _printable(text: str, limit: int) -> str:
-    """Cut to a length that can be read, and without the half characters that JSON may smuggle in
-    and UTF-8 cannot carry."""
+    """Cut to `limit` characters. Lone surrogates, which JSON may contain and UTF-8 cannot, become
+    question marks."""
     shown = text if len(text) <= limit else f"{text[:limit]}…"
     return shown.encode("utf-8", "replace").decode()

@@ -1,4 +1,4 @@
-"""Logging metrics, params and tags to a run, each request all or nothing."""
+"""Routes that log metrics, params and tags to a run; each request is all or nothing."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -7,21 +7,20 @@ from fastapi import APIRouter
 from pydantic import ConfigDict, Discriminator, Field, Tag
 
 from app.api.workbench.dependencies import RUN_EXAMPLE, RunId, ServicesDep, WriteTenant
-from app.api.workbench.json_body import BatchRoute
-from app.api.workbench.openapi import answers
-from app.api.workbench.problem_details import MAPPING, POINTS
-from app.api.workbench.schemas import NewTags, example
-from app.api.workbench.types import (
+from app.api.workbench.field_names import BY_KEY, METRICS_IN_LIST
+from app.api.workbench.fields import (
     Body,
     EpochMs,
     MetricValue,
     ParamValue,
     Shown,
     Step,
-    check_params,
-    check_tags,
+    refuse_mlflow_tags,
 )
-from app.kernel import validation
+from app.api.workbench.json_body import BatchRoute
+from app.api.workbench.openapi import answers
+from app.api.workbench.problem_details import MAPPING, POINTS
+from app.api.workbench.schemas import NewTags, example
 from app.kernel.clock import now_ms
 from app.metrics.entities import Point
 from app.runs.entities import RunWrite
@@ -30,12 +29,12 @@ router = APIRouter(prefix="/experiments/runs/{run_id}", tags=["logging"], route_
 
 Params = Annotated[
     dict[str, ParamValue],
-    Field(description="A param is written once; the same value again changes nothing."),
+    Field(description="A param keeps its first value; the same value again changes nothing."),
 ]
 
 
 class LogMetrics(Body):
-    """Metrics of one step."""
+    """Metrics of one step, by name."""
 
     model_config = ConfigDict(
         json_schema_extra=example({"metrics": {"val_loss": 0.231, "accuracy": 0.94}, "step": 10})
@@ -43,7 +42,9 @@ class LogMetrics(Body):
 
     metrics: dict[str, MetricValue] = Field(min_length=1)
     step: Step = 0
-    timestamp: EpochMs | None = Field(default=None, description="Epoch milliseconds; else now.")
+    timestamp: EpochMs | None = Field(
+        default=None, description="Epoch milliseconds; by default now."
+    )
 
 
 class LogParams(Body):
@@ -62,10 +63,12 @@ class BatchPoint(Body):
     key: str
     value: MetricValue
     step: Step = 0
-    timestamp: EpochMs | None = Field(default=None, description="Epoch milliseconds; else now.")
+    timestamp: EpochMs | None = Field(
+        default=None, description="Epoch milliseconds; by default now."
+    )
 
 
-def _shape(value: object) -> str:
+def _shape_of_metrics(value: object) -> str:
     return MAPPING if isinstance(value, dict) else POINTS
 
 
@@ -86,17 +89,17 @@ class LogBatch(Body):
         )
     )
 
-    # The discriminator keeps the errors of the shape that was not meant out of the answer.
+    # With a discriminator, pydantic reports the errors of the given shape alone.
     metrics: Annotated[
         Annotated[list[BatchPoint], Tag(POINTS)] | Annotated[dict[str, MetricValue], Tag(MAPPING)],
-        Discriminator(_shape),
+        Discriminator(_shape_of_metrics),
     ] = Field(default=[])
     params: Params = Field(default={})
     tags: NewTags = Field(default={})
 
 
 class Logged(Shown):
-    """What was written."""
+    """Confirms what was logged."""
 
     model_config = ConfigDict(
         json_schema_extra=example({"message": "Logged 2 metrics", "run_id": RUN_EXAMPLE})
@@ -113,10 +116,10 @@ _ERRORS: dict[str, Any] = {"responses": answers(404, 409, 413, 415)}
 async def log_metrics(
     run_id: RunId, body: LogMetrics, services: ServicesDep, tenant: WriteTenant
 ) -> Logged:
-    """Answers once the metrics are stored. At most 1000 at a time."""
+    """At most 1000 metrics. The answer is sent once they are stored."""
     timestamp = now_ms() if body.timestamp is None else body.timestamp
     points = _points(body.metrics, timestamp, body.step)
-    await services.runs.log(tenant, RunWrite(run_id, points=points))
+    await services.runs.log(tenant, RunWrite(run_id, points=points, field_names=BY_KEY))
     return _logged(run_id, metrics=points)
 
 
@@ -124,12 +127,8 @@ async def log_metrics(
 async def log_params(
     run_id: RunId, body: LogParams, services: ServicesDep, tenant: WriteTenant
 ) -> Logged:
-    """409 where a param was logged with another value before; then none is written.
-
-    At most 100 at a time.
-    """
-    check_params(body.params)
-    await services.runs.log(tenant, RunWrite(run_id, params=body.params))
+    """At most 100 params. 409 if one was logged with another value before; then none is logged."""
+    await services.runs.log(tenant, RunWrite(run_id, params=body.params, field_names=BY_KEY))
     return _logged(run_id, params=body.params)
 
 
@@ -137,28 +136,28 @@ async def log_params(
 async def log_batch(
     run_id: RunId, body: LogBatch, services: ServicesDep, tenant: WriteTenant
 ) -> Logged:
-    """All or nothing. At most 1000 metrics, 100 params, 100 tags, and 1 MB."""
-    check_params(body.params)
-    check_tags(body.tags)
+    """Logs all or nothing. At most 1000 metrics, 100 params and 100 tags in 1 MB."""
+    refuse_mlflow_tags(body.tags)
     now = now_ms()
     if isinstance(body.metrics, dict):
-        points = _points(body.metrics, now, step=0)
+        points, names = _points(body.metrics, now, step=0), BY_KEY
     else:
-        points = [
-            Point(one.key, one.value, now if one.timestamp is None else one.timestamp, one.step)
-            for one in body.metrics
-        ]
+        points, names = [_point(point, now) for point in body.metrics], METRICS_IN_LIST
     await services.runs.log(
-        tenant, RunWrite(run_id, points=points, params=body.params, tags=body.tags)
+        tenant,
+        RunWrite(run_id, points=points, params=body.params, tags=body.tags, field_names=names),
     )
     return _logged(run_id, metrics=points, params=body.params, tags=body.tags)
 
 
 def _points(metrics: Mapping[str, float], timestamp: int, step: int) -> list[Point]:
-    """Points of one step. Raises InvalidValueError naming a key that breaks a rule."""
-    for key in metrics:
-        validation.key(key, f"metrics.{key}")
+    """Points of one step."""
     return [Point(key, value, timestamp, step) for key, value in metrics.items()]
+
+
+def _point(point: BatchPoint, now: int) -> Point:
+    timestamp = now if point.timestamp is None else point.timestamp
+    return Point(point.key, point.value, timestamp, point.step)
 
 
 def _logged(run_id: str, **written: Any) -> Logged:

@@ -1,4 +1,4 @@
-"""Runs: create, find, change, end, delete."""
+"""Routes of runs: create, list, get, update, end, delete, restore."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -8,6 +8,8 @@ from fastapi import APIRouter, Query, Response
 from pydantic import Field
 
 from app.api.workbench.dependencies import ReadTenant, RunId, ServicesDep, WriteTenant
+from app.api.workbench.field_names import BY_KEY
+from app.api.workbench.fields import Body, Limit, Offset, Stage, refuse_mlflow_tags
 from app.api.workbench.json_body import JsonRoute
 from app.api.workbench.openapi import answers
 from app.api.workbench.schemas import (
@@ -17,11 +19,8 @@ from app.api.workbench.schemas import (
     RunPage,
     RunStatus,
     UpdateRun,
-    shown_runs,
     with_description,
 )
-from app.api.workbench.types import Body, Limit, Offset, Stage, check_params, check_tags
-from app.kernel import validation
 from app.kernel.clock import now_ms
 from app.kernel.errors import InvalidValueError, NotFoundError
 from app.kernel.tenant import Tenant
@@ -34,39 +33,38 @@ router = APIRouter(prefix="/experiments/runs", tags=["runs"], route_class=JsonRo
 
 
 class ListRuns(Body):
-    """Which runs to list."""
+    """The query of a list of runs."""
 
     experiment_id: list[str] = Field(
         default=[],
-        description="Repeat it for several. Without one, the runs of all experiments.",
+        description="May be repeated. By default, runs of all experiments.",
         max_length=1000,
     )
-    status: list[RunStatus] = Field(default=[], description="Repeat it for several.")
+    status: list[RunStatus] = Field(default=[], description="May be repeated. By default, any.")
     filter: str = Field(
         default="",
-        description="In MLflow's filter language.",
+        description="A filter in MLflow's search syntax.",
         examples=["metrics.val_loss < 0.3 AND params.model = 'xgboost'"],
     )
     order_by: list[str] = Field(
         default=[],
-        description="As in MLflow; repeat it for several. Without one, the newest come first.",
+        description="A sort key in MLflow's syntax; may be repeated. By default, the newest first.",
         examples=[["metrics.val_loss ASC"]],
     )
-    lifecycle_stage: Stage = Field(default=Stage.ACTIVE, description="Deleted ones, or both.")
+    lifecycle_stage: Stage = Field(
+        default=Stage.ACTIVE, description="Active runs, deleted runs, or all."
+    )
     limit: Limit = 100
     offset: Offset = 0
 
 
 @router.post("", status_code=201, summary="Create a run", responses=answers(404, 409, 413, 415))
 async def create_run(body: CreateRun, services: ServicesDep, tenant: WriteTenant) -> Run:
-    """The run is `running` from now on, until it is ended.
+    """The run has the status `running` until it is ended.
 
-    404 where the experiment or the parent run does not exist, 409 in an archived experiment.
+    404 if the experiment or the parent run does not exist, 409 if the experiment is archived.
     """
-    check_tags(body.tags)
-    check_params(body.params)
-    validation.text(body.name, "name")
-    validation.text(body.description, "description")
+    refuse_mlflow_tags(body.tags)
     tenant = await services.tenant_lookup.ensure_created(tenant)
     tags = dict(body.tags)
     if body.description:
@@ -74,12 +72,18 @@ async def create_run(body: CreateRun, services: ServicesDep, tenant: WriteTenant
     if body.parent_run_id is not None:
         tags[PARENT_RUN_TAG] = await _existing_parent(services, tenant, body.parent_run_id)
     run = await services.runs.create(
-        tenant, body.experiment_id, name=body.name, tags=tags, params=body.params
+        tenant,
+        body.experiment_id,
+        name=body.name,
+        tags=tags,
+        params=body.params,
+        field_names=BY_KEY,
     )
     return Run.of(run, artifacts=[])
 
 
 async def _existing_parent(services: Services, tenant: Tenant, run_id: str) -> str:
+    """The id of the parent run as stored. Raises NotFoundError."""
     try:
         return (await services.runs.get_info(tenant, run_id)).run_id.hex
     except NotFoundError as error:
@@ -90,10 +94,9 @@ async def _existing_parent(services: Services, tenant: Tenant, run_id: str) -> s
 async def list_runs(
     query: Annotated[ListRuns, Query()], services: ServicesDep, tenant: ReadTenant
 ) -> Response:
-    """The runs that match all that is given, with a count of them.
+    """The runs that match all conditions, page by page, and their total number.
 
-    An experiment that does not exist has no runs. Without `experiment_id`, runs of archived
-    experiments are listed like those that were deleted by themselves.
+    An experiment that does not exist has no runs. Runs of archived experiments count as deleted.
     """
     found, total = await services.runs.search_and_count(
         tenant,
@@ -117,7 +120,7 @@ async def list_runs(
 
 @router.get("/{run_id}", summary="Get a run", response_model=Run, responses=answers(404))
 async def get_run(run_id: RunId, services: ServicesDep, tenant: ReadTenant) -> Response:
-    """A deleted one is shown too, with the lifecycle stage `deleted`."""
+    """Deleted runs are returned too, with the lifecycle stage `deleted`."""
     run = await services.runs.get_rendered(tenant, run_id, render)
     (body,) = await _with_artifacts(services, tenant, [run])
     return Response(body, media_type="application/json")
@@ -129,19 +132,21 @@ async def get_run(run_id: RunId, services: ServicesDep, tenant: ReadTenant) -> R
 async def update_run(
     run_id: RunId, body: UpdateRun, services: ServicesDep, tenant: WriteTenant
 ) -> Run:
-    """Changes all that is given, or nothing. A deleted run must be restored first."""
-    check_tags(body.tags)
-    validation.text(body.name, "name")
-    validation.text(body.description or "", "description")
+    """Changes all given fields, or none. 409 for a deleted run."""
+    refuse_mlflow_tags(body.tags)
     await services.runs.update(
-        tenant, run_id, name=body.name or None, tags=with_description(body.tags, body)
+        tenant,
+        run_id,
+        name=body.name or None,
+        tags=with_description(body.tags, body),
+        field_names=BY_KEY,
     )
-    return await _shown(services, tenant, run_id)
+    return await _read(services, tenant, run_id)
 
 
 @router.delete("/{run_id}", status_code=204, summary="Delete a run", responses=answers(404))
 async def delete_run(run_id: RunId, services: ServicesDep, tenant: WriteTenant) -> None:
-    """The run can be restored. Deleting it again changes nothing."""
+    """A deleted run can be restored. Deleting it again changes nothing."""
     run = await services.runs.get_info(tenant, run_id)
     if run.deleted_time is None:
         await services.runs.delete(tenant, run_id)
@@ -151,26 +156,27 @@ async def delete_run(run_id: RunId, services: ServicesDep, tenant: WriteTenant) 
 async def restore_run(run_id: RunId, services: ServicesDep, tenant: WriteTenant) -> Run:
     """Restoring an active run changes nothing."""
     await services.runs.restore(tenant, run_id)
-    return await _shown(services, tenant, run_id)
+    return await _read(services, tenant, run_id)
 
 
 @router.post("/{run_id}/end", summary="End a run", responses=answers(404, 409, 413, 415))
 async def end_run(
     run_id: RunId, services: ServicesDep, tenant: WriteTenant, body: EndRun | None = None
 ) -> Run:
-    """Without a body, the run is finished, now. To end it again corrects its status; the time of
-    its end changes only where one is given."""
+    """Without a body, the run finishes now. Ending a run again changes its status, and its end
+    time only if one is given."""
     body = body or EndRun()
     run = await services.runs.get_info(tenant, run_id)
     await services.runs.update(
         tenant, run_id, status=body.status.upper(), end_time=_end_time(run, body.end_time)
     )
-    return await _shown(services, tenant, run_id)
+    return await _read(services, tenant, run_id)
 
 
 def _end_time(run: entities.Run, given: int | None) -> int:
+    """The end time to store. Raises InvalidValueError for one before the start."""
     if given is None:
-        # A client whose clock is ahead may have started the run later than now.
+        # A client's clock may be ahead, and so the start time later than now.
         return run.end_time if run.end_time is not None else max(now_ms(), run.start_time)
     if given < run.start_time:
         raise InvalidValueError(
@@ -181,13 +187,14 @@ def _end_time(run: entities.Run, given: int | None) -> int:
 
 
 def render(run: entities.Run) -> bytes:
-    """All but the artifacts: they come and go without a new version of the run."""
+    """The JSON of a run without `artifacts`, which change without a new version of the run."""
     return Run.of(run, artifacts=[]).model_dump_json(exclude={"artifacts"}).encode()
 
 
 async def _with_artifacts(
     services: Services, tenant: Tenant, runs: Sequence[RenderedRun]
 ) -> list[bytes]:
+    """The JSON of each run, with the paths of its artifacts."""
     paths = await services.artifacts.paths_of_runs(tenant, runs)
     return [
         b'%s,"artifacts":%s}' % (run.body[:-1], msgspec.json.encode(paths[run.run_id]))
@@ -195,6 +202,7 @@ async def _with_artifacts(
     ]
 
 
-async def _shown(services: Services, tenant: Tenant, run_id: str) -> Run:
-    (shown,) = await shown_runs(services, tenant, [await services.runs.get(tenant, run_id)])
-    return shown
+async def _read(services: Services, tenant: Tenant, run_id: str) -> Run:
+    run = await services.runs.get(tenant, run_id)
+    paths = await services.artifacts.paths_of_runs(tenant, [run])
+    return Run.of(run, paths[run.run_id])

@@ -1,4 +1,4 @@
-"""Experiments and runs as the workbench sees them."""
+"""Schemas of experiments and runs, in requests and answers."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, cast
@@ -6,22 +6,20 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import ConfigDict, Field
 
 from app.api.workbench.dependencies import EXPERIMENT_EXAMPLE, RUN_EXAMPLE
-from app.api.workbench.types import (
+from app.api.workbench.fields import (
     Body,
     EpochMs,
     ParamValue,
     Shown,
     ShownNumber,
     Time,
-    own_tags,
-    shown_time,
+    iso_time,
+    without_mlflow_tags,
 )
 from app.experiments import entities as experiments
-from app.kernel.tenant import Tenant
 from app.kernel.validation import MAX_TAG_VALUE_LENGTH
 from app.runs import entities as runs
 from app.runs.entities import DESCRIPTION_TAG, PARENT_RUN_TAG
-from app.services import Services
 
 USER_TAG = "mlflow.user"
 
@@ -34,10 +32,10 @@ RunName = Annotated[str, Field(min_length=1, max_length=MAX_TAG_VALUE_LENGTH)]
 RunDescription = Annotated[str, Field(max_length=MAX_TAG_VALUE_LENGTH)]
 NewTags = Annotated[
     dict[str, str],
-    Field(description="Tags that start with `mlflow.`, and `matih.tenant_id`, cannot be set."),
+    Field(description="`matih.tenant_id`, and tags that start with `mlflow.`, cannot be set."),
 ]
 ChangedTags = Annotated[
-    dict[str, str | None], Field(description="Merged with those there are; null removes one.")
+    dict[str, str | None], Field(description="Merged with the present tags; null removes a tag.")
 ]
 
 _EXPERIMENT = {
@@ -70,7 +68,7 @@ _RUN = {
 
 
 def run_status(run: runs.Run) -> RunStatus:
-    """MLflow's status in the workbench's case."""
+    """MLflow's status in lower case."""
     return cast(RunStatus, run.status.lower())
 
 
@@ -95,20 +93,21 @@ class Experiment(Shown):
 
     @classmethod
     def of(cls, experiment: experiments.Experiment) -> "Experiment":
+        """The schema of an experiment."""
         return cls(
             id=str(experiment.experiment_id),
             name=experiment.name,
             description=experiment.tags.get(DESCRIPTION_TAG, ""),
             artifact_location=experiment.artifact_uri,
             lifecycle_stage="active" if experiment.deleted_time is None else "deleted",
-            created_at=shown_time(experiment.creation_time),
-            last_updated=shown_time(experiment.last_update_time),
-            tags=own_tags(experiment.tags),
+            created_at=iso_time(experiment.creation_time),
+            last_updated=iso_time(experiment.last_update_time),
+            tags=without_mlflow_tags(experiment.tags),
         )
 
 
 class ExperimentPage(Shown):
-    """Some of the experiments that match, and how many there are."""
+    """A page of the experiments that match, and their total number."""
 
     model_config = ConfigDict(
         json_schema_extra=example(
@@ -140,11 +139,12 @@ class Run(Shown):
     duration_seconds: float | None
     tags: dict[str, str]
     params: dict[str, str]
-    metrics: dict[str, ShownNumber] = Field(description="The latest value of each.")
+    metrics: dict[str, ShownNumber] = Field(description="The latest value of each metric.")
     artifacts: list[str] = Field(description="The paths of the first hundred files.")
 
     @classmethod
     def of(cls, run: runs.Run, artifacts: Sequence[str]) -> "Run":
+        """The schema of a run; `artifacts` are the paths of its files."""
         ended = run.end_time
         return cls(
             id=run.run_id.hex,
@@ -155,10 +155,10 @@ class Run(Shown):
             lifecycle_stage="active" if run.deleted_time is None else "deleted",
             user_id=run.user_id or run.tags.get(USER_TAG),
             parent_run_id=run.tags.get(PARENT_RUN_TAG),
-            start_time=shown_time(run.start_time),
-            end_time=None if ended is None else shown_time(ended),
+            start_time=iso_time(run.start_time),
+            end_time=None if ended is None else iso_time(ended),
             duration_seconds=None if ended is None else (ended - run.start_time) / 1000,
-            tags=own_tags(run.tags),
+            tags=without_mlflow_tags(run.tags),
             params=run.params,
             metrics={metric.key: metric.value for metric in run.metrics},
             artifacts=list(artifacts),
@@ -166,7 +166,7 @@ class Run(Shown):
 
 
 class RunPage(Shown):
-    """Some of the runs that match, and how many there are."""
+    """A page of the runs that match, and their total number."""
 
     model_config = ConfigDict(
         json_schema_extra=example({"runs": [_RUN], "total": 1, "limit": 100, "offset": 0})
@@ -176,12 +176,6 @@ class RunPage(Shown):
     total: int
     limit: int
     offset: int
-
-
-async def shown_runs(services: Services, tenant: Tenant, found: Sequence[runs.Run]) -> list[Run]:
-    """The runs with the paths of their files."""
-    paths = await services.artifacts.paths_of_runs(tenant, found)
-    return [Run.of(run, paths[run.run_id]) for run in found]
 
 
 class CreateExperiment(Body):
@@ -201,20 +195,20 @@ class CreateExperiment(Body):
     description: ExperimentDescription = ""
     artifact_location: str | None = Field(
         default=None,
-        description="A cloud URI to keep artifacts at, which clients reach with credentials of"
-        " their own. Left out, artifacts go through this server.",
+        description="The cloud URI of the artifacts, which clients access with credentials of their"
+        " own. By default, this server stores the artifacts.",
     )
     tags: NewTags = Field(default={})
 
 
 class UpdateExperiment(Body):
-    """Only what is given changes."""
+    """The fields to change; others keep their values."""
 
     model_config = ConfigDict(
         json_schema_extra=example({"description": "With Q4 data", "tags": {"team": None}})
     )
 
-    # No explicit null or "" gets past validation, so "" stands for a name that was not given.
+    # Validation refuses null and "", so that "" means that no name is given.
     name: ExperimentName = ""
     description: ExperimentDescription | None = Field(
         default=None, description='Null or "" removes it.'
@@ -223,7 +217,7 @@ class UpdateExperiment(Body):
 
 
 class CreateRun(Body):
-    """A new run, running from now on."""
+    """A new run, which starts now."""
 
     model_config = ConfigDict(
         json_schema_extra=example(
@@ -238,43 +232,44 @@ class CreateRun(Body):
 
     experiment_id: str
     name: Annotated[str, Field(max_length=MAX_TAG_VALUE_LENGTH)] = Field(
-        default="", description="Left out, one is made up."
+        default="", description="By default, a random name."
     )
     description: RunDescription = ""
     tags: NewTags = Field(default={})
     params: dict[str, ParamValue] = Field(default={})
-    parent_run_id: str | None = Field(default=None, description="The run that this is a part of.")
+    parent_run_id: str | None = Field(default=None, description="The run that this one is part of.")
 
 
 class UpdateRun(Body):
-    """Only what is given changes."""
+    """The fields to change; others keep their values."""
 
     model_config = ConfigDict(
         json_schema_extra=example({"name": "xgboost-tuned", "tags": {"reviewed": "yes"}})
     )
 
-    # As in UpdateExperiment.
+    # "" means that no name is given, as in UpdateExperiment.
     name: RunName = ""
     description: RunDescription | None = Field(default=None, description='Null or "" removes it.')
     tags: ChangedTags = Field(default={})
 
 
 class EndRun(Body):
-    """How and when a run ended."""
+    """The final status of a run, and its end time."""
 
     model_config = ConfigDict(json_schema_extra=example({"status": "finished"}))
 
     status: Literal["finished", "failed", "killed"] = "finished"
     end_time: EpochMs | None = Field(
         default=None,
-        description="Epoch milliseconds. Left out: now, or the end that it already had.",
+        description="Epoch milliseconds. By default now, or the present end time of a run that has"
+        " ended.",
     )
 
 
 def with_description(
     tags: Mapping[str, str | None], body: UpdateExperiment | UpdateRun
 ) -> dict[str, str | None]:
-    """The changed tags, with the description where one is given."""
+    """The tags to change, with the description among them if it is given."""
     changed = dict(tags)
     if "description" in body.model_fields_set:
         changed[DESCRIPTION_TAG] = body.description or None

@@ -8,7 +8,7 @@ import pytest_asyncio
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute, iter_route_contexts
 
-from app.api.workbench.dependencies import GuardedRoute
+from app.api.workbench.dependencies import AuthorizedRoute
 from app.kernel.principal import Role
 from app.kernel.tenant import Tenant
 from tests.contract.isolation.routes import MLFLOW, PROXY, Served, served
@@ -166,14 +166,14 @@ def test_a_route_of_the_workbench_is_guarded(keys_app: FastAPI) -> None:
         and (context.path or "").startswith("/api/v1")
     ]
     assert len(found) > 30
-    assert all(isinstance(route, GuardedRoute) for route in found)
+    assert all(isinstance(route, AuthorizedRoute) for route in found)
 
 
 def test_a_route_that_declares_no_role_is_an_error() -> None:
     async def careless() -> None: ...
 
     with pytest.raises(ValueError, match="unpack"):
-        APIRouter(route_class=GuardedRoute).add_api_route("/careless", careless)
+        APIRouter(route_class=AuthorizedRoute).add_api_route("/careless", careless)
 
 
 async def test_open_to_anybody(anyone: httpx.AsyncClient, keys_app: FastAPI) -> None:

@@ -1,42 +1,43 @@
-"""The fields that requests and answers share: how they are read, checked and shown."""
+"""Fields that the requests and answers of several resources share: their types and conversions."""
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-from app.kernel import validation
 from app.kernel.errors import InvalidValueError
 from app.kernel.lifecycle import ViewType
 from app.kernel.validation import INT64_MAX, INT64_MIN
 
-# The last millisecond that ISO 8601's four-digit years can show.
+# The last millisecond of the year 9999, in epoch milliseconds: ISO 8601 has years of four digits.
 MAX_TIME = 253_402_300_799_999
-_EPOCH = datetime(1970, 1, 1)  # naive, so that isoformat leaves the offset to us: Z
+_EPOCH = datetime(
+    1970, 1, 1
+)  # naive, since isoformat() writes the offset of UTC as +00:00 instead of Z
 _NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
-# Tags of this prefix are MLflow's own. The workbench shows and sets those that mean something to
-# it as fields, so that nothing can be set in two ways at once.
-_MLFLOW = "mlflow."
+# Tags of this prefix are MLflow's own. Those that the workbench knows are fields, and fields alone,
+# so that no value can be set in two ways at once.
+_MLFLOW_PREFIX = "mlflow."
 
 
 class Body(BaseModel):
-    """A request. A field that is not known is refused: most likely it is a known one, misspelt."""
+    """Base of requests. Unknown fields are refused: most of them are misspelt."""
 
     model_config = ConfigDict(extra="forbid")
 
 
 class Shown(BaseModel):
-    """An answer. JSON has no NaN and no infinities; they are strings."""
+    """Base of answers. NaN and the infinities, which JSON lacks, are strings."""
 
     model_config = ConfigDict(ser_json_inf_nan="strings")
 
 
-def _number(value: object) -> object:
+def _parse_number(value: object) -> object:
     if isinstance(value, str) and value in _NON_FINITE:
         return _NON_FINITE[value]
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -47,7 +48,7 @@ def _number(value: object) -> object:
         raise ValueError("is too large for a 64-bit floating-point number") from error
 
 
-def _param_text(value: object) -> object:
+def _parse_param(value: object) -> object:
     if isinstance(value, bool | int | float):
         return json.dumps(value)
     if not isinstance(value, str):
@@ -62,20 +63,20 @@ _NUMBER_SCHEMA: dict[str, Any] = {
     ]
 }
 
-MetricValue = Annotated[float, BeforeValidator(_number), WithJsonSchema(_NUMBER_SCHEMA)]
+MetricValue = Annotated[float, BeforeValidator(_parse_number), WithJsonSchema(_NUMBER_SCHEMA)]
 ShownNumber = Annotated[float, WithJsonSchema(_NUMBER_SCHEMA)]
 ParamValue = Annotated[
     str,
-    BeforeValidator(_param_text),
+    BeforeValidator(_parse_param),
     WithJsonSchema(
         {
             "anyOf": [{"type": "string"}, {"type": "number"}, {"type": "boolean"}],
-            "description": "Stored as text; a number or a boolean as its JSON text.",
+            "description": "Stored as text: numbers and booleans as their JSON text.",
         }
     ),
 ]
-Limit = Annotated[int, Field(ge=1, le=1000, description="How many to show at most.")]
-Offset = Annotated[int, Field(ge=0, le=INT64_MAX, description="How many to pass over first.")]
+Limit = Annotated[int, Field(ge=1, le=1000, description="The most items that the page holds.")]
+Offset = Annotated[int, Field(ge=0, le=INT64_MAX, description="How many items to skip.")]
 EpochMs = Annotated[int, Field(strict=True, ge=0, le=MAX_TIME, description="Epoch milliseconds.")]
 Step = Annotated[int, Field(strict=True, ge=INT64_MIN, le=INT64_MAX)]
 Time = Annotated[
@@ -88,7 +89,7 @@ Time = Annotated[
 
 
 class Stage(StrEnum):
-    """Which lifecycle stages a list shows."""
+    """The lifecycle stages that a list shows."""
 
     ACTIVE = "active"
     DELETED = "deleted"
@@ -96,7 +97,7 @@ class Stage(StrEnum):
 
     @property
     def view(self) -> ViewType:
-        """The same in MLflow's words."""
+        """The corresponding view type."""
         match self:
             case Stage.ACTIVE:
                 return "ACTIVE_ONLY"
@@ -106,8 +107,8 @@ class Stage(StrEnum):
                 return "ALL"
 
 
-def shown_number(value: float | None) -> float | str | None:
-    """A number as JSON can have it."""
+def json_number(value: float | None) -> float | str | None:
+    """A number for JSON: NaN and the infinities as strings."""
     if value is None or math.isfinite(value):
         return value
     if math.isnan(value):
@@ -115,39 +116,27 @@ def shown_number(value: float | None) -> float | str | None:
     return "Infinity" if value > 0 else "-Infinity"
 
 
-def shown_time(epoch_ms: int) -> str:
+def iso_time(epoch_ms: int) -> str:
     """A time as `2025-01-31T08:30:00.123Z`.
 
-    MLflow's clients may store any 64-bit number; one beyond the year 9999 shows as its end.
+    MLflow's clients may store any 64-bit number: one after the year 9999 becomes its last moment,
+    a negative one 1970.
     """
     moment = _EPOCH + timedelta(milliseconds=min(max(epoch_ms, 0), MAX_TIME))
     return moment.isoformat(timespec="milliseconds") + "Z"
 
 
-def check_tags(
-    tags: Mapping[str, str | None], limit: int = validation.MAX_TAG_VALUE_LENGTH
-) -> None:
-    """Raise InvalidValueError naming the first tag that cannot be set, by its key."""
-    for key, value in tags.items():
-        field = f"tags.{key}"
-        validation.key(key, field)
-        validation.text(value or "", field, limit)
-        validation.settable(key, field)
-        if key.startswith(_MLFLOW):
+def refuse_mlflow_tags(tags: Iterable[str]) -> None:
+    """Raises InvalidValueError for the first of the tags that is MLflow's own."""
+    for key in tags:
+        if key.startswith(_MLFLOW_PREFIX):
             raise InvalidValueError(
-                f"Tags that start with '{_MLFLOW}' cannot be set here: a name, a description and a"
-                " parent run are fields of their own",
-                field=field,
+                f"Tags that start with '{_MLFLOW_PREFIX}' cannot be set in this API: the name, the"
+                " description and the parent run are fields",
+                field=f"tags.{key}",
             )
 
 
-def check_params(params: Mapping[str, str]) -> None:
-    """Raise InvalidValueError naming the first param that breaks a rule, by its key."""
-    for key, value in params.items():
-        validation.key(key, f"params.{key}")
-        validation.text(value, f"params.{key}", validation.MAX_PARAM_VALUE_LENGTH)
-
-
-def own_tags(tags: Mapping[str, str]) -> dict[str, str]:
-    """The tags that are shown as such: all but MLflow's own."""
-    return {key: value for key, value in tags.items() if not key.startswith(_MLFLOW)}
+def without_mlflow_tags(tags: Mapping[str, str]) -> dict[str, str]:
+    """The tags that answers show: all but MLflow's own."""
+    return {key: value for key, value in tags.items() if not key.startswith(_MLFLOW_PREFIX)}

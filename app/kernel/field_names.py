@@ -1,0 +1,67 @@
+"""Names of request fields in errors, which each API has of its own; rules for params and tags."""
+
+from collections.abc import Mapping
+from typing import Literal, Protocol
+
+from app.kernel import validation
+
+Kind = Literal["metrics", "params", "tags"]
+
+
+class FieldNames(Protocol):
+    """How an API names the fields of its requests."""
+
+    run_name: str
+
+    def item(self, kind: Kind, index: int, key: str, part: str) -> str:
+        """The name of a `part`, such as "key", "value" or "step", of a metric, a param or a tag.
+
+        The item is identified by its `index` in the request, and by its `key`.
+        """
+
+
+class _InLists:
+    run_name = "run_name"
+
+    def item(self, kind: Kind, index: int, key: str, part: str) -> str:
+        return f"{kind}[{index}].{part}"
+
+
+class _WithoutIndex:
+    run_name = "run_name"
+
+    def item(self, kind: Kind, index: int, key: str, part: str) -> str:
+        return f"{kind}.{part}"
+
+
+class _OfSingleItem:
+    run_name = "run_name"
+
+    def item(self, kind: Kind, index: int, key: str, part: str) -> str:
+        return part
+
+
+# MLflow's: `tags[0].value` in log-batch, `tags.value` when a run is created, `value` in set-tag.
+IN_LISTS, WITHOUT_INDEX, OF_SINGLE_ITEM = _InLists(), _WithoutIndex(), _OfSingleItem()
+
+
+def check_params(params: Mapping[str, str], names: FieldNames) -> None:
+    """Raises InvalidValueError for the first param that breaks a rule."""
+    for index, (key, value) in enumerate(params.items()):
+        validation.key(key, names.item("params", index, key, "key"), called="Param key")
+        field = names.item("params", index, key, "value")
+        validation.text(value, field, validation.MAX_PARAM_VALUE_LENGTH)
+
+
+def check_tags(
+    tags: Mapping[str, str | None],
+    names: FieldNames,
+    limit: int = validation.MAX_TAG_VALUE_LENGTH,
+) -> None:
+    """Raises InvalidValueError for the first tag that breaks a rule. A tag that is to be deleted
+    has the value None; other values may have `limit` characters."""
+    for index, (key, value) in enumerate(tags.items()):
+        key_field = names.item("tags", index, key, "key")
+        validation.key(key, key_field)
+        validation.text(value or "", names.item("tags", index, key, "value"), limit)
+        validation.settable(key, key_field)
