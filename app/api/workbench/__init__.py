@@ -1,4 +1,4 @@
-"""The workbench's REST API: thin routes over the services, RFC 9457 errors, OpenAPI at /docs."""
+"""The workbench API: REST routes over the services, with an OpenAPI document at /docs."""
 
 from fastapi import APIRouter, Depends
 from fastapi.routing import APIRoute
@@ -22,7 +22,7 @@ __all__ = ["DESCRIPTION", "SERVERS", "TAGS", "router"]
 
 
 def _operation_id(route: APIRoute) -> str:
-    """The name of the handler, which is what generated clients call their functions."""
+    """The handler's name. Generated clients name their functions after it."""
     return route.name
 
 
@@ -31,7 +31,8 @@ router = APIRouter(
     dependencies=[Depends(document_tenant_header)],
     generate_unique_id_function=_operation_id,
 )
-# In this order: /experiments/runs would else be the experiment "runs", and /runs/compare a run.
+# The order matters: `/experiments/runs` must not match `/experiments/{experiment_id}`, nor
+# `/experiments/runs/compare` match `/experiments/runs/{run_id}`.
 for part in (
     *(compare, runs, run_logging, metrics, artifacts, artifact_uploads, experiments),
     *(admin_tenants, admin_keys, audit),

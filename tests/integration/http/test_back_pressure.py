@@ -1,4 +1,4 @@
-"""More than can be written is refused at once, in words that clients understand."""
+"""Back pressure: writes above the queue's limit are refused at once, so that clients try again."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""How large and how slow a JSON body may be, on both APIs."""
+"""Limits on the size and the time of JSON bodies, in both APIs."""
 
 import asyncio
 import json
@@ -14,7 +14,7 @@ from app.services import Services
 MLFLOW, WORKBENCH = "/api/2.0/mlflow", "/api/v1/experiments"
 JSON = {"Content-Type": "application/json"}
 
-# Routes with a megabyte, on both APIs, and what is sent to them.
+# Routes of both APIs whose limit is a megabyte, with a body for each.
 ROUTES = [
     f"{MLFLOW}/experiments/create",
     f"{MLFLOW}/runs/search",

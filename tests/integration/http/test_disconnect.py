@@ -1,4 +1,4 @@
-"""A client that hangs up frees what it held."""
+"""Disconnects: a request's statement ends, and its connection is freed."""
 
 import asyncio
 
@@ -32,7 +32,7 @@ async def test_a_search_ends_in_postgres_when_its_client_hangs_up(
 
 
 async def until(count: int, connection: psycopg.AsyncConnection) -> bool:
-    """Whether so many statements come to wait for a lock on runs within ten seconds."""
+    """Whether that many statements wait for a lock on runs within ten seconds."""
     for _ in range(200):
         row = await (await connection.execute(WAITING)).fetchone()
         if row == (count,):

@@ -1,4 +1,4 @@
-"""Pages that end by size, and long answers that are written piece by piece."""
+"""Pages that are limited by bytes, and answers that are encoded in pieces."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ def large(length: int = 5_000, count: int = 5) -> list[dict[str, str]]:
 async def pages(
     client: httpx.AsyncClient, method: str, route: str, items: str, **search: Any
 ) -> list[list[dict[str, Any]]]:
-    """All pages of a search, by their tokens."""
+    """The runs of all pages of a search."""
     found = []
     token = ""
     while True:
@@ -44,7 +44,7 @@ async def pages(
 class TestPages:
     @pytest.mark.parametrize("warm", [False, True])
     async def test_runs(self, client: httpx.AsyncClient, warm: bool) -> None:
-        """Read anew, and from what is kept of them."""
+        """Read from the database, and from the cache."""
         ids = []
         for n in range(12):
             created = await client.post(
@@ -116,7 +116,7 @@ class TestPages:
         assert len(found) > 2
 
     async def test_pages_by_offset_are_refused_and_not_cut(self, client: httpx.AsyncClient) -> None:
-        """Who counts on by `limit` would miss what is left out."""
+        """Clients that add `limit` to `offset` would skip the missing runs."""
         for n in range(8):
             body = {"name": f"e{n}", "tags": {f"t{i}": "v" * 5_000 for i in range(5)}}
             created = await client.post(WORKBENCH, json=body)
@@ -225,7 +225,7 @@ class TestHistory:
     async def test_pages_of_any_size(
         self, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, max_results: int | None
     ) -> None:
-        """Whole, in one piece or in several, and from page to page, it is the same history."""
+        """The history is the same in one piece, in several pieces, and page by page."""
         monkeypatch.setattr("app.api.mlflow.metrics.MAX_PAGE", 4)
         monkeypatch.setattr("app.api.mlflow.metrics._SLICE", 3)
         run = (await client.post(f"{WORKBENCH}/runs", json={"experiment_id": "0"})).json()["id"]
@@ -269,7 +269,7 @@ async def test_tags_of_a_thing_in_all(
     set_tag: str,
     owner: str,
 ) -> None:
-    """Who reads it reads all of them."""
+    """They are always read together."""
     monkeypatch.setattr("app.db.key_values.MAX_VALUES_BYTES", 10_000)
     created = await client.post(f"{MLFLOW}/{create}", json={"name": "tagged"})
     thing = {"name": "tagged"} | created.json()

@@ -1,4 +1,4 @@
-"""What operators, load balancers and people with a browser ask."""
+"""Probes, the documentation page, and unknown routes."""
 
 import re
 from pathlib import Path
@@ -57,7 +57,7 @@ class TestPages:
         assert answer.headers["location"].startswith("/t/")
 
     async def test_the_docs_need_nobody_else(self, client: httpx.AsyncClient) -> None:
-        """They work without a way to the internet, and run nobody else's scripts."""
+        """They work without internet access, and load no scripts of other hosts."""
         html = (await client.get("/docs")).text
         urls = re.findall(r"""<(?:script|link)[^>]+(?:src|href)="([^"]+)\"""", html)
         assert len(urls) >= 3

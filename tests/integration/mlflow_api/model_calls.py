@@ -1,4 +1,4 @@
-"""Calls that log models and datasets, and what their answers are expected to be."""
+"""Calls that log models and datasets, and their expected answers."""
 
 from typing import Any
 
@@ -49,7 +49,7 @@ def not_found(answer: httpx.Response, model_id: str) -> None:
 
 
 def invalid(answer: httpx.Response, *parts: str) -> None:
-    """A 400 whose message holds each of `parts`."""
+    """The answer is a 400 whose message contains each of `parts`."""
     assert answer.status_code == 400, answer.text
     assert answer.json()["error_code"] == "INVALID_PARAMETER_VALUE"
     for part in parts:

@@ -1,4 +1,4 @@
-"""Calls of the model registry, and what their answers are expected to be."""
+"""Calls of the model registry, and their expected answers."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ VERSIONS = f"{API}/model-versions"
 
 
 async def call(client: httpx.AsyncClient, method: str, url: str, **fields: Any) -> httpx.Response:
-    """As MLflow's client calls: a GET has its fields in the query, all others in the body."""
+    """Send fields as MLflow's client does: in the query of a GET, else in the body."""
     if method == "GET":
         return await client.get(url, params=fields)
     return await client.request(method, url, json=fields)

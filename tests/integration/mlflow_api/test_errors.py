@@ -1,4 +1,4 @@
-"""Requests that no message can be made of: a 4xx in MLflow's shape, and nothing written."""
+"""Requests that cannot be decoded: a 4xx in MLflow's shape, and nothing is written."""
 
 import json
 from collections.abc import Mapping
@@ -84,7 +84,7 @@ class TestBody:
         ],
     )
     async def test_understood(self, client: httpx.AsyncClient, body: str | bytes) -> None:
-        """Null is as good as absent, a string that holds an object as good as the object."""
+        """Null means absent, and a string that contains an object means the object."""
         assert (await send(client, self.CREATE, body)).status_code == 200
         assert await experiment_names(client) == ["x", "Default"]
 
@@ -173,9 +173,9 @@ ANYTHING = st.recursive(
 
 
 def message_of(message: type[msgspec.Struct], known: Mapping[str, str]) -> st.SearchStrategy[Any]:
-    """Messages with their own fields and any values, some as they should be."""
+    """Messages with any values in their fields, among them valid ones."""
     fields = {
-        # Twice, since a message has to be right in nearly all to get far.
+        # Twice, since only a message that is valid in nearly all fields reaches the handler.
         field.encode_name: st.one_of(ANYTHING, plausible, plausible)
         for field in msgspec.structs.fields(message)
         for plausible in [_plausible(field.encode_name, field.type, known)]
@@ -195,7 +195,7 @@ def _plausible(name: str, kind: Any, known: Mapping[str, str]) -> st.SearchStrat
 
 
 class TestAnyInput:
-    """Whatever comes, the answer is no 5xx, is JSON, and an error has MLflow's two fields."""
+    """Every answer is JSON and no 5xx, and errors have MLflow's two fields."""
 
     @settings(
         max_examples=60,
@@ -230,7 +230,7 @@ class TestAnyInput:
 
 
 def _in_query(value: Any) -> list[str]:
-    """As in a URL, where everything is text; half a surrogate pair cannot be written in one."""
+    """A value as text in a URL, without lone surrogates, which URLs cannot contain."""
     values = value if isinstance(value, list) else [value]
     return [
         str(one).encode("utf-8", "replace").decode() if not isinstance(one, dict) else "{}"

@@ -1,4 +1,4 @@
-"""Tags of experiments, as MLflow 3.17's server has them."""
+"""Tags of experiments, with the rules of MLflow 3.17's server."""
 
 from typing import Any
 

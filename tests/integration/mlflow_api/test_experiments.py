@@ -1,4 +1,4 @@
-"""Experiments, as MLflow 3.17's server has them."""
+"""Experiments, with the rules of MLflow 3.17's server."""
 
 import time
 from typing import Any
@@ -314,7 +314,7 @@ class TestRestore:
 
 
 class TestAnotherTenants:
-    """An id of another tenant's is answered as one that never was."""
+    """Another tenant's id is answered like one that does not exist."""
 
     @pytest.mark.parametrize(
         ("method", "route", "fields"),

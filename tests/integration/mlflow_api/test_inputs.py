@@ -1,4 +1,4 @@
-"""What goes into a run and comes out of it, as MLflow 3.17's server has it."""
+"""Inputs and outputs of runs, with the rules of MLflow 3.17's server."""
 
 import asyncio
 from typing import Any
@@ -60,7 +60,7 @@ class TestLogInputs:
         assert await inputs_of(client, run_id) == [bare, whole]
 
     async def test_empty_texts(self, client: httpx.AsyncClient) -> None:
-        """An empty schema or profile is shown as none, as by MLflow."""
+        """As in MLflow, an empty schema or profile is left out."""
         run_id = await create_run(client)
         empty = {"name": "", "digest": "", "source_type": "", "source": ""}
         await log(client, run_id, one(empty | {"schema": "", "profile": ""}))
@@ -85,7 +85,7 @@ class TestLogInputs:
         assert await inputs_of(client, run_id) == [one(dataset(), a="2")]
 
     async def test_shared_by_runs_of_an_experiment(self, client: httpx.AsyncClient) -> None:
-        """Each run has its own tags on it."""
+        """The tags belong to the use in a run, not to the dataset."""
         first, second = await create_run(client), await create_run(client)
         await log(client, first, one(dataset(), a="1"))
         await log(client, second, one(dataset(source="later"), b="2"))
@@ -111,7 +111,7 @@ class TestLogInputs:
         assert await inputs_of(other_client, theirs) == [one(dataset(source="theirs"))]
 
     async def test_several_runs_at_once(self, client: httpx.AsyncClient) -> None:
-        """Whatever the order of the datasets in the requests, no two wait for each other."""
+        """No deadlock, whatever the order of the datasets in the requests."""
         run_ids = [await create_run(client) for _ in range(8)]
         datasets = [one(dataset(name=f"d{n:02}"), a="1") for n in range(20)]
         await asyncio.gather(
@@ -190,7 +190,7 @@ class TestLogInputs:
         ],
     )
     async def test_nul(self, client: httpx.AsyncClient, bad: dict[str, Any]) -> None:
-        """Nothing of a request that has one bad text is logged."""
+        """Nothing of a request with an invalid text is logged."""
         run_id = await create_run(client)
         body = {"run_id": run_id, "datasets": [one(dataset(name="good")), bad]}
         invalid(await client.post(LOG, json=body), "datasets[1]", "NUL")
@@ -218,7 +218,7 @@ class TestLogInputs:
         invalid(await client.post(LOG, json={"run_id": await create_run(client), **fields}))
 
     async def test_model_that_is_absent(self, client: httpx.AsyncClient) -> None:
-        """And then the datasets beside it are not logged, either."""
+        """The datasets of the same request are not logged either."""
         run_id, model_id = await create_run(client), await create_id(client)
         for absent in (NOWHERE, "nope", "m-\x00"):
             models = [{"model_id": model_id}, {"model_id": absent}]
@@ -292,7 +292,7 @@ class TestLogOutputs:
 
 @pytest.mark.parametrize("path", [LOG, OUTPUTS])
 class TestRun:
-    """What both calls ask of the run and of the models."""
+    """Rules that both calls have for the run and the models."""
 
     async def test_absent_run(self, client: httpx.AsyncClient, path: str) -> None:
         for run_id in (NO_RUN, "nope", "\x00"):
@@ -351,7 +351,7 @@ class TestRun:
     async def test_version(
         self, client: httpx.AsyncClient, database: Database, tenant: Tenant, path: str
     ) -> None:
-        """It rises with what is written, and stays where nothing is."""
+        """It rises with each write, and stays if nothing is written."""
         run_id, model_id = await create_run(client), await create_id(client)
         versions = [await version(database, tenant, run_id)]
         for model in (model_id, NOWHERE):

@@ -1,4 +1,4 @@
-"""Batches of metrics, params and tags: all of one is written, or nothing."""
+"""log-batch: all of a batch is written, or nothing."""
 
 import json
 from typing import Any, ClassVar

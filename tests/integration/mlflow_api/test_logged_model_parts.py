@@ -1,4 +1,4 @@
-"""What hangs on a logged model: its tags, its params and its artifacts."""
+"""Tags, params and artifacts of logged models."""
 
 import asyncio
 
@@ -45,7 +45,7 @@ class TestTags:
         invalid(answer, "matih.tenant_id")
 
     async def test_several_clients_at_once(self, client: httpx.AsyncClient) -> None:
-        """They wait for one another, and the tags are those of the last."""
+        """They are serialized; the last one wins."""
         model_id = await create_id(client)
         keys = [f"k{n}" for n in range(50)]
 
@@ -177,7 +177,7 @@ class TestArtifacts:
     ],
 )
 class TestAbsent:
-    """What is another tenant's is answered as what never was."""
+    """Another tenant's model is answered like one that does not exist."""
 
     async def test_never_was(
         self, client: httpx.AsyncClient, method: str, suffix: str, body: object

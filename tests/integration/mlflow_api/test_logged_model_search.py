@@ -1,4 +1,4 @@
-"""The search for logged models; the language of filters has its own tests."""
+"""Search of logged models. Filters have tests of their own."""
 
 import asyncio
 from typing import Any
@@ -27,7 +27,7 @@ class TestSearch:
         return [model["info"]["name"] for model in found.get("models", [])]
 
     async def filled(self, client: httpx.AsyncClient) -> list[str]:
-        """Three models, with one metric each on its own dataset; the names, oldest first."""
+        """The names, oldest first, of three models, each with a metric on its own dataset."""
         run_id = await create_run(client)
         for n, name in enumerate(("a", "b", "c")):
             model_id = await create_id(client, name=name, tags=[{"key": "n", "value": str(n)}])

@@ -77,7 +77,7 @@ class TestCreate:
         assert info["artifact_uri"] == f"s3://bucket/x/models/{info['model_id']}/artifacts"
 
     async def test_repeated_key(self, client: httpx.AsyncClient) -> None:
-        """A tag can change, and so has the last value; a param cannot."""
+        """Of a repeated tag the last value counts; a repeated param is refused."""
         twice = [{"key": "k", "value": "1"}, {"key": "k", "value": "2"}]
         assert (await create(client, tags=twice))["info"]["tags"] == twice[1:]
         answer = await client.post(MODELS, json={"experiment_id": "0", "params": twice})
@@ -200,7 +200,7 @@ class TestGet:
         not_found(await client.get(f"{MODELS}/m-%00"), "m-\x00")
 
     async def test_metrics(self, client: httpx.AsyncClient) -> None:
-        """All points are there, by key and then by time: the last of a key is the latest."""
+        """All points, by key and then by time."""
         model_id, run_id = await create_id(client), await create_run(client)
         await log_metric(client, run_id, model_id, key="b", value=1, timestamp=2, step=9)
         await log_metric(
@@ -298,7 +298,7 @@ class TestDelete:
             assert answer.status_code == status
 
     async def test_deleted_models_can_be_changed(self, client: httpx.AsyncClient) -> None:
-        """As with MLflow's store."""
+        """As in MLflow's store."""
         model_id = await create_id(client)
         pair = [{"key": "k", "value": "v"}]
         for answer in (

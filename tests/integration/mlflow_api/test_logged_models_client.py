@@ -29,7 +29,7 @@ def run_id(mlflow_client: MlflowClient) -> str:
 
 class TestLoggedModels:
     def test_life(self, mlflow_client: MlflowClient, run_id: str) -> None:
-        """More params than the client sends at once, so that it logs the rest by themselves."""
+        """The client sends a hundred params at once, and logs the rest in further calls."""
         params = {f"p{n:03}": str(n) for n in range(250)}
         model = mlflow_client.create_logged_model(
             "0", "model", run_id, tags={"a": "1"}, params=params, model_type="agent"
@@ -124,7 +124,7 @@ class TestInputsAndOutputs:
 
 
 def test_fluent(tracking_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a notebook does: log a model in a run, load it back, find it."""
+    """A notebook's steps: log a model in a run, load it, find it."""
     monkeypatch.chdir(tmp_path)
 
     class Doubler(mlflow.pyfunc.PythonModel):
@@ -133,7 +133,7 @@ def test_fluent(tracking_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     mlflow.set_tracking_uri(tracking_uri)
     try:
-        # Named, since the client remembers for its whole process what others have set.
+        # Named explicitly, since the client keeps the last experiment for the whole process.
         with mlflow.start_run(experiment_id="0") as run:
             info = mlflow.pyfunc.log_model(
                 name="doubler", python_model=Doubler(), pip_requirements=[]

@@ -1,4 +1,4 @@
-"""Histories of metrics, whole, by page and sampled, as MLflow 3.17's server has them."""
+"""Metric histories, whole, by page and sampled, with the rules of MLflow 3.17's server."""
 
 from typing import Any
 
@@ -61,7 +61,7 @@ class TestGetHistory:
         while True:
             page = ok(await get(client, self.ROUTE, **fields))
             pages.append([point["step"] for point in page["metrics"]])
-            # What is logged meanwhile, before the page, shifts nothing.
+            # A point that is logged before the page meanwhile does not shift it.
             done(
                 await post(
                     client, "runs/log-metric", run_id=run_id, key="m", value=len(pages), timestamp=1

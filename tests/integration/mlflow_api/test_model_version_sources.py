@@ -1,4 +1,4 @@
-"""What a model version may be made from: the rules of MLflow 3.17's server, and none looser."""
+"""Sources of model versions, with rules at least as strict as MLflow 3.17's server."""
 
 import json
 
@@ -73,7 +73,7 @@ class TestElsewhere:
         ],
     )
     async def test_cloud_storage(self, client: httpx.AsyncClient, source: str) -> None:
-        """Kept word for word: clients have credentials of their own for it."""
+        """Stored verbatim: clients access it with credentials of their own."""
         assert (await create_version(client, source=source))["source"] == source
         assert await download_uri(client, "1") == source
 
@@ -164,13 +164,13 @@ class TestRuns:
     async def test_another_tenants(
         self, client: httpx.AsyncClient, other_client: httpx.AsyncClient
     ) -> None:
-        """In the same words as those of a run that is not there."""
+        """With the same message as for a run that does not exist."""
         run_id, root = await create_run(other_client)
         source = f"{root}/model"
         invalid(await create(client, source, run_id=run_id), source, OF_RUN)
 
     async def test_elsewhere(self, client: httpx.AsyncClient) -> None:
-        """Of a run that keeps its artifacts in a cloud storage, their URI is one of that."""
+        """The URI of a run's artifacts in cloud storage is a URI of that storage."""
         experiment = await ok(
             client, "POST", f"{API}/experiments/create",
             name="e", artifact_location="s3://bucket/e",

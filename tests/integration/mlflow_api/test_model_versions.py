@@ -21,7 +21,7 @@ from tests.integration.mlflow_api.registry_calls import (
     refused,
 )
 
-# Every call that names a version, with the rest of its fields.
+# Every call that names a version, with its other fields.
 CALLS: list[tuple[str, str, dict[str, Any]]] = [
     ("GET", "get", {}),
     ("PATCH", "update", {"description": "d"}),
@@ -121,14 +121,14 @@ class TestCreate:
         }
 
     async def test_empty_parts(self, client: httpx.AsyncClient) -> None:
-        """Texts are shown when empty, lists are not."""
+        """Empty texts are sent, empty lists are left out."""
         await create_model(client)
         version = await create_version(client)
         assert version["description"] == version["run_id"] == version["run_link"] == ""
         assert not {"tags", "aliases", "user_id", "status_message", "model_id"} & set(version)
 
     async def test_numbers(self, client: httpx.AsyncClient) -> None:
-        """Each model counts for itself, and gives no number twice."""
+        """Each model numbers its own versions, and reuses no number."""
         await create_model(client)
         await create_model(client, "n")
         assert [(await create_version(client))["version"] for _ in range(3)] == ["1", "2", "3"]

@@ -1,4 +1,4 @@
-"""What MLflow's server has and this one has not: it says so, in the shape that clients read."""
+"""Routes of MLflow's server that this one lacks: 404 in MLflow's shape."""
 
 import re
 from collections.abc import Iterator
@@ -21,14 +21,14 @@ Route = tuple[str, str]
 
 
 def api_routes() -> Iterator[Route]:
-    """Method and path of all that the installed MLflow serves as its API."""
+    """Method and path of all API routes of the installed MLflow."""
     for path, _, methods in get_endpoints():
         for method in methods:
             yield method, re.sub(r"<[^>]+>", "x", path)
 
 
 def other_routes() -> Iterator[Route]:
-    """What it serves beside: for OpenTelemetry, for its gateway, and for its own pages."""
+    """Its other routes: for OpenTelemetry, for its gateway, and for its own pages."""
     for prefix, router in [
         ("", otel_router),
         ("", gateway_router),
@@ -71,7 +71,7 @@ def says_not_served(response: httpx.Response, method: str) -> bool:
 
 
 async def test_of_the_api_these_are_not_served(client: httpx.AsyncClient) -> None:
-    """And every other route is: none is forgotten when MLflow gets new ones."""
+    """Every other route is served: new routes of MLflow fail this test."""
     refused = set()
     for method, path in api_routes():
         response = await answer(client, method, path)
@@ -93,7 +93,7 @@ async def test_beside_the_api(client: httpx.AsyncClient, method: str, path: str)
 
 
 async def test_of_no_tenant(app: object, client: httpx.AsyncClient) -> None:
-    """Nor does it take a tenant that exists, or one at all, to be told so."""
+    """The answer is the same without a tenant, and for a tenant that does not exist."""
     for prefix in ("http://test", "http://test/t/never-heard-of"):
         response = await client.post(f"{prefix}/v1/traces", json={})
         assert says_not_served(response, "POST")

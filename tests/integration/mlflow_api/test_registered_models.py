@@ -30,7 +30,7 @@ RESOLVES = (
     " treated as such. This name would resolve to "
 )
 
-# Every call that names a model, with the rest of its fields.
+# Every call that names a model, with its other fields.
 CALLS: list[tuple[str, str, dict[str, Any]]] = [
     ("GET", "get", {}),
     ("PATCH", "update", {"description": "d"}),
@@ -269,7 +269,7 @@ class TestLatestVersions:
 
     @pytest.mark.usefixtures("staged")
     async def test_in_the_model(self, client: httpx.AsyncClient) -> None:
-        """By the oldest version of the stage; and without aliases, which the model has."""
+        """Ordered by the oldest version of each stage; without the model's aliases."""
         model = await get_model(client)
         found = model["latest_versions"]
         assert [one["version"] for one in found] == ["5", "2", "3", "6"]

@@ -21,7 +21,7 @@ class Doubler(mlflow.pyfunc.PythonModel):
 def client(
     tracking_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[MlflowClient]:
-    """The fluent API's server is set, too: models are logged with it."""
+    """Also sets the tracking URI of the fluent API, which logs the models."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     mlflow.set_tracking_uri(tracking_uri)
@@ -50,7 +50,7 @@ class TestRegistering:
         assert version.run_id == info.run_id
         assert (version.status, version.current_stage) == ("READY", "None")
         model = client.get_logged_model(info.model_id)
-        # Once by the server and once by the client, which writes the number as a text.
+        # Server and client both record it; the client writes the number as text.
         registrations = json.loads(model.tags["mlflow.modelVersions"])
         assert {(one["name"], str(one["version"])) for one in registrations} == {("m", "1")}
         assert doubles("models:/m/1")
@@ -69,7 +69,7 @@ class TestRegistering:
         assert doubles("models:/m/1")
 
     def test_from_artifacts_of_a_run(self, client: MlflowClient, tmp_path: Path) -> None:
-        """As clients before MLflow 3 log a model: among the run's own artifacts."""
+        """Clients before MLflow 3 log a model among the run's artifacts."""
         mlflow.pyfunc.save_model(tmp_path / "saved", python_model=Doubler(), pip_requirements=[])
         with mlflow.start_run(experiment_id="0") as run:
             mlflow.log_artifacts(str(tmp_path / "saved"), "old")

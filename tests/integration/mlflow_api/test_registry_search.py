@@ -1,4 +1,4 @@
-"""Searches of the registry over HTTP."""
+"""Search of registered models and model versions over HTTP."""
 
 from typing import Any
 
@@ -43,7 +43,7 @@ async def registry(client: httpx.AsyncClient) -> None:
 @pytest.mark.usefixtures("registry")
 class TestRegisteredModels:
     async def test_all(self, client: httpx.AsyncClient) -> None:
-        """By name, in the order of the code points, and without prompts."""
+        """Ordered by name, by code points, and without prompts."""
         assert await names(client) == ["C", "a", "b"]
 
     @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ class TestRegisteredModels:
 @pytest.mark.usefixtures("registry")
 class TestModelVersions:
     async def test_all(self, client: httpx.AsyncClient) -> None:
-        """Those changed last come first."""
+        """The last changed come first."""
         assert await versions(client) == ["b2", "b1", "a1"]
         await ok(
             client, "PATCH", f"{VERSIONS}/update", name="a", version="1", description="changed"
@@ -159,7 +159,7 @@ class TestModelVersions:
         assert await versions(client, order_by=order_by) == expected
 
     async def test_pages(self, client: httpx.AsyncClient) -> None:
-        """A version that comes in between is not on the pages behind it."""
+        """A version that is created meanwhile is not on later pages."""
         first = await ok(client, "GET", f"{VERSIONS}/search", max_results=1)
         await create_version(client, "a")
         rest = await versions(client, max_results=5, page_token=first["next_page_token"])

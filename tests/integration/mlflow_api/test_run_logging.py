@@ -1,4 +1,4 @@
-"""What is logged to runs, one item or a batch at a time, as MLflow 3.17's server has it."""
+"""Logging to runs, by item and by batch, with the rules of MLflow 3.17's server."""
 
 import json
 from typing import Any, ClassVar
@@ -44,7 +44,7 @@ BAD_KEYS = [
 
 
 class TestOneItem:
-    """What log-metric, log-parameter and set-tag have in common."""
+    """Rules that log-metric, log-parameter and set-tag share."""
 
     @pytest.mark.parametrize(("route", "item"), ONE_ITEM)
     async def test_missing_run(
@@ -176,7 +176,7 @@ class TestLogMetric:
 
     @pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", "1e999"])
     async def test_bare_non_finite(self, client: httpx.AsyncClient, value: str) -> None:
-        """MLflow takes these for 0 without a word."""
+        """MLflow silently takes these for 0."""
         run_id = await new_run(client)
         body = f'{{"run_id": "{run_id}", "key": "m", "timestamp": 1, "value": {value}}}'
         answer = await client.post(f"{API}/runs/log-metric", content=body, headers=JSON)
@@ -255,7 +255,7 @@ class TestLogParameter:
         ],
     )
     async def test_refused(self, client: httpx.AsyncClient, value: Any, words: str) -> None:
-        """MLflow cuts a value that is too long; here nothing is lost silently."""
+        """MLflow silently truncates a value that is too long; here it is refused."""
         run_id = await new_run(client)
         invalid(await self.log(client, run_id, value), words)
         assert await data_of(client, run_id) == NOTHING

@@ -1,4 +1,4 @@
-"""Runs: made, changed, deleted and found, as MLflow 3.17's server has it."""
+"""The lifecycle of runs, with the rules of MLflow 3.17's server."""
 
 from typing import Any
 
@@ -284,7 +284,7 @@ class TestDeleteAndRestore:
 
 
 class TestAnotherTenants:
-    """A run of another tenant's is answered as one that never was, and stays as it is."""
+    """Another tenant's run is answered like one that does not exist, and does not change."""
 
     @pytest.mark.parametrize(
         ("route", "fields"),

@@ -1,4 +1,4 @@
-"""MLflow's list of the datasets that an experiment's runs used."""
+"""Search of the datasets that the runs of experiments used."""
 
 import httpx
 import pytest

@@ -1,4 +1,4 @@
-"""Experiments found again: filters, orders, pages and views."""
+"""Search of experiments: filters, orders, pages and view types."""
 
 from typing import Any
 
@@ -44,7 +44,7 @@ class TestSearch:
         message = {"max_results": 4, "order_by": ["name ASC"], "filter": "name != 'Default'"}
         first = ok(await post(client, self.ROUTE, **message))
         token = first["next_page_token"]
-        # What comes between two pages shifts nothing.
+        # An experiment that is created between two pages does not shift them.
         await new_experiment(client, "aa")
         second = ok(await post(client, self.ROUTE, **message, page_token=token))
         names = [one["name"] for page in (first, second) for one in page["experiments"]]

@@ -1,4 +1,4 @@
-"""Runs found again: filters, orders, pages and views."""
+"""Search of runs: filters, orders, pages and view types."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What the server says of itself, and the prefixes that it is served under."""
+"""MLflow's server info, and the prefixes of MLflow's routes."""
 
 import httpx
 import pytest

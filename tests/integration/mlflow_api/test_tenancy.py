@@ -1,4 +1,4 @@
-"""The ways to name a tenant, and what an unknown one gets to see."""
+"""The ways to name a tenant, and requests of unknown tenants."""
 
 import secrets
 from collections.abc import AsyncIterator
@@ -27,7 +27,7 @@ MALFORMED = ["A", "a_b", "-a", "a-", "a.b", "a" * 49, "ü", "a b", ".."]
 
 @pytest_asyncio.fixture
 async def anyone(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
-    """A client that names no tenant by itself."""
+    """A client whose base URL names no tenant."""
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as it:
         yield it
@@ -35,7 +35,7 @@ async def anyone(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.fixture
 def slug() -> str:
-    """The name of a tenant that nobody has named yet."""
+    """The slug of a tenant that does not exist."""
     return f"t-{secrets.token_hex(6)}"
 
 
@@ -152,7 +152,7 @@ class TestArtifacts:
 
 
 class TestUnknownTenant:
-    """It is nobody until it writes: reads find nothing and leave nothing behind."""
+    """It exists once it writes: reads find nothing, and do not create it."""
 
     @pytest.mark.parametrize(
         ("method", "route", "fields", "status"),

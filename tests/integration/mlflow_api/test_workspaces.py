@@ -143,7 +143,7 @@ class TestDeleteWorkspace:
     async def test_a_worker_that_still_knows_it(
         self, anyone: httpx.AsyncClient, services: Services, tenant: Tenant
     ) -> None:
-        """Until it looks again, such a worker's writes are refused and leave nothing."""
+        """Until its lookup is renewed, the worker refuses writes, and stores nothing."""
         await anyone.delete(f"{WORKSPACES}/{tenant.slug}")
         with pytest.raises(NotFoundError, match="does not exist any more"):
             await services.experiments.create(tenant, "late")

@@ -1,4 +1,4 @@
-"""Calls that make experiments and runs, read them back, and judge what a call was answered."""
+"""Calls that create and read experiments and runs, and assertions about answers."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ def ok(answer: httpx.Response) -> Any:
 
 
 def done(answer: httpx.Response) -> None:
-    """What a call answers that has nothing to say."""
+    """The answer is empty."""
     assert (answer.status_code, answer.text) == (200, "{}")
 
 
@@ -97,7 +97,7 @@ async def get_run(client: httpx.AsyncClient, run_id: str) -> dict[str, Any]:
 
 
 async def data_of(client: httpx.AsyncClient, run_id: str) -> dict[str, Any]:
-    """What was logged to a run: latest values, params and tags by key, but for the derived tags."""
+    """A run's latest values, params and tags by key, without the derived tags."""
     data = (await get_run(client, run_id))["data"]
     tags = tags_of(data)
     del tags["mlflow.runName"], tags["matih.tenant_id"]
@@ -122,7 +122,7 @@ def pairs(**values: str) -> list[dict[str, str]]:
 async def log_steps(
     client: httpx.AsyncClient, run_id: str, key: str, values: list[float], start: int = 0
 ) -> None:
-    """A value a step, at the timestamps 1000, 1001, …"""
+    """One value per step, at the timestamps 1000, 1001, …"""
     metrics = [
         {"key": key, "value": value, "timestamp": 1000 + step, "step": step}
         for step, value in enumerate(values, start)

@@ -1,4 +1,4 @@
-"""What most tests of the workbench's API start from."""
+"""Fixtures of the workbench API's tests."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Assertions and helpers that the tests of the workbench's API share."""
+"""Assertions and helpers of the workbench API's tests."""
 
 from typing import Any
 from urllib.parse import unquote
@@ -13,7 +13,7 @@ ABSENT_RUN = "00000000000070008000000000000000"
 def assert_problem(
     response: httpx.Response, status: int, field: str | None = None
 ) -> dict[str, Any]:
-    """The answer is a problem of that status that names `field`, where one is given."""
+    """The answer is a problem with that status, and names `field` if given."""
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == "application/problem+json"
     problem: dict[str, Any] = response.json()
@@ -36,7 +36,7 @@ async def new_experiment(client: httpx.AsyncClient, **body: Any) -> dict[str, An
 
 
 async def new_run(client: httpx.AsyncClient, **body: Any) -> dict[str, Any]:
-    """A run, in experiment 0 unless another is given."""
+    """A new run, by default in experiment 0."""
     response = await client.post(RUNS, json={"experiment_id": "0"} | body)
     assert response.status_code == 201, response.text
     created: dict[str, Any] = response.json()
@@ -51,7 +51,7 @@ async def log(client: httpx.AsyncClient, run_id: str, **body: Any) -> None:
 async def same_answer_as_for_an_absent_id(
     client: httpx.AsyncClient, method: str, url: str, other_id: str, absent_id: str, **body: Any
 ) -> None:
-    """Another tenant's id is told apart from one that never existed by nothing but itself."""
+    """The answers to another tenant's id and to one that does not exist differ by the id alone."""
     other = await client.request(method, url.format(other_id), **body)
     absent = await client.request(method, url.format(absent_id), **body)
     assert_problem(other, 404)

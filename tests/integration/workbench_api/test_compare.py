@@ -1,3 +1,5 @@
+"""Comparison of runs in the workbench API."""
+
 from typing import Any
 
 import httpx

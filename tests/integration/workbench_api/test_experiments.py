@@ -1,3 +1,5 @@
+"""Experiments in the workbench API."""
+
 import asyncio
 import re
 from typing import Any
@@ -377,7 +379,7 @@ class TestRestoreExperiment:
 
 
 class TestOneTruthWithMlflow:
-    """What one API writes, the other shows."""
+    """Each API shows what the other has written."""
 
     async def test_description(self, client: httpx.AsyncClient) -> None:
         made = await new_experiment(client, name="a", description="from the workbench")

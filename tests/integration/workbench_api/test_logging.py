@@ -1,3 +1,5 @@
+"""Logging of metrics, params and tags in the workbench API."""
+
 import time
 from typing import Any
 

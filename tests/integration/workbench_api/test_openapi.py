@@ -1,3 +1,5 @@
+"""The OpenAPI document of the workbench API."""
+
 from typing import Any
 
 import pytest
@@ -7,7 +9,7 @@ from app.api import workbench
 from app.api.workbench.problem_details import MEDIA_TYPE
 
 METHODS = {"get", "post", "patch", "delete", "put"}
-# Every row of the contract.
+# The contract's routes.
 CONTRACT = {
     "POST /experiments",
     "GET /experiments",
@@ -73,7 +75,7 @@ def operation(request: pytest.FixtureRequest, page: dict[str, Any]) -> dict[str,
 
 
 def has_example(page: dict[str, Any], content: dict[str, Any]) -> bool:
-    """Whether some media type has an example, of its own or in its schema."""
+    """Whether a media type or its schema has an example."""
     return any(
         "example" in media or "examples" in media or schema_has_example(page, media["schema"])
         for media in content.values()

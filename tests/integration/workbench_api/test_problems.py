@@ -1,3 +1,5 @@
+"""Errors of the workbench API: problem details."""
+
 from collections.abc import AsyncIterator
 from typing import Any
 

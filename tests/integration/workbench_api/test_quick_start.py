@@ -1,4 +1,4 @@
-"""What the documentation tells a newcomer to type, over real HTTP."""
+"""The documentation's quick start, over real HTTP."""
 
 import secrets
 

@@ -1,3 +1,5 @@
+"""Runs in the workbench API."""
+
 import re
 from typing import Any
 
@@ -255,7 +257,7 @@ class TestListRuns:
 
 class TestGetRun:
     async def test_of_mlflow(self, client: httpx.AsyncClient, tenant: Tenant) -> None:
-        """A run that MLflow's client made, with what only it writes."""
+        """A run with the tags that MLflow's client sets."""
         created = await client.post(
             f"{MLFLOW}/runs/create",
             json={
