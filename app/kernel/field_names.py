@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Literal, Protocol
 
 from app.kernel import validation
+from app.kernel.validation import MAX_PARAM_VALUE_LENGTH, MAX_TAG_VALUE_LENGTH
 
 Kind = Literal["metrics", "params", "tags"]
 
@@ -47,21 +48,22 @@ IN_LISTS, WITHOUT_INDEX, OF_SINGLE_ITEM = _InLists(), _WithoutIndex(), _OfSingle
 
 def check_params(params: Mapping[str, str], names: FieldNames) -> None:
     """Raises InvalidValueError for the first param that breaks a rule."""
+    field = names.item
     for index, (key, value) in enumerate(params.items()):
-        validation.key(key, names.item("params", index, key, "key"), called="Param key")
-        field = names.item("params", index, key, "value")
-        validation.text(value, field, validation.MAX_PARAM_VALUE_LENGTH)
+        validation.key(key, field("params", index, key, "key"), called="Param key")
+        validation.text(value, field("params", index, key, "value"), MAX_PARAM_VALUE_LENGTH)
 
 
 def check_tags(
     tags: Mapping[str, str | None],
     names: FieldNames,
-    limit: int = validation.MAX_TAG_VALUE_LENGTH,
+    limit: int = MAX_TAG_VALUE_LENGTH,
 ) -> None:
     """Raises InvalidValueError for the first tag that breaks a rule. A tag that is to be deleted
     has the value None; other values may have `limit` characters."""
+    field = names.item
     for index, (key, value) in enumerate(tags.items()):
-        key_field = names.item("tags", index, key, "key")
+        key_field = field("tags", index, key, "key")
         validation.key(key, key_field)
-        validation.text(value or "", names.item("tags", index, key, "value"), limit)
+        validation.text(value or "", field("tags", index, key, "value"), limit)
         validation.settable(key, key_field)

@@ -39,8 +39,10 @@ def check_write(write: RunWrite) -> None:
             _check_range(point, partial(field, "metrics", index, point.key))
         if point.model_id or point.dataset_name or point.dataset_digest:
             _check_model_and_dataset(point, partial(field, "metrics", index, point.key))
-    check_params(write.params, write.field_names)
-    check_tags(write.tags, write.field_names)
+    if write.params:
+        check_params(write.params, write.field_names)
+    if write.tags:
+        check_tags(write.tags, write.field_names)
     if write.tags.get(RUN_NAME_TAG) == "":
         del write.tags[RUN_NAME_TAG]
 
