@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from app.artifacts.object_keys import object_key
-from app.artifacts.stores.contract import StoredObject
+from app.artifacts.stores.values import StoredObject
 
 if TYPE_CHECKING:
     from app.artifacts.quota_reservations import Reservation

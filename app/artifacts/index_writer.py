@@ -12,7 +12,7 @@ from psycopg.types.json import Json
 
 from app.artifacts import sql
 from app.artifacts.artifact_owner import Owner
-from app.artifacts.stores.contract import StoredObject
+from app.artifacts.stores.values import StoredObject
 from app.db.coalescer import Coalescer
 from app.db.database import Database
 from app.kernel.errors import ConflictError, TrackingError

@@ -15,7 +15,8 @@ from app.artifacts.object_keys import object_key
 from app.artifacts.service import Artifacts
 from app.artifacts.signed_urls import Grant, Signer
 from app.artifacts.stores.checksums import Digest
-from app.artifacts.stores.contract import MAX_PARTS, ArtifactStore, Part
+from app.artifacts.stores.contract import ArtifactStore
+from app.artifacts.stores.values import MAX_PARTS, Part
 from app.artifacts.transfer_limits import TransferSlots, unless_stalled
 from app.kernel.clock import now_ms
 from app.kernel.errors import (

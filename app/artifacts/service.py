@@ -21,9 +21,10 @@ from app.artifacts.index_writer import NewFile, check_nothing_in_the_way, record
 from app.artifacts.object_keys import object_key
 from app.artifacts.quota_reservations import Reservation, Reservations
 from app.artifacts.stores.checksums import Digest
-from app.artifacts.stores.contract import ArtifactStore, StoredObject
+from app.artifacts.stores.contract import ArtifactStore
 from app.artifacts.stores.object_reader import ObjectReader
 from app.artifacts.stores.upload_stream import is_small
+from app.artifacts.stores.values import StoredObject
 from app.artifacts.transfer_limits import Slot, TransferSlots, unless_stalled
 from app.audit import trail
 from app.db.database import Database
@@ -290,7 +291,7 @@ class Artifacts(ArtifactIndex):
         except BaseException:
             slot.give_back()
             raise
-        reader.when_closed(slot.give_back)
+        reader.on_close(slot.give_back)
         return reader
 
     async def _open(

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from app.artifacts.stores.contract import artifact_store
+from app.artifacts.stores.factory import artifact_store
 from app.commands.console import application, load_settings
 from app.config import Settings
 from app.db.database import Database

@@ -13,7 +13,8 @@ from typing import TypeVar
 from app.artifacts.entities import Artifact
 from app.artifacts.object_keys import path_and_id
 from app.artifacts.service import Artifacts
-from app.artifacts.stores.contract import ArtifactStore, StoredKey
+from app.artifacts.stores.contract import ArtifactStore
+from app.artifacts.stores.values import StoredKey
 from app.audit import trail
 from app.db.database import Database
 from app.gc import sql

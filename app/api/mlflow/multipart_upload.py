@@ -25,7 +25,7 @@ from app.artifacts.index import run_folder
 from app.artifacts.multipart_uploads import Address
 from app.artifacts.paths import artifact_path
 from app.artifacts.signed_urls import Grant
-from app.artifacts.stores.contract import Part
+from app.artifacts.stores.values import Part
 from app.kernel import validation
 from app.kernel.errors import InvalidValueError
 from app.kernel.principal import Principal, Role

@@ -15,7 +15,7 @@ from app.kernel.private_files import open_private
 log = logging.getLogger(__name__)
 
 # Three segments of the write-ahead log. No more than the reserve that artifacts leave by default
-# (`app.artifacts.stores.disk_reserve`), so that they don't use what is given up.
+# (`app.artifacts.stores.blocking.disk_reserve`), so that they don't use what is given up.
 MOST_BYTES = 48 << 20
 _PART = 10  # of a small disk the tenth part
 _PLENTY = (

@@ -19,19 +19,15 @@ from minio.error import S3Error
 from pydantic import SecretStr
 from urllib3 import BaseHTTPResponse
 
-from app.artifacts.stores import local_tree
+from app.artifacts.stores.blocking import directory_tree
 from app.artifacts.stores.checksums import Digest
-from app.artifacts.stores.contract import (
-    ArtifactStore,
-    Part,
-    StoredObject,
-    UnfinishedUpload,
-    artifact_store,
-)
+from app.artifacts.stores.contract import ArtifactStore
+from app.artifacts.stores.factory import artifact_store
 from app.artifacts.stores.local import LocalStore
 from app.artifacts.stores.s3 import S3Store
 from app.artifacts.stores.upload_buffers import UploadMemory
-from app.artifacts.stores.upload_stream import receive
+from app.artifacts.stores.upload_stream import write_body
+from app.artifacts.stores.values import Part, StoredObject, UnfinishedUpload
 from app.config import Settings
 from app.kernel.errors import ConflictError, InvalidValueError, NotFoundError, UnavailableError
 from app.kernel.thread_pools import TenantThreads, Threads
@@ -464,7 +460,7 @@ class TestCancellationWaitsForItsThread:
     def receiving(
         self, threads: TenantThreads, upload: HeldUpload, size: int = 100_000
     ) -> Coroutine[Any, Any, StoredObject]:
-        return receive(
+        return write_body(
             threads,
             upload,
             chunks(bytes(size)),
@@ -908,7 +904,7 @@ class TestLocal:
     async def test_a_file_system_that_knows_no_unnamed_files(
         self, local_store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(local_tree, "_UNNAMED", os.O_WRONLY)
+        monkeypatch.setattr(directory_tree, "_UNNAMED", os.O_WRONLY)
         await put(local_store, b"x")
         await put(local_store, b"y")
         assert await get(local_store) == b"y"

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from app.artifacts.object_keys import object_key
 from app.artifacts.paths import MAX_PATH_BYTES
-from app.artifacts.stores.contract import StoredKey
-from app.artifacts.stores.local_tree import Tree
+from app.artifacts.stores.blocking.directory_tree import DirectoryTree
+from app.artifacts.stores.values import StoredKey
 from app.gc.service import GarbageCollector, Policy
 from app.kernel.ids import new_uuid
 from tests.integration.artifacts.indexed import objects
@@ -162,17 +162,17 @@ async def test_garbage_collection(site: Site) -> None:
     assert await objects(store, site.tenant) == []
 
 
-class TestTree:
+class TestDirectoryTree:
     """The local folder by itself."""
 
     @pytest.fixture
-    def tree(self, tmp_path: Any) -> Tree:
-        return Tree(tmp_path / "artifacts")
+    def tree(self, tmp_path: Any) -> DirectoryTree:
+        return DirectoryTree(tmp_path / "artifacts")
 
     def path(self, *below: str) -> list[str]:
         return ["t", "experiments", *(["d"] * 450), *below]
 
-    def test_descriptors_are_few(self, tree: Tree) -> None:
+    def test_descriptors_are_few(self, tree: DirectoryTree) -> None:
         with few_descriptors():
             for number in range(3):
                 tree.create(self.path(f"own{number}", "file"), b"x")
@@ -185,7 +185,7 @@ class TestTree:
         assert list(tree.walk("t", "", "")) == []
         assert os.listdir(tree.root) == ["t"]
 
-    def test_a_wide_and_deep_folder_is_removed(self, tree: Tree) -> None:
+    def test_a_wide_and_deep_folder_is_removed(self, tree: DirectoryTree) -> None:
         for number in range(50):
             tree.create(["t", "f", *[str(number)] * (number + 1), "own", "file"], b"x")
         tree.create(["t", "g", "own", "file"], b"x")
@@ -203,7 +203,7 @@ class TestTree:
     def test_walks_in_the_order_of_keys(
         self, tmp_path_factory: pytest.TempPathFactory, paths: list[list[str]], data: st.DataObject
     ) -> None:
-        tree = Tree(tmp_path_factory.mktemp("walk") / "artifacts")
+        tree = DirectoryTree(tmp_path_factory.mktemp("walk") / "artifacts")
         keys = sorted({"/".join([*path, "file"]) for path in paths})
         for key in keys:
             *parents, name = key.split("/")

@@ -15,7 +15,7 @@ import psycopg
 import pytest
 
 from app.artifacts.service import Artifacts
-from app.artifacts.stores.contract import artifact_store
+from app.artifacts.stores.factory import artifact_store
 from app.config import Settings
 from app.db.database import Database
 from app.kernel.tenant import Tenant

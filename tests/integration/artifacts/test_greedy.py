@@ -13,11 +13,13 @@ import httpx
 import psutil
 import pytest
 
-from app.artifacts.stores import local_upload, upload_buffers, upload_stream
-from app.artifacts.stores.contract import ArtifactStore, StoredObject
+from app.artifacts.stores import upload_buffers, upload_stream
+from app.artifacts.stores.blocking import local_uploads
+from app.artifacts.stores.blocking.s3_buckets import Buckets
+from app.artifacts.stores.contract import ArtifactStore
 from app.artifacts.stores.local import LocalStore
-from app.artifacts.stores.s3_buckets import Buckets
 from app.artifacts.stores.upload_buffers import UploadMemory
+from app.artifacts.stores.values import StoredObject
 from app.config import Settings
 from app.http import sendfile
 from app.http.protocol import BoundedHttp
@@ -72,7 +74,7 @@ class TestCopies:
         store = LocalStore(tmp_path / "artifacts")
         await put(store, GREEDY, "big", b"x" * 100_000)
         held = Held(os.copy_file_range)
-        monkeypatch.setattr(local_upload.os, "copy_file_range", held)
+        monkeypatch.setattr(local_uploads.os, "copy_file_range", held)
         copies = [asyncio.create_task(store.copy(GREEDY, "big", f"c{n}")) for n in range(40)]
         await until(lambda: held.under_way >= 12, *copies)
         for number in range(5):
@@ -108,7 +110,7 @@ class TestCopies:
     ) -> None:
         """Each is on the disk before the next: nobody's sync waits for more."""
         synced: list[int] = []
-        monkeypatch.setattr(local_upload.os, "fdatasync", synced.append)
+        monkeypatch.setattr(local_uploads.os, "fdatasync", synced.append)
         store = LocalStore(tmp_path / "artifacts")
         block = secrets.token_bytes(MIB)
         sent = (block * (size // MIB + 1))[:size]
@@ -121,7 +123,7 @@ class TestCopies:
     async def test_cancelled_between_two_steps(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(local_upload, "_STEP_BYTES", 10_000)
+        monkeypatch.setattr(local_uploads, "_STEP_BYTES", 10_000)
         store = LocalStore(tmp_path / "artifacts")
         await put(store, GREEDY, "big", os.urandom(20 * MIB))
         for delay in (0.001, 0.01, 0.05):
@@ -138,7 +140,7 @@ class TestCopies:
         def refuse(*_: Any) -> int:
             raise OSError(18, "another file system")
 
-        monkeypatch.setattr(local_upload.os, "copy_file_range", refuse)
+        monkeypatch.setattr(local_uploads.os, "copy_file_range", refuse)
         store = LocalStore(tmp_path / "artifacts")
         sent = os.urandom(5 * MIB + 3)
         await put(store, GREEDY, "big", sent)

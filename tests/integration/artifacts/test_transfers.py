@@ -16,7 +16,7 @@ from fastapi import FastAPI
 
 from app.artifacts import signed_urls
 from app.artifacts.object_keys import object_key
-from app.artifacts.stores.contract import Part
+from app.artifacts.stores.values import Part
 from app.kernel.ids import new_uuid
 from app.kernel.tenant import Tenant
 from app.main import create_app

@@ -8,12 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from app.artifacts.paths import (
-    MAX_PATH_BYTES,
-    MAX_SEGMENT_BYTES,
-    artifact_path,
-    key_segments,
-)
+from app.artifacts.paths import MAX_PATH_BYTES, MAX_SEGMENT_BYTES, artifact_path
+from app.artifacts.stores.path_rules import key_segments
 from app.kernel.errors import InvalidValueError
 
 # Text out of the pieces that attacks are made of finds more than any text does.

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from minio.error import S3Error
 
-from app.artifacts.stores.disk_reserve import DEFAULT_BYTES, DiskReserve
-from app.artifacts.stores.s3_errors import s3_errors
+from app.artifacts.stores.blocking.disk_reserve import DEFAULT_BYTES, DiskReserve
+from app.artifacts.stores.blocking.s3_errors import s3_errors
 from app.config import Settings
 from app.kernel.errors import InsufficientStorageError
 
