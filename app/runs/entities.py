@@ -1,7 +1,6 @@
 """A run as both APIs see it, and what is written to one."""
 
 from dataclasses import dataclass, field
-from typing import Protocol
 from uuid import UUID
 
 import msgspec
@@ -80,16 +79,6 @@ class ModelLink(msgspec.Struct):
 
     model_id: str
     step: int = 0
-
-
-class Placed(Protocol):
-    """A run as far as its artifacts are concerned."""
-
-    @property
-    def run_id(self) -> UUID: ...
-
-    @property
-    def artifact_uri(self) -> str: ...
 
 
 class Run(msgspec.Struct):

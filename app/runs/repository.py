@@ -6,7 +6,7 @@ from uuid import UUID
 
 import psycopg
 
-from app.kernel.artifact_uris import run_artifact_uri
+from app.kernel.artifact_uris import RunLocation, run_artifact_uri
 from app.kernel.tenant import Tenant
 from app.runs import sql
 from app.runs.entities import DatasetInput, LatestMetric, ModelLink, Run
@@ -64,6 +64,18 @@ async def read_info(
     """A run without what hangs on it; None where there is none."""
     row = await one(connection, sql.READ_RUNS, tenant=tenant.id, runs=[run_id])
     return None if row is None else _run(row)
+
+
+async def locate(
+    connection: psycopg.AsyncConnection, tenant: Tenant, run_id: UUID
+) -> RunLocation | None:
+    """Where a run's artifacts are; None where there is no such run."""
+    row = await one(connection, sql.LOCATE_RUN, tenant=tenant.id, run=run_id)
+    if row is None:
+        return None
+    run_id, experiment_id, deleted_time, artifact_location = row
+    uri = run_artifact_uri(experiment_id, artifact_location, run_id.hex)
+    return RunLocation(run_id, uri, deleted_time)
 
 
 async def find(

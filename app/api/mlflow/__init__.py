@@ -12,7 +12,7 @@ from app.api.mlflow import (
     logged_models,
     metrics,
     model_versions,
-    multipart_upload,
+    presigned_urls,
     registered_models,
     runs,
     server_info,
@@ -53,7 +53,7 @@ def mounts(services: Callable[[], Services]) -> list[BaseRoute]:
         registered_models.routes,
         model_versions.routes,
         artifacts.routes,
-        multipart_upload.routes,
+        presigned_urls.routes,
         server_info.routes,
         workspaces.routes,
     )

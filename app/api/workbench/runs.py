@@ -188,7 +188,8 @@ def render(run: entities.Run) -> bytes:
 async def _with_artifacts(
     services: Services, tenant: Tenant, runs: Sequence[RenderedRun]
 ) -> list[bytes]:
-    paths = await services.artifacts.paths_of_runs(tenant, runs)
+    uris = {run.run_id: run.artifact_uri for run in runs}
+    paths = await services.artifacts.first_paths(tenant, uris)
     return [
         b'%s,"artifacts":%s}' % (run.body[:-1], msgspec.json.encode(paths[run.run_id]))
         for run in runs

@@ -180,7 +180,8 @@ class RunPage(Shown):
 
 async def shown_runs(services: Services, tenant: Tenant, found: Sequence[runs.Run]) -> list[Run]:
     """The runs with the paths of their files."""
-    paths = await services.artifacts.paths_of_runs(tenant, found)
+    uris = {run.run_id: run.artifact_uri for run in found}
+    paths = await services.artifacts.first_paths(tenant, uris)
     return [Run.of(run, paths[run.run_id]) for run in found]
 
 

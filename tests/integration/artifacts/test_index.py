@@ -10,7 +10,7 @@ import pytest
 from app.artifacts import sql
 from app.artifacts.service import Artifacts
 from app.db.database import Database
-from app.kernel.errors import ConflictError, InvalidStateError, NotFoundError
+from app.kernel.errors import ConflictError, NotFoundError, RunNotActiveError, RunNotFoundError
 from app.kernel.tenant import Tenant
 from app.services import Services
 from tests.integration.artifacts.indexed import (
@@ -147,9 +147,9 @@ class TestManyAtOnce:
         await put(artifacts, tenant, f"{folder}/file")
         good = [f"{folder}/{number}/a" for number in range(10)]
         bad = {
-            run_path(deleted, "a"): InvalidStateError,
+            run_path(deleted, "a"): RunNotActiveError,
             f"{folder}/file/b": ConflictError,
-            f"{folder.rsplit('/', 2)[0]}/{'0' * 32}/artifacts/a": NotFoundError,
+            f"{folder.rsplit('/', 2)[0]}/{'0' * 32}/artifacts/a": RunNotFoundError,
         }
         paths = [*good[:5], *bad, *good[5:]]
         answers = await asyncio.gather(

@@ -15,7 +15,12 @@ from app.artifacts.stores.contract import ArtifactStore
 from app.artifacts.stores.local import LocalStore
 from app.artifacts.stores.s3 import S3Store
 from app.db.database import Database
-from app.kernel.errors import ConflictError, InvalidValueError, NotFoundError
+from app.kernel.errors import (
+    ArtifactNotFoundError,
+    ConflictError,
+    InvalidValueError,
+    NotFoundError,
+)
 from app.kernel.tenant import Tenant
 from app.services import Services
 from tests.integration.artifacts.indexed import folder_of, listed, objects, put, read, used_bytes
@@ -73,14 +78,14 @@ class Model:
     def delete(self, path: str) -> None:
         gone = self.below(path)
         if not gone:
-            raise NotFoundError("nothing there")
+            raise ArtifactNotFoundError(path)
         for name in gone:
             del self.files[name]
 
     def copy(self, source: str, target: str) -> None:
         found = self.below(source)
         if not found:
-            raise NotFoundError("nothing there")
+            raise ArtifactNotFoundError(source)
         if source not in found and f"{target}/".startswith(f"{source}/"):
             raise InvalidValueError("into itself")
         for path, content in found.items():

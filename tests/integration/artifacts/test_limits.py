@@ -16,7 +16,6 @@ from starlette.requests import ClientDisconnect
 
 from app.api.file_response import ReaderResponse
 from app.artifacts import transfer_limits
-from app.artifacts.index import run_folder
 from app.artifacts.service import Artifacts
 from app.config import Settings
 from app.kernel.errors import UnavailableError
@@ -24,6 +23,7 @@ from app.kernel.tenant import Tenant
 from app.main import create_app
 from app.services import Services
 from tests.conftest import client_of, new_slug
+from tests.integration.artifacts.indexed import run_folder
 
 FILES = "api/2.0/mlflow-artifacts/artifacts"
 BODY = b"what the client sends"

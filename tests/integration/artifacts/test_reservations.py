@@ -320,7 +320,7 @@ class TestParts:
             raise UnavailableError("gone")
 
         with monkeypatch.context() as patch:
-            patch.setattr(local.services.artifacts._recording, "submit", cut_off)
+            patch.setattr(local.services.artifacts._index_writer, "write", cut_off)
             assert (await local.complete(path, upload, parts)).status_code == 503
         assert list((await reserved(local)).values()) == [LIMIT]
         # What is stored still takes room, whoever says that it is given up.
@@ -389,9 +389,9 @@ class TestComesBack:
         """By itself; garbage collection removes the rows."""
         await limit(local)
         url = f"{FILES}/artifacts/{await local.folder()}"
-        left = await local.services.artifacts.reservations.begin(local.tenant, UUID(int=7), LIMIT)
+        left = await local.services.artifacts.reservations.reserve(local.tenant, UUID(int=7), LIMIT)
         assert left is not None
-        left.end()
+        left.stop_renewing()
         over(await local.client.put(f"{url}/a", content=b"x"))
         later = now_ms() + round(quota_reservations.LEASE_SECONDS * 1000) + 1
         monkeypatch.setattr(quota_reservations, "now_ms", lambda: later)
@@ -438,9 +438,9 @@ class TestComesBack:
 
     async def test_a_tenant_that_goes_takes_it_along(self, local: Site) -> None:
         await limit(local)
-        left = await local.services.artifacts.reservations.begin(local.tenant, UUID(int=7), 10)
+        left = await local.services.artifacts.reservations.reserve(local.tenant, UUID(int=7), 10)
         assert left is not None
-        left.end()
+        left.stop_renewing()
         await local.services.tenants.delete(local.tenant.slug, "RESTRICT")
 
 
