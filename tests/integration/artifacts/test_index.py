@@ -242,7 +242,7 @@ class TestCopy:
         run = await services.runs.create(tenant, "0")
         await services.runs.delete(tenant, run.run_id.hex)
         source = await put(artifacts, tenant, f"{folder}/a")
-        with pytest.raises(InvalidStateError):
+        with pytest.raises(RunNotActiveError):
             await artifacts.copy(tenant, source, run_path(run, "a"))
 
 
