@@ -45,14 +45,15 @@ TENANT = "acme-corp"
 
 @dataclass
 class Bed:
-    """A store, and a look behind it."""
+    """A store, and access to the bytes behind it."""
 
     store: ArtifactStore
     unfinished: Callable[[str], list[str]]
 
 
 class DeclaredStore(LocalStore):
-    """Is told the length of each body, as by most clients: small files are then stored at once."""
+    """A store that gets the length of each body, as most clients send it: small bodies are stored
+    in one call."""
 
     async def put(self, tenant: str, key: str, body: AsyncIterator[bytes], **more: Any) -> Any:
         if more["content_length"] is None:
@@ -307,7 +308,7 @@ class TestReader:
 
 
 class TestWholeOrNothing:
-    """Whatever goes wrong during an upload, what was there before stays, and no traces."""
+    """A failed upload leaves nothing, and the object that was there before stays."""
 
     async def assert_untouched(self, bed: Bed) -> None:
         assert await get(bed.store) == b"before"
@@ -423,7 +424,7 @@ class TestWholeOrNothing:
 
 
 class HeldUpload:
-    """An upload whose write or finish lasts until it is let go, and that notes what happens."""
+    """An upload whose write or finish blocks until the test releases it; it records its calls."""
 
     def __init__(self, held: str) -> None:
         self.held = held
@@ -449,7 +450,7 @@ class HeldUpload:
 
 
 class TestCancellationWaitsForItsThread:
-    """A thread can't be stopped: to clean up beside it would close its file, or leave its part."""
+    """A thread can't be stopped: a clean-up beside it would close its file, or leave its part."""
 
     @pytest.fixture
     async def threads(self) -> AsyncIterator[TenantThreads]:
@@ -806,7 +807,7 @@ class TestSigningKey:
 
 class TestMemory:
     async def test_is_flat(self, store: ArtifactStore) -> None:
-        """40 MiB up and down, in 64 KiB chunks; the buffers of parts are not counted, but few."""
+        """40 MiB up and down in 64 KiB chunks; the few buffers of parts are not counted."""
         chunk, times = os.urandom(65536), 640
         await put(store, b"warm")
         tracemalloc.start()

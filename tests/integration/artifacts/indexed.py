@@ -1,4 +1,4 @@
-"""Artifacts in both stores with their index, and what the tests of it share."""
+"""Helpers of the tests of artifacts and their index."""
 
 from collections.abc import AsyncIterator
 from uuid import UUID

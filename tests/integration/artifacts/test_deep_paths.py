@@ -1,5 +1,5 @@
-"""The deepest paths that are legal, hundreds of folders below each other, in all that is done with
-files: in both stores, through both APIs."""
+"""The deepest valid paths, hundreds of nested folders: every file operation, in both stores and
+through both APIs."""
 
 import asyncio
 import io
@@ -29,13 +29,13 @@ OLD = Policy(delete=True, grace=-3_600_000)
 
 
 def deepest(size: int, name: str = "a") -> str:
-    """A path of so many bytes with as many folders as it can have."""
+    """A path of `size` bytes with as many folders as possible."""
     return "/".join(name * (size // 2)) + ("b" if size % 2 == 0 else "/c")
 
 
 @contextmanager
 def few_descriptors(more: int = 64) -> Iterator[None]:
-    """So many more than are open may be, whatever is done."""
+    """Limits the process to so many more open files than it has now."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     highest = max(int(number) for number in os.listdir("/proc/self/fd"))
     resource.setrlimit(resource.RLIMIT_NOFILE, (highest + more, hard))
@@ -125,7 +125,7 @@ async def test_an_upload_in_parts(site: Site) -> None:
 
 
 async def test_many_of_them_at_once(site: Site) -> None:
-    """Each in folders of its own: what one statement holds, and what is pruned, stays bounded."""
+    """Each file has folders of its own: locks per statement and pruned folders stay bounded."""
     folder = await site.folder()
     size = MAX_PATH_BYTES - len(folder) - 4
     paths = [f"{folder}/{number:02}/{deepest(size)}" for number in range(40)]
@@ -163,7 +163,7 @@ async def test_garbage_collection(site: Site) -> None:
 
 
 class TestDirectoryTree:
-    """The local folder by itself."""
+    """The file operations of the local store, without the store."""
 
     @pytest.fixture
     def tree(self, tmp_path: Any) -> DirectoryTree:

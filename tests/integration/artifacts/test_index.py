@@ -1,4 +1,4 @@
-"""The index of artifacts: what a listing costs, what it refuses, and what it counts."""
+"""The artifact index: the cost of listings, refused paths, and the used bytes."""
 
 import asyncio
 import hashlib
@@ -39,7 +39,7 @@ async def folder(services: Services, tenant: Tenant) -> str:
 
 
 async def fill(database: Database, tenant: Tenant, paths: str) -> None:
-    """Rows for many files at once; `paths` is SQL over the number `i`."""
+    """Inserts rows of many files; `paths` is an SQL expression of the number `i`."""
     async with database.write_pipeline(tenant) as connection:
         await connection.execute(
             "INSERT INTO artifacts (tenant_id, path, size, etag, content_type, updated_time)"
@@ -53,7 +53,7 @@ class TestListing:
     async def test_costs_a_probe_an_entry(
         self, database: Database, tenant: Tenant, folder: str, name: str
     ) -> None:
-        """However many files, or folders, lie beside those on the page."""
+        """The cost does not depend on the files and folders beside those on the page."""
         await fill(database, tenant, f"'{folder}/many/' || {name}")
         many = f"{folder}/many"
         async with database.write_pipeline(tenant) as connection:
@@ -114,7 +114,7 @@ class TestClashes:
     async def test_at_the_same_moment(
         self, artifacts: Artifacts, database: Database, tenant: Tenant, folder: str
     ) -> None:
-        """Both have passed the check before the upload; one of them is recorded."""
+        """Both pass the check before the upload; the row of one is written."""
         for number in range(20):
             paths = [f"{folder}/{number}{rest}" for rest in ("", "/b", "/b/c", "/d", "/b")]
             ready = asyncio.Barrier(len(paths))
@@ -140,8 +140,8 @@ class TestManyAtOnce:
     async def test_each_is_answered_for_itself(
         self, services: Services, artifacts: Artifacts, tenant: Tenant, folder: str
     ) -> None:
-        """Files that wait together share a transaction, but not what stands against one of them;
-        of what was refused no object is left."""
+        """Concurrent files share a transaction, but each gets its own error; refused files leave no
+        object."""
         deleted = await services.runs.create(tenant, "0")
         await services.runs.delete(tenant, deleted.run_id.hex)
         await put(artifacts, tenant, f"{folder}/file")
@@ -171,7 +171,7 @@ class TestTwoAtOnce:
     async def test_writers_to_one_path(
         self, artifacts: Artifacts, database: Database, tenant: Tenant, folder: str
     ) -> None:
-        """The row is always of the bytes it names, and nothing of the others is left."""
+        """The row always matches its object, and no other object is left."""
         path = f"{folder}/a"
         for _ in range(5):
             contents = [f"{number}".encode() * 100 for number in range(8)]
@@ -186,7 +186,7 @@ class TestTwoAtOnce:
     async def test_delete_beside_an_upload(
         self, artifacts: Artifacts, tenant: Tenant, folder: str
     ) -> None:
-        """What a deletion takes is what it found: not the bytes of a later upload."""
+        """A deletion deletes the objects of the rows that it read, not those of later uploads."""
         path = f"{folder}/a"
         for _ in range(20):
             await put(artifacts, tenant, path, b"old")
@@ -283,7 +283,7 @@ class TestUsedBytes:
     async def test_does_not_keep_a_tenant_from_being_deleted(
         self, services: Services, artifacts: Artifacts, tenant: Tenant, folder: str
     ) -> None:
-        """A counter is no content, even one that says 0."""
+        """A tenant with a usage counter, even of 0, counts as empty."""
         await put(artifacts, tenant, f"{folder}/a")
         await artifacts.delete(tenant, f"{folder}/a")
         async with services.database.write_pipeline(tenant) as connection:

@@ -1,4 +1,4 @@
-"""Random histories of files against a dict of paths, on both stores."""
+"""Random histories of file operations, compared with a dict of paths, on both stores."""
 
 import secrets
 from collections.abc import AsyncIterator
@@ -52,13 +52,13 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 
 
 class Model:
-    """What the files should be."""
+    """The expected files."""
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
 
     def below(self, folder: str) -> dict[str, bytes]:
-        """The file of that name, or all in the folder."""
+        """The file at the path, or the files below it."""
         return {
             path: content
             for path, content in self.files.items()
@@ -92,7 +92,7 @@ class Model:
             self.put(target + path.removeprefix(source), content)
 
     def listed(self, folder: str) -> list[str]:
-        """The names in a folder, in the order of their bytes; those of folders end in a slash."""
+        """The names in a folder, in the order of their bytes; names of folders end in a slash."""
         prefix = f"{folder}/" if folder else ""
         rests = [path.removeprefix(prefix) for path in self.files if path.startswith(prefix)]
         names = {name + slash for name, slash, _ in (rest.partition("/") for rest in rests)}

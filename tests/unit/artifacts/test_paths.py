@@ -1,4 +1,4 @@
-"""What may be called an artifact, and that nothing accepted leaves its folder."""
+"""Validation of artifact paths: which are accepted, and that none leaves its folder."""
 
 import ntpath
 import posixpath
