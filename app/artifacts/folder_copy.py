@@ -51,7 +51,7 @@ async def _source_files(artifacts: Artifacts, tenant: Tenant, source: str) -> Se
     async for file in artifacts.walk(tenant, source):
         if len(files) == MAX_FILES:
             raise InvalidValueError(
-                f"A folder of more than {MAX_FILES} files is not copied at once",
+                f"A folder of more than {MAX_FILES} files can't be copied by one request",
                 field="source_path",
             )
         files.append(file)

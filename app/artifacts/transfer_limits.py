@@ -40,8 +40,8 @@ class TransferSlots:
                 await semaphore.acquire()
         except TimeoutError as error:
             raise UnavailableError(
-                f"{self._per_tenant} transfers of the tenant are going on at once, which is all"
-                " that a worker carries; try again shortly"
+                f"The tenant has {self._per_tenant} transfers running, the maximum for a worker;"
+                " try again shortly"
             ) from error
         return Slot(semaphore)
 

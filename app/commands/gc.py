@@ -27,13 +27,13 @@ def gc(
     ] = False,
     tenant: Annotated[
         list[str] | None,
-        typer.Option(help="Only this tenant; may be repeated. One that is gone may be named."),
+        typer.Option(help="Only this tenant, which may be a deleted one. May be repeated."),
     ] = None,
     archived_for: Annotated[
         str | None,
         typer.Option(
             metavar="TIME",
-            help="Also remove what has been archived for so long, as 30d or 12h."
+            help="Also remove what has been archived for this time, such as 30d or 12h."
             " [default: TRACKING_RETENTION_DAYS]",
         ),
     ] = None,
@@ -41,19 +41,19 @@ def gc(
         bool,
         typer.Option(
             "--gone-tenants",
-            help="Also sweep the store after tenants that were deleted. Not where another"
-            " deployment's buckets have names that start with this one's prefix.",
+            help="Also remove the objects of deleted tenants. Unsafe where the buckets of"
+            " another deployment have names that start with this one's prefix.",
         ),
     ] = False,
     grace: Annotated[
         str,
         typer.Option(
             metavar="TIME",
-            help="Leave alone what was uploaded within this time: it may not be done.",
+            help="Keep what was uploaded within this time: the upload may still be running.",
         ),
     ] = "24h",
 ) -> None:
-    """Remove what was archived long ago, and what crashes have left in the artifact store."""
+    """Remove archived runs, models and experiments, and the leftovers of crashes in the store."""
     slugs = [_slug(text) for text in tenant or []]
     with application(load_settings()) as settings:
         retention = _retention(settings, archived_for)
@@ -153,7 +153,7 @@ def _time(text: str, option: str) -> int:
     match = re.fullmatch(r"([0-9]{1,9})([smhd])", text)
     if match is None:
         raise InvalidValueError(
-            f"--{option} is a number and a unit, as 90s, 30m, 12h or 30d, and not '{text}'",
+            f"--{option} must be a number and a unit, such as 90s, 30m, 12h or 30d, not '{text}'",
             field=option,
         )
     return int(match[1]) * _UNITS[match[2]]

@@ -170,8 +170,8 @@ class TestCommand:
     @pytest.mark.parametrize(
         ("options", "words"),
         [
-            (["--archived-for", "30"], "--archived-for is a number and a unit"),
-            (["--grace", "soon"], "--grace is a number and a unit"),
+            (["--archived-for", "30"], "--archived-for must be a number and a unit"),
+            (["--grace", "soon"], "--grace must be a number and a unit"),
             (["--tenant", "../etc"], "'../etc' is no tenant slug"),
         ],
     )
