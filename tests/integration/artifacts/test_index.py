@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
@@ -27,6 +27,8 @@ from tests.integration.artifacts.indexed import (
 
 MANY = 20_000
 
+Fill = Callable[[str], Awaitable[None]]
+
 
 @pytest.fixture
 def artifacts(services: Services) -> Artifacts:
@@ -38,23 +40,31 @@ async def folder(services: Services, tenant: Tenant) -> str:
     return await folder_of(services, tenant)
 
 
-async def fill(database: Database, tenant: Tenant, paths: str) -> None:
-    """Inserts rows of many files; `paths` is an SQL expression of the number `i`."""
+@pytest.fixture
+async def fill(database: Database, tenant: Tenant) -> AsyncIterator[Fill]:
+    """Inserts rows of many files; its argument is an SQL expression of the number `i`. The rows
+    have no objects and are deleted afterwards: gc in another test would look for each of them."""
+
+    async def insert(paths: str) -> None:
+        async with database.write_pipeline(tenant) as connection:
+            await connection.execute(
+                "INSERT INTO artifacts (tenant_id, path, size, etag, content_type, updated_time)"
+                f" SELECT {tenant.id}, {paths}, 10, 'e', 'text/plain', 1"
+                f" FROM generate_series(1, {MANY}) AS i"
+            )
+
+    yield insert
     async with database.write_pipeline(tenant) as connection:
-        await connection.execute(
-            "INSERT INTO artifacts (tenant_id, path, size, etag, content_type, updated_time)"
-            f" SELECT {tenant.id}, {paths}, 10, 'e', 'text/plain', 1"
-            f" FROM generate_series(1, {MANY}) AS i"
-        )
+        await connection.execute("DELETE FROM artifacts WHERE tenant_id = %s", [tenant.id])
 
 
 class TestListing:
     @pytest.mark.parametrize("name", ["lpad(i::text, 6, '0')", "lpad(i::text, 6, '0') || '/only'"])
     async def test_costs_a_probe_an_entry(
-        self, database: Database, tenant: Tenant, folder: str, name: str
+        self, database: Database, tenant: Tenant, folder: str, fill: Fill, name: str
     ) -> None:
         """The cost does not depend on the files and folders beside those on the page."""
-        await fill(database, tenant, f"'{folder}/many/' || {name}")
+        await fill(f"'{folder}/many/' || {name}")
         many = f"{folder}/many"
         async with database.write_pipeline(tenant) as connection:
             for after in (f"{many}/", f"{many}/010000", f"{many}/019000"):
@@ -275,8 +285,10 @@ class TestUsedBytes:
         assert await used_bytes(database, tenant) == total
         assert await used_bytes(database, other_tenant) == 0
 
-    async def test_reads_a_few_rows(self, database: Database, tenant: Tenant, folder: str) -> None:
-        await fill(database, tenant, f"'{folder}/' || i")
+    async def test_reads_a_few_rows(
+        self, database: Database, tenant: Tenant, folder: str, fill: Fill
+    ) -> None:
+        await fill(f"'{folder}/' || i")
         assert await used_bytes(database, tenant) == 10 * MANY
         assert await rows(database, tenant, "artifact_usage") <= 16
 
@@ -301,9 +313,9 @@ class TestSizes:
         assert await artifacts.sizes(tenant, folders) == [3, 15, 0]
 
     async def test_of_too_many_files(
-        self, artifacts: Artifacts, database: Database, tenant: Tenant, folder: str
+        self, artifacts: Artifacts, tenant: Tenant, folder: str, fill: Fill
     ) -> None:
-        await fill(database, tenant, f"'{folder}/many/' || i")
+        await fill(f"'{folder}/many/' || i")
         await put(artifacts, tenant, f"{folder}/few/a", b"123")
         folders = [f"{folder}/many", f"{folder}/few"]
         assert await artifacts.sizes(tenant, folders) == [None, 3]
