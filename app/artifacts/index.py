@@ -3,16 +3,22 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
 from uuid import UUID
 
-from app.artifacts import page_tokens, repository
+from app.artifacts import repository
 from app.artifacts.entities import Artifact, ListingEntry
 from app.db.database import Database
 from app.kernel.artifact_uris import served_folder
 from app.kernel.errors import ArtifactNotFoundError
+from app.kernel.page_tokens import PageTokenCodec
 from app.kernel.tenant import Tenant
 
 # How many rows one statement reads or deletes.
 CHUNK = 1000
 _MAX_SUMMED_FILES = 10_000
+
+# A token holds the path that sorts behind all of the page's last entry.
+_PAGE_TOKENS: PageTokenCodec[str] = PageTokenCodec(
+    str, "it must be the next_page_token of an earlier page of this folder"
+)
 
 
 class ArtifactIndex:
@@ -64,7 +70,7 @@ class ArtifactIndex:
 
         The cost depends on the size of the page, not on what the folder holds.
         """
-        after = page_tokens.decode(folder, page_token) if page_token else f"{folder}/"
+        after = _start_of_page(folder, page_token) if page_token else f"{folder}/"
         async with self._database.read_pipeline(tenant) as connection:
             entries = await repository.list_folder(
                 connection, tenant, folder, after=after, limit=None if limit is None else limit + 1
@@ -72,7 +78,7 @@ class ArtifactIndex:
         if limit is None or len(entries) <= limit:
             return entries, None
         del entries[limit:]
-        return entries, page_tokens.encode(entries[-1])
+        return entries, _PAGE_TOKENS.encode(_end_of_entry(entries[-1]))
 
     async def sizes(self, tenant: Tenant, folders: Sequence[str]) -> Sequence[int | None]:
         """The bytes of all files below each folder; None for a folder of more than 10,000 files,
@@ -96,3 +102,16 @@ class ArtifactIndex:
             if len(files) < CHUNK:
                 return
             after = files[-1].path
+
+
+def _end_of_entry(entry: ListingEntry) -> str:
+    """The first path that sorts after the file, or after everything in the folder."""
+    return entry.path + ("0" if entry.is_dir else "\x01")
+
+
+def _start_of_page(folder: str, page_token: str) -> str:
+    """The path at which the page starts. Raises InvalidValueError for a token of another folder."""
+    after = _PAGE_TOKENS.decode(page_token)
+    if not after.startswith(f"{folder}/") or "\x00" in after:
+        raise _PAGE_TOKENS.refusal()
+    return after

@@ -86,7 +86,7 @@ async def _pages(
     first page, `entries`, on."""
     separator = head
     while True:
-        async with call.services.sharing.turns.turn(call.tenant):
+        async with call.services.turns.turn(call.tenant):
             page = msgspec.json.encode([shown(entry) for entry in entries])[1:-1]
         if page:
             yield separator + page

@@ -92,7 +92,7 @@ async def abort_upload(call: Call, request: Request) -> Response:
 
 async def _read_message(call: Call, request: Request, message: type[Message]) -> Message:
     require_json(request.headers)
-    memory = call.services.sharing.memory
+    memory = call.services.memory
     body = await read_body(request.receive, request.headers, _MAX_BODY_BYTES, memory, call.tenant)
     return await decoded(call.services, call.tenant, body, {}, message)
 

@@ -107,7 +107,7 @@ async def authenticate_signed_url(services: Services, request: Request) -> Princ
     grant in the request's state. Raises PermissionDeniedError."""
     slug = request.scope.get("tenant_in_path") or ""
     method: Literal["GET", "PUT"] = "PUT" if request.method == "PUT" else "GET"
-    tenant = await services.authenticator.holder_of_url(slug)
+    tenant = await services.authenticator.tenant_of_signed_url(slug)
     request.state.grant = services.uploads.signer.check(
         method, tenant, path_of(request), request.query_params
     )

@@ -20,7 +20,7 @@ from app.artifacts.stores.path_rules import key_segments
 from app.artifacts.stores.upload_buffers import Buffers, UploadMemory
 from app.artifacts.stores.upload_stream import is_small, write_body
 from app.artifacts.stores.values import Part, StoredKey, StoredObject, UnfinishedUpload
-from app.kernel.thread_pools import Threads
+from app.kernel.fair_thread_pool import FairThreadPool
 
 # Large parts need few calls to threads; the smaller size, where memory is short, still makes for
 # long writes to the disk.
@@ -39,7 +39,7 @@ class LocalStore(ArtifactStore):
     def __init__(self, root: Path, *, reserve_bytes: int | None = None) -> None:
         self._tree = DirectoryTree(root, reserve_bytes)
         self._uploads = LocalMultipartUploads(self._tree)
-        self._threads = Threads(_THREADS)
+        self._threads = FairThreadPool(_THREADS)
         self._memory = UploadMemory()
 
     async def put(

@@ -28,7 +28,7 @@ from app.artifacts.stores.upload_buffers import UploadMemory
 from app.artifacts.stores.upload_stream import write_body
 from app.artifacts.stores.values import MAX_PARTS, Part, StoredKey, StoredObject, UnfinishedUpload
 from app.kernel.errors import InvalidValueError, NotFoundError
-from app.kernel.thread_pools import Threads
+from app.kernel.fair_thread_pool import FairThreadPool
 
 # S3 takes parts of at least 5 MiB, and at most 10,000 of them. Two parts are sent while the next
 # one is filled; all three are in memory.
@@ -100,8 +100,8 @@ class S3Store(ArtifactStore):
         new = NewBucket(bucket_prefix, versioning, old_versions_days)
         self._buckets = Buckets(client, endpoint, new)
         self._uploads = S3MultipartUploads(self._buckets)
-        self._threads = Threads(_THREADS)
-        self._copy_threads = Threads(_THREADS_FOR_COPIES)
+        self._threads = FairThreadPool(_THREADS)
+        self._copy_threads = FairThreadPool(_THREADS_FOR_COPIES)
         self._memory = UploadMemory()
         self._secret_key = secret_key
 

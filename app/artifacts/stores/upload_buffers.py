@@ -44,28 +44,28 @@ class Buffers:
     async def first(self) -> Buffer:
         """The first buffer. Raises UnavailableError where no memory is freed for 8 seconds."""
         for size in self._sizes:
-            if self._budget.take_spare(self._tenant, size):
+            if self._budget.try_acquire_spare(self._tenant, size):
                 break
         else:
-            await self._budget.take(self._tenant, size, seconds=_WAIT_SECONDS)
+            await self._budget.acquire(self._tenant, size, wait_seconds=_WAIT_SECONDS)
         self.size = size
         return self._new()
 
     def another(self) -> Buffer | None:
         """Another buffer, where there is spare memory; else None."""
-        if not self._budget.take_spare(self._tenant, self.size):
+        if not self._budget.try_acquire_spare(self._tenant, self.size):
             return None
         return self._new()
 
     @property
     def scarce(self) -> bool:
         """Whether other uploads wait for memory that this one does not need."""
-        return self._budget.scarce(self._tenant)
+        return self._budget.contended(self._tenant)
 
     def drop(self) -> None:
         """Releases one buffer."""
         self.count -= 1
-        self._budget.give_back(self._tenant, self.size)
+        self._budget.release(self._tenant, self.size)
 
     def _new(self) -> Buffer:
         self.count += 1

@@ -11,7 +11,7 @@ from app.artifacts.stores.checksums import Checksums, Digest
 from app.artifacts.stores.upload_buffers import Buffer, Buffers
 from app.artifacts.stores.values import StoredObject
 from app.kernel.errors import InvalidValueError
-from app.kernel.thread_pools import TenantThreads, finished
+from app.kernel.fair_thread_pool import TenantThreadPool, wait_finished
 
 # Hashing so few bytes takes no longer than a call to a thread. A body of at most this size is
 # stored by one call to a thread.
@@ -38,7 +38,7 @@ class Upload(Protocol):
 
 
 async def write_body(
-    threads: TenantThreads,
+    threads: TenantThreadPool,
     upload: Upload,
     body: AsyncIterator[bytes],
     *,
@@ -89,7 +89,7 @@ async def write_body(
 
 
 async def _store_small(
-    threads: TenantThreads, upload: Upload, whole: bytearray, checksums: Checksums
+    threads: TenantThreadPool, upload: Upload, whole: bytearray, checksums: Checksums
 ) -> StoredObject:
     checksums.update(memoryview(whole))
     checksums.check()
@@ -120,7 +120,7 @@ class _PartWriter:
 
     def __init__(
         self,
-        threads: TenantThreads,
+        threads: TenantThreadPool,
         upload: Upload,
         checksums: Checksums,
         buffers: Buffers,
@@ -164,13 +164,13 @@ class _PartWriter:
             for work in (part.writing, part.hashing):
                 if work is not None:
                     with suppress(Exception):
-                        await finished(work)
+                        await wait_finished(work)
 
     async def _write(self, buffer: Buffer) -> None:
         part = memoryview(buffer)[: self._filled]
         self._current, self._filled = None, 0
         if self._pending and (hashing := self._pending[-1].hashing) is not None:
-            await finished(hashing)
+            await wait_finished(hashing)
         while len(self._pending) >= self._concurrent_parts:
             await self._wait_for_oldest()
         self._number += 1
@@ -202,7 +202,7 @@ class _PartWriter:
         oldest = self._pending[0]
         for work in (oldest.writing, oldest.hashing):
             if work is not None:
-                await finished(work)
+                await wait_finished(work)
         self._pending.popleft()
         self._free.append(oldest.buffer)
 

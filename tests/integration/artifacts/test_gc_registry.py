@@ -198,8 +198,8 @@ async def test_copies_within_a_model_while_versions_are_deleted(
         ),
         return_exceptions=True,
     )
-    failures = [one for one in results if isinstance(one, BaseException)]
-    assert all(isinstance(one, NotFoundError) for one in failures), failures
+    refused = [one for one in results if isinstance(one, BaseException)]
+    assert all(isinstance(one, NotFoundError) for one in refused), refused
 
 
 @pytest.mark.usefixtures("champion")
