@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from app.artifacts.multipart_uploads import Uploads
 from app.artifacts.service import Artifacts
-from app.artifacts.stores.contract import artifact_store
+from app.artifacts.stores.factory import artifact_store
 from app.artifacts.transfer_limits import TransferSlots
 from app.audit.log_reader import AuditLog
 from app.auth.api_keys import ApiKeys

@@ -1,4 +1,4 @@
-"""A stored file as the answer to a GET or a HEAD: whole, a range of it, or "not modified"."""
+"""Serves a stored file: whole, a range of it, or "not modified"."""
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -19,8 +19,12 @@ from app.kernel.tenant import Tenant
 async def file_answer(
     artifacts: Artifacts, tenant: Tenant, artifact: Artifact, request: Request
 ) -> Response:
-    """Honours one Range, If-Range and If-None-Match. Raises HTTPException 416 for a range behind
-    the end, NotFoundError where the file is deleted meanwhile."""
+    """The response to a GET or HEAD of the file. Supports Range with a single range, If-Range and
+    If-None-Match.
+
+    Raises HTTPException 416 for a range after the file's end, NotFoundError where the file was
+    deleted meanwhile.
+    """
     if is_current(request.headers.get("if-none-match"), artifact.etag):
         return Response(status_code=304, headers=validators(artifact.etag))
     part = None
@@ -33,7 +37,7 @@ async def file_answer(
     reader = await artifacts.open(
         tenant, artifact, start=part.start if part else 0, end=part.end if part else None
     )
-    # An overwrite may have come between the row and the bytes; what is sent is what counts.
+    # The file may have been replaced since its row was read: these headers are of the bytes sent.
     headers["ETag"] = f'"{reader.stored.etag}"'
     headers["Content-Length"] = str(reader.end - reader.start)
     if part:

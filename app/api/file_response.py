@@ -1,4 +1,4 @@
-"""Files as HTTP answers: ranges and validators of RFC 9110, and names of RFC 6266."""
+"""HTTP responses with files: ranges and validators (RFC 9110), file names (RFC 6266)."""
 
 import logging
 import posixpath
@@ -26,23 +26,23 @@ _RANGE = re.compile(r"bytes=[ \t]*([0-9]*)-([0-9]*)[ \t]*", re.IGNORECASE)
 _ETAG = re.compile(r'(?:W/)?("[^"]*")')
 _TOKEN = r"[A-Za-z0-9!#$&^_.+-]+"
 _MEDIA_TYPE = re.compile(rf"{_TOKEN}/{_TOKEN}(?:[ \t]*;[ \t]*{_TOKEN}=(?:{_TOKEN}|\"[ -~]*\"))*")
-# What is shorter costs less to send than to hand to the kernel.
-_FILE_BYTES = 256 * 1024
-# Longer numbers than any size has; int() refuses very long ones.
+# Sending fewer bytes costs less than handing them to the kernel.
+_MIN_SENDFILE_BYTES = 256 * 1024
+# No size has more digits; int() refuses very long numbers.
 _MAX_DIGITS = 18
 
 
 @dataclass(frozen=True, slots=True)
 class ByteRange:
-    """The bytes from `start` up to and without `end`."""
+    """The bytes [start, end)."""
 
     start: int
     end: int
 
 
 class ReaderResponse(StreamingResponse):
-    """Streams what a reader reads, and closes the reader however the answer ends: also where the
-    client stands still, and takes nothing."""
+    """Streams a reader's bytes, and closes the reader however the response ends, also where the
+    client stalls."""
 
     def __init__(self, reader: ObjectReader, status: int, headers: Mapping[str, str]) -> None:
         super().__init__(reader, status, headers)
@@ -51,13 +51,13 @@ class ReaderResponse(StreamingResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             async with self._reader as reader:
-                large = reader.end - reader.start >= _FILE_BYTES
+                large = reader.end - reader.start >= _MIN_SENDFILE_BYTES
                 if large and reader.file and EXTENSION in scope.get("extensions", ()):
                     await self._send_file(reader.file, send)
                 else:
                     await super().__call__(scope, receive, unless_stalled_sending(send))
         except StalledError as error:
-            # The connection is closed for an answer that is not complete.
+            # The server closes the connection of an incomplete response.
             log.warning("%s %s: %s", scope["method"], scope["path"], error)
 
     async def _send_file(self, file: BinaryIO, send: Send) -> None:
@@ -79,10 +79,10 @@ class ReaderResponse(StreamingResponse):
 
 
 def byte_range(header: str | None, size: int) -> ByteRange | None:
-    """What a Range header asks for of `size` bytes; None where the whole is to be sent.
+    """The range of `size` bytes that a Range header asks for; None where the whole file is sent.
 
-    That is so for several ranges and for what is no range of bytes, which RFC 9110 (14.2) lets a
-    server ignore. Raises HTTPException 416 for a range that starts behind the end.
+    The whole file is sent for several ranges and for an invalid header: RFC 9110 (14.2) lets a
+    server ignore these. Raises HTTPException 416 for a range that starts after the end.
     """
     match = _RANGE.fullmatch(header or "")
     if match is None or len(match[1]) > _MAX_DIGITS or len(match[2]) > _MAX_DIGITS:
@@ -102,22 +102,22 @@ def byte_range(header: str | None, size: int) -> ByteRange | None:
 
 
 def is_current(if_none_match: str | None, etag: str) -> bool:
-    """Whether a client's copy is the same, by its If-None-Match header."""
+    """Whether the client's copy is current, by its If-None-Match header."""
     if if_none_match is None:
         return False
     return if_none_match.strip() == "*" or f'"{etag}"' in _ETAG.findall(if_none_match)
 
 
 def range_applies(if_range: str | None, etag: str) -> bool:
-    """Whether a Range is to be honoured, by the If-Range header; a date never matches."""
+    """Whether the Range header applies, by the If-Range header; a date never matches."""
     return if_range is None or if_range.strip() == f'"{etag}"'
 
 
 def file_headers(artifact: Artifact) -> dict[str, str]:
-    """The headers of a file, whole or in part.
+    """The headers of a file or a range of it.
 
-    Whatever it is, a browser saves it and does not show it: an HTML file that a run logged must
-    not act as a page of this server. One that shows it all the same runs nothing in it.
+    A browser saves the file instead of showing it: an HTML file that a run logged must not act as a
+    page of this server. A browser that shows it nevertheless runs no script in it.
     """
     modified = datetime.fromtimestamp(artifact.updated_time // 1000, UTC)
     return validators(artifact.etag) | {
@@ -131,13 +131,13 @@ def file_headers(artifact: Artifact) -> dict[str, str]:
 
 
 def validators(etag: str) -> dict[str, str]:
-    """What an answer that says "not modified" carries. Caches must ask each time: an artifact may
-    be replaced, and what one tenant may read is not for others."""
+    """The headers of a "not modified" response. Caches must revalidate each time, because an
+    artifact may be replaced, and must not share it between users."""
     return {"ETag": f'"{etag}"', "Cache-Control": "private, no-cache"}
 
 
 def media_type(declared: str | None) -> str:
-    """A content type that is safe to send as a header; the uploader chose it."""
+    """The declared content type where it is safe as a header, else the general one."""
     if declared and len(declared) <= 200 and _MEDIA_TYPE.fullmatch(declared):
         return declared
     return "application/octet-stream"
@@ -146,7 +146,7 @@ def media_type(declared: str | None) -> str:
 def attachment(name: str) -> str:
     """A Content-Disposition that saves the file under that name, whatever its characters.
 
-    Old clients read `filename`, in ASCII; all others `filename*` (RFC 5987).
+    Old clients read `filename`, which is ASCII; all others read `filename*` (RFC 5987).
     """
     plain = re.sub(r'[^ -~]|["\\%]', "_", name)
     disposition = f'attachment; filename="{plain}"'

@@ -1,9 +1,9 @@
-"""Whose file a path is: a run's or a logged model's."""
+"""The run or the logged model that a path belongs to."""
 
 from dataclasses import dataclass
+from typing import Literal
 from uuid import UUID
 
-from app.artifacts import sql
 from app.kernel.errors import (
     InvalidStateError,
     InvalidValueError,
@@ -14,60 +14,47 @@ from app.kernel.errors import (
 )
 from app.kernel.ids import parse_experiment_id, parse_run_id
 
+OwnerKind = Literal["run", "logged_model"]
+
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """The run or the logged model that a path belongs to, by its segments.
+    """The run (`id` is a UUID) or logged model (`id` is a string) that a path belongs to.
 
-    `folders` are those that lead to the path, from the owner's own on.
+    `folders` are the folders that lead to the path, the owner's own artifact folder first.
     """
 
     experiment_id: int
-    key: UUID | str
+    id: UUID | str
     folders: list[str]
 
     @property
-    def check(self) -> str:
-        return sql.CHECK_RUN if isinstance(self.key, UUID) else sql.CHECK_MODEL
-
-    @property
-    def record(self) -> str:
-        return sql.RECORD_OF_RUNS if isinstance(self.key, UUID) else sql.RECORD_OF_MODELS
-
-    @property
-    def record_reserved(self) -> str:
-        """`record` where some of the files have reservations."""
-        if isinstance(self.key, UUID):
-            return sql.RECORD_RESERVED_OF_RUNS
-        return sql.RECORD_RESERVED_OF_MODELS
+    def kind(self) -> OwnerKind:
+        return "run" if isinstance(self.id, UUID) else "logged_model"
 
     @property
     def parents(self) -> list[str]:
-        """The folders that could be files: all but the owner's own."""
+        """The folders below the owner's own: each of them could be a file instead."""
         return self.folders[1:]
 
-    @property
-    def parameters(self) -> dict[str, object]:
-        return {
-            "owner": self.key,
-            "experiment": self.experiment_id,
-            "parents": self.parents,
-        }
+    def not_found_error(self) -> NotFoundError:
+        """The error for an owner that does not exist."""
+        if isinstance(self.id, UUID):
+            return RunNotFoundError(self.id.hex)
+        return LoggedModelNotFoundError(self.id, field="path")
 
-    @property
-    def absent(self) -> NotFoundError:
-        if isinstance(self.key, UUID):
-            return RunNotFoundError(self.key.hex)
-        return LoggedModelNotFoundError(str(self.key), field="path")
-
-    def not_active(self, deleted_time: int) -> InvalidStateError | NotFoundError:
-        if isinstance(self.key, UUID):
-            return RunNotActiveError(self.key.hex, deleted_time)
-        return self.absent
+    def not_active_error(self, deleted_time: int) -> InvalidStateError | NotFoundError:
+        """The error for an owner that was deleted at `deleted_time`, in epoch milliseconds."""
+        if isinstance(self.id, UUID):
+            return RunNotActiveError(self.id.hex, deleted_time)
+        return self.not_found_error()
 
 
 def owner_of(path: str) -> Owner:
-    """Raises InvalidValueError for a path that is no run's and no model's file."""
+    """The owner of a file, by the segments of its path.
+
+    Raises InvalidValueError for a path that is not below the folder of a run or a logged model.
+    """
     segments = path.split("/")
     if len(segments) > 5 and segments[0] == "experiments" and segments[4] == "artifacts":
         _, experiment, kind, name, *_ = segments
@@ -85,5 +72,6 @@ def owner_of(path: str) -> Owner:
 
 
 def check_owned(path: str) -> None:
-    """Raises InvalidValueError for a path that is outside the folders of runs and models."""
+    """Raises InvalidValueError for a path that is not the folder of a run or a logged model, or
+    below it."""
     owner_of(f"{path}/")

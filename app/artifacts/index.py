@@ -1,20 +1,19 @@
-"""The artifact index, as it is read: what files there are, by their paths."""
+"""Reads of the artifact index: which files and folders a tenant has."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from uuid import UUID
 
-from app.artifacts import sql
-from app.artifacts.entities import Artifact, Entry
+from app.artifacts import repository
+from app.artifacts.entities import Artifact, ListingEntry
 from app.db.database import Database
-from app.kernel.artifact_uris import ARTIFACT_SCHEME
-from app.kernel.errors import ArtifactNotFoundError, ConflictError
+from app.kernel.artifact_uris import served_folder
+from app.kernel.errors import ArtifactNotFoundError
 from app.kernel.page_tokens import PageTokenCodec
 from app.kernel.tenant import Tenant
-from app.runs.entities import Placed
 
 # How many rows one statement reads or deletes.
 CHUNK = 1000
-_MOST_SUMMED = 10_000
+_MAX_SUMMED_FILES = 10_000
 
 # A token holds the path that sorts behind all of the page's last entry.
 _PAGE_TOKENS: PageTokenCodec[str] = PageTokenCodec(
@@ -23,35 +22,39 @@ _PAGE_TOKENS: PageTokenCodec[str] = PageTokenCodec(
 
 
 class ArtifactIndex:
-    """Paths have been through `app.artifacts.paths`. Those of another tenant do not exist here."""
+    """Reads of the index. Callers have validated paths by `app.artifacts.paths`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def get(self, tenant: Tenant, path: str) -> Artifact:
-        """Raises NotFoundError where no file lies at the path."""
+        """Raises NotFoundError where there is no file at the path."""
         async with self._database.read_pipeline(tenant) as connection:
-            cursor = await connection.execute(sql.GET, {"tenant": tenant.id, "path": path})
-            row = await cursor.fetchone()
-        if row is None:
+            artifact = await repository.get(connection, tenant, path)
+        if artifact is None:
             raise ArtifactNotFoundError(path)
-        return Artifact(*row)
+        return artifact
 
-    async def paths_of_runs(
-        self, tenant: Tenant, runs: Sequence[Placed], *, limit: int = 100
+    async def first_paths(
+        self, tenant: Tenant, artifact_uris: Mapping[UUID, str], *, limit: int = 100
     ) -> dict[UUID, list[str]]:
-        """The first `limit` files of each run, as paths below the run's own folder."""
-        folders = {run_folder(run): run.run_id for run in runs if is_ours(run)}
-        paths: dict[UUID, list[str]] = {run.run_id: [] for run in runs}
+        """The paths of the first `limit` files of each run, relative to the run's artifact folder.
+
+        `artifact_uris` maps ids of runs to their artifact URIs. A run whose artifacts are at a
+        location of the user's own has no paths.
+        """
+        paths: dict[UUID, list[str]] = {run_id: [] for run_id in artifact_uris}
+        folders = {
+            folder: run_id
+            for run_id, uri in artifact_uris.items()
+            if (folder := served_folder(uri)) is not None
+        }
         if not folders:
             return paths
         async with self._database.read_pipeline(tenant) as connection:
-            cursor = await connection.execute(
-                sql.FIRST_FILES,
-                {"tenant": tenant.id, "folders": list(folders), "limit": limit},
-            )
-            for folder, path in await cursor.fetchall():
-                paths[folders[folder]].append(path[len(folder) + 1 :])
+            files = await repository.first_files(connection, tenant, list(folders), limit=limit)
+        for folder, path in files:
+            paths[folders[folder]].append(path[len(folder) + 1 :])
         return paths
 
     async def list(
@@ -61,88 +64,53 @@ class ArtifactIndex:
         *,
         limit: int | None = None,
         page_token: str | None = None,
-    ) -> tuple[list[Entry], str | None]:
-        """A page of what lies directly in a folder, in order, and the token of the next page.
+    ) -> tuple[list[ListingEntry], str | None]:
+        """A page of the files and folders directly in a folder, in order, and the token of the next
+        page; the token is None on the last page.
 
-        Its cost depends on the page and not on what the folder holds.
+        The cost depends on the size of the page, not on what the folder holds.
         """
         after = _start_of_page(folder, page_token) if page_token else f"{folder}/"
         async with self._database.read_pipeline(tenant) as connection:
-            cursor = await connection.execute(
-                sql.LIST,
-                {
-                    "tenant": tenant.id,
-                    "folder": folder,
-                    "start": len(folder) + 2,
-                    "after": after,
-                    "limit": None if limit is None else limit + 1,
-                },
+            entries = await repository.list_folder(
+                connection, tenant, folder, after=after, limit=None if limit is None else limit + 1
             )
-            rows = await cursor.fetchall()
-        entries = [
-            Entry(path, True, None, None, None) if is_dir else Entry(path, False, *facts)
-            for path, is_dir, *facts in rows
-        ]
         if limit is None or len(entries) <= limit:
             return entries, None
         del entries[limit:]
         return entries, _PAGE_TOKENS.encode(_end_of_entry(entries[-1]))
 
     async def sizes(self, tenant: Tenant, folders: Sequence[str]) -> Sequence[int | None]:
-        """The bytes below each folder; None for one with more files than are summed while a client
-        waits (10,000 take 3 ms)."""
+        """The bytes of all files below each folder; None for a folder of more than 10,000 files,
+        which are too many to sum up while a client waits (10,000 take 3 ms)."""
         async with self._database.read_pipeline(tenant) as connection:
-            cursor = await connection.execute(
-                sql.SIZES,
-                {"tenant": tenant.id, "folders": list(folders), "most": _MOST_SUMMED},
+            sums = await repository.sum_sizes(
+                connection, tenant, folders, max_files=_MAX_SUMMED_FILES
             )
-            rows = await cursor.fetchall()
-        return [size if files <= _MOST_SUMMED else None for files, size in rows]
+        return [size if files <= _MAX_SUMMED_FILES else None for files, size in sums]
 
     async def walk(self, tenant: Tenant, folder: str) -> AsyncIterator[Artifact]:
-        """Every file below a folder, in order; no connection is held between two pages."""
+        """Every file below a folder, in order. No connection is held between two pages."""
         after = f"{folder}/"
         while True:
             async with self._database.read_pipeline(tenant) as connection:
-                cursor = await connection.execute(
-                    sql.WALK,
-                    {"tenant": tenant.id, "folder": folder, "after": after, "limit": CHUNK},
+                files = await repository.files_below(
+                    connection, tenant, folder, after=after, limit=CHUNK
                 )
-                rows = await cursor.fetchall()
-            for row in rows:
-                yield Artifact(*row)
-            if len(rows) < CHUNK:
+            for artifact in files:
+                yield artifact
+            if len(files) < CHUNK:
                 return
-            after = rows[-1][0]
+            after = files[-1].path
 
 
-def is_ours(run: Placed) -> bool:
-    """Whether the run's artifacts lie with this server, and not at a location of the user's."""
-    return run.artifact_uri.startswith(ARTIFACT_SCHEME)
-
-
-def run_folder(run: Placed) -> str:
-    """The folder of a run's artifacts, from the tenant's root.
-
-    Raises ConflictError where they lie at a location of the user's.
-    """
-    if not is_ours(run):
-        raise ConflictError(
-            f"The artifacts of run {run.run_id.hex} lie at {run.artifact_uri}, which only clients"
-            " with credentials of their own can reach",
-            field="run_id",
-        )
-    return run.artifact_uri.removeprefix(ARTIFACT_SCHEME)
-
-
-def _end_of_entry(entry: Entry) -> str:
-    """A path that sorts behind the file, or behind all that the folder holds."""
+def _end_of_entry(entry: ListingEntry) -> str:
+    """The first path that sorts after the file, or after everything in the folder."""
     return entry.path + ("0" if entry.is_dir else "\x01")
 
 
 def _start_of_page(folder: str, page_token: str) -> str:
-    """The path behind which the page starts. Raises InvalidValueError for a token of another
-    folder."""
+    """The path at which the page starts. Raises InvalidValueError for a token of another folder."""
     after = _PAGE_TOKENS.decode(page_token)
     if not after.startswith(f"{folder}/") or "\x00" in after:
         raise _PAGE_TOKENS.refusal()

@@ -1,4 +1,5 @@
-"""Files entered into the index. What waits together shares a transaction (`app.db.coalescer`)."""
+"""Group commit of new files: concurrent uploads of a tenant share one transaction, and each is
+answered after its commit."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,22 +13,22 @@ from psycopg.types.json import Json
 
 from app.artifacts import sql
 from app.artifacts.artifact_owner import Owner
-from app.artifacts.stores.contract import StoredObject
+from app.artifacts.stores.values import StoredObject
 from app.db.coalescer import Coalescer
 from app.db.database import Database
 from app.kernel.errors import ConflictError, TrackingError
 from app.kernel.tenant import Tenant
 
-# What is counted are the paths that a file locks, its own and those of its folders: Postgres has
-# room for 64 locks of each of its connections, on an average.
+# A file counts for the paths that it locks, its own and those of its folders: Postgres has room for
+# 64 locks per connection on average.
 _MAX_BATCH = 500
 _MAX_WAITING = 50_000
 
 
 @dataclass(frozen=True, slots=True)
 class NewFile:
-    """An object that is to be the file at `path`, which is its owner's. Where it is `reserved`,
-    its reservation ends."""
+    """A row to write: the object that becomes the file at `path`. Where the object is `reserved`,
+    its reservation is deleted in the same statement."""
 
     path: str
     owner: Owner
@@ -39,31 +40,35 @@ class NewFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Replaced:
-    """The file that was there before; `object_id` is None where it lies at the path itself."""
+class ReplacedFile:
+    """The file that was at the path before. `object_id` is None where its object has the path as
+    its key."""
 
     object_id: UUID | None
 
 
-Recording = Coalescer[NewFile, Replaced | None]
+class IndexWriter:
+    """Writes the rows of new files."""
+
+    def __init__(self, database: Database) -> None:
+        self._queue: Coalescer[NewFile, ReplacedFile | None] = Coalescer(
+            partial(_write_batch, database),
+            max_batch=_MAX_BATCH,
+            max_waiting=_MAX_WAITING,
+            size=lambda file: 1 + len(file.owner.folders),
+        )
+
+    async def write(self, tenant: Tenant, file: NewFile) -> ReplacedFile | None:
+        """Returns, once committed, the file that was replaced, or None.
+
+        Raises NotFoundError where there is no such run or model, InvalidStateError where it is
+        deleted, ConflictError where the path leads through a file or is a folder.
+        """
+        return await self._queue.submit(tenant, file)
 
 
-def recording(database: Database) -> Recording:
-    """A worker's queue of new files; answers what each has replaced.
-
-    Raises for a file NotFoundError where there is no such run or model, InvalidStateError where it
-    is deleted, ConflictError where a file stands in for a folder of its path or a folder for it.
-    """
-    return Coalescer(
-        partial(_record, database),
-        max_batch=_MAX_BATCH,
-        max_waiting=_MAX_WAITING,
-        size=lambda file: 1 + len(file.owner.folders),
-    )
-
-
-def check_nothing_in_the_way(path: str, through_file: bool, is_folder: bool) -> None:
-    """Raises ConflictError for what the index found at a path, and on the way to it."""
+def check_unobstructed(path: str, through_file: bool, is_folder: bool) -> None:
+    """Raises ConflictError where the path leads through a file or is a folder."""
     if through_file or is_folder:
         raise ConflictError(
             f"'{path}' is a folder" if is_folder else f"'{path}' leads through a file",
@@ -71,54 +76,55 @@ def check_nothing_in_the_way(path: str, through_file: bool, is_folder: bool) -> 
         )
 
 
-async def _record(
+async def _write_batch(
     database: Database, tenant: Tenant, files: Sequence[NewFile]
-) -> list[Replaced | TrackingError | None]:
+) -> list[ReplacedFile | TrackingError | None]:
     async with database.write_pipeline(tenant) as connection:
         await connection.execute(sql.LOCK_PATHS, _locks(tenant, files))
-        entered = [
-            (some, await _enter(connection, tenant, some)) for some in _without_clashes(files)
+        executed = [
+            (group, await _upsert(connection, tenant, group)) for group in _split_clashes(files)
         ]
         return [
-            _answer(file, *row)
-            for some, cursor in entered
-            for file, row in zip(some, await cursor.fetchall(), strict=True)
+            _result(file, *row)
+            for group, cursor in executed
+            for file, row in zip(group, await cursor.fetchall(), strict=True)
         ]
 
 
 def _locks(tenant: Tenant, files: Sequence[NewFile]) -> dict[str, object]:
-    """Each path once. All take them in one order, from the top down, and never wait for each
-    other's in a circle."""
-    alone = {file.path for file in files}
-    paths = sorted(alone.union(*(file.owner.folders for file in files)))
-    places = [{"path": path, "alone": path in alone} for path in paths]
+    """Each path once. All transactions lock paths in the same order, parents first, so that they
+    can't deadlock."""
+    exclusive = {file.path for file in files}
+    paths = sorted(exclusive.union(*(file.owner.folders for file in files)))
+    places = [{"path": path, "alone": path in exclusive} for path in paths]
     return {"tenant": tenant.id, "places": _json(places)}
 
 
-def _without_clashes(files: Sequence[NewFile]) -> Iterator[list[NewFile]]:
-    """The files in their order, a list for each statement: one can't see what it enters itself, so
-    what stands in another's way, or takes its place, has to be in a later one."""
-    for _, of_a_kind in groupby(files, key=lambda file: file.owner.record):
-        some: list[NewFile] = []
+def _split_clashes(files: Sequence[NewFile]) -> Iterator[list[NewFile]]:
+    """Splits the files, in order, into groups for one statement each. A statement does not see the
+    rows that it writes: a file that obstructs or replaces another has to be in a later statement.
+    """
+    for _, same_kind in groupby(files, key=lambda file: file.owner.kind):
+        group: list[NewFile] = []
         paths: set[str] = set()
         folders: set[str] = set()
-        for file in of_a_kind:
+        for file in same_kind:
             clashes = file.path in paths or file.path in folders
             if clashes or not paths.isdisjoint(file.owner.folders):
-                yield some
-                some, paths, folders = [], set(), set()
-            some.append(file)
+                yield group
+                group, paths, folders = [], set(), set()
+            group.append(file)
             paths.add(file.path)
             folders.update(file.owner.folders)
-        yield some
+        yield group
 
 
-async def _enter(
+async def _upsert(
     connection: psycopg.AsyncConnection, tenant: Tenant, files: Sequence[NewFile]
 ) -> psycopg.AsyncCursor:
-    given = [
+    rows = [
         {
-            "owner": file.owner.key,
+            "owner": file.owner.id,
             "experiment": file.owner.experiment_id,
             "path": file.path,
             "parents": file.owner.parents,
@@ -131,17 +137,18 @@ async def _enter(
         }
         for file in files
     ]
-    owner = files[0].owner
-    statement = owner.record_reserved if any(file.reserved for file in files) else owner.record
-    return await connection.execute(statement, {"tenant": tenant.id, "files": _json(given)})
+    kind = files[0].owner.kind
+    reserved = any(file.reserved for file in files)
+    statement = sql.UPSERT_RESERVED_FILES[kind] if reserved else sql.UPSERT_FILES[kind]
+    return await connection.execute(statement, {"tenant": tenant.id, "files": _json(rows)})
 
 
 def _json(rows: object) -> Json:
-    """One value for all: the driver takes longer over each of many arrays of text."""
+    """All rows as one value: the driver takes longer to encode many arrays of text."""
     return Json(rows, dumps=msgspec.json.encode)
 
 
-def _answer(
+def _result(
     file: NewFile,
     found: bool,
     deleted_time: int | None,
@@ -149,14 +156,14 @@ def _answer(
     is_folder: bool,
     replaces: bool,
     replaced_id: UUID | None,
-) -> Replaced | TrackingError | None:
+) -> ReplacedFile | TrackingError | None:
     if not found:
-        return file.owner.absent
+        return file.owner.not_found_error()
     if deleted_time is not None:
-        return file.owner.not_active(deleted_time)
+        return file.owner.not_active_error(deleted_time)
     try:
-        check_nothing_in_the_way(file.path, through_file, is_folder)
+        check_unobstructed(file.path, through_file, is_folder)
     except ConflictError as error:
         return error
-    # One that is recorded again has nothing to be cleaned up.
-    return Replaced(replaced_id) if replaces and replaced_id != file.object_id else None
+    # Where the row is written again for the same object, that object must not be deleted.
+    return ReplacedFile(replaced_id) if replaces and replaced_id != file.object_id else None

@@ -1,4 +1,4 @@
-"""Where in the store a file's bytes lie."""
+"""Keys of objects in the store: `<folder>/<object id>/<name>` for the file `<folder>/<name>`."""
 
 import posixpath
 from uuid import UUID
@@ -7,10 +7,11 @@ _ID_LENGTH = 32
 
 
 def object_key(path: str, object_id: UUID | None) -> str:
-    """The key of an object: a folder of its own beside the file's place, so that the store alone
-    still tells which file it was, and that no file there stands in the way of a folder.
+    """The key of an object that was uploaded for `path`.
 
-    An object without an id, from before they had one, lies at the path itself.
+    The object has a folder of its own beside the file's path. So the store alone tells which file
+    an object was, and an object never has the key of a folder. An object without an id, from before
+    objects had ids, has the path as its key.
     """
     if object_id is None:
         return path
@@ -19,8 +20,8 @@ def object_key(path: str, object_id: UUID | None) -> str:
 
 
 def path_and_id(key: str) -> tuple[str, UUID | None]:
-    """The file that an object was stored for, and the object's id; without one where the key holds
-    none."""
+    """The inverse of `object_key`: the path that an object was uploaded for, and the object's id,
+    None where the key holds none."""
     folder, name = posixpath.split(key)
     folder, last = posixpath.split(folder)
     if len(last) == _ID_LENGTH and not set(last) - set("0123456789abcdef"):

@@ -1,7 +1,7 @@
-"""What of a file can be shown at a glance: the first of its text, rows of a table, a small image.
+"""Previews of files: the beginning of a text, the first rows of a table, a thumbnail of an image.
 
-Nothing is executed or rendered: HTML and SVG are text. An image is decoded by Pillow, from formats
-that hold pixels only, and comes out as a new PNG.
+Nothing is executed or rendered: HTML and SVG are shown as text. An image is decoded by Pillow, only
+from formats that hold nothing but pixels, and encoded as a new PNG.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ TABLE_BYTES = 256 << 10
 TABLE_ROWS = 100
 TABLE_COLUMNS = 5000
 IMAGE_BYTES = 20 << 20
-IMAGE_PIXELS = 16_000_000  # at four bytes each in memory, of two images at a time
+IMAGE_PIXELS = 16_000_000  # four bytes each in memory, for two images at a time
 IMAGE_SIDE = 50_000
 THUMBNAIL_SIDE = 256
 
@@ -59,7 +59,7 @@ _decoding = FairBudget(total=2, per_tenant=1, strict=True)
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """The first of a text. `truncated` tells whether the file goes on."""
+    """The beginning of a text. `truncated` tells whether the file has more."""
 
     text: str
     truncated: bool
@@ -67,7 +67,8 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The first rows of a table; `columns` is its first line. Cells are text, as in the file."""
+    """The first rows of a table; `columns` is its first line. Cells are text, as they are in the
+    file."""
 
     columns: list[str]
     rows: list[list[str]]
@@ -75,24 +76,25 @@ class Table:
 
 
 class Binary:
-    """Not text, and nothing else that can be shown."""
+    """A file that has no preview."""
 
 
 def kind_of(artifact: Artifact) -> Kind:
-    """What the file's name, or else its content type, says that it is."""
+    """The kind of preview, by the extension of the file's name or else by its content type."""
     extension = posixpath.splitext(artifact.path)[1].lower()
     media_type = artifact.content_type.partition(";")[0].strip().lower()
     return _KINDS.get(extension) or _TYPES.get(media_type) or "text"
 
 
 async def first_text(artifacts: Artifacts, tenant: Tenant, artifact: Artifact) -> Text | Binary:
-    """Up to TEXT_BYTES of it."""
-    return _text(*await _first(artifacts, tenant, artifact, TEXT_BYTES))
+    """Up to TEXT_BYTES of the file."""
+    return _text(*await _beginning(artifacts, tenant, artifact, TEXT_BYTES))
 
 
 async def first_json(artifacts: Artifacts, tenant: Tenant, artifact: Artifact) -> Text | Binary:
-    """The document with indentation; as it stands where it is long, or deep, or no JSON."""
-    content, truncated = await _first(artifacts, tenant, artifact, JSON_BYTES)
+    """The document with indentation; as it is, up to TEXT_BYTES, where it is long, deeply nested
+    or not JSON."""
+    content, truncated = await _beginning(artifacts, tenant, artifact, JSON_BYTES)
     if not truncated:
         async with _decoding.held(tenant.slug, 1):
             indented = await asyncio.to_thread(_indented, content)
@@ -102,7 +104,8 @@ async def first_json(artifacts: Artifacts, tenant: Tenant, artifact: Artifact) -
 
 
 def _indented(content: bytes) -> str | None:
-    """None for what is no JSON, and for what would be much longer than it is."""
+    """The indented document; None where it is not JSON, is nested deeper than JSON_DEPTH, or is
+    longer than INDENTED_BYTES with indentation."""
     try:
         document = json.loads(content)
     except (ValueError, RecursionError):
@@ -123,22 +126,22 @@ def _deeper_than(document: object, depth: int) -> bool:
     level = [document]
     for _ in range(depth):
         level = [
-            one
+            child
             for value in level
             if isinstance(value, dict | list)
-            for one in (value.values() if isinstance(value, dict) else value)
+            for child in (value.values() if isinstance(value, dict) else value)
         ]
     return bool(level)
 
 
 async def first_rows(artifacts: Artifacts, tenant: Tenant, artifact: Artifact) -> Table | Binary:
     """Up to TABLE_ROWS rows of TABLE_COLUMNS cells, from up to TABLE_BYTES of the file."""
-    content, truncated = await _first(artifacts, tenant, artifact, TABLE_BYTES)
+    content, truncated = await _beginning(artifacts, tenant, artifact, TABLE_BYTES)
     shown = _text(content, truncated)
     if isinstance(shown, Binary):
         return shown
     text = shown.text
-    if truncated:  # the last line may be half a line
+    if truncated:  # the last line may be incomplete
         text = text[: text.rfind("\n") + 1]
     async with _decoding.held(tenant.slug, 1):
         return await asyncio.to_thread(_table, text, _delimiter(artifact, text), truncated)
@@ -161,19 +164,19 @@ def _table(text: str, delimiter: str, truncated: bool) -> Table:
 
 
 async def thumbnail(artifacts: Artifacts, tenant: Tenant, artifact: Artifact) -> bytes:
-    """A PNG of at most THUMBNAIL_SIDE pixels a side. Raises InvalidValueError for a file that is no
-    image, or too large a one."""
+    """A PNG of at most THUMBNAIL_SIDE pixels a side. Raises InvalidValueError where the file is not
+    an image, or is too large."""
     if artifact.size > IMAGE_BYTES:
-        raise _no_image(f"an image of more than {IMAGE_BYTES:,} bytes is not shown")
+        raise _no_preview(f"an image of more than {IMAGE_BYTES:,} bytes is not shown")
     async with _decoding.held(tenant.slug, 1):
-        content, _ = await _first(artifacts, tenant, artifact, IMAGE_BYTES)
+        content, _ = await _beginning(artifacts, tenant, artifact, IMAGE_BYTES)
         return await asyncio.to_thread(partial(_thumbnail, content))
 
 
-async def _first(
+async def _beginning(
     artifacts: Artifacts, tenant: Tenant, artifact: Artifact, size: int
 ) -> tuple[bytes, bool]:
-    """The first bytes of a file, and whether it goes on."""
+    """Up to `size` bytes from the beginning of the file, and whether it has more."""
     async with await artifacts.open(tenant, artifact, end=size) as reader:
         content = b"".join([chunk async for chunk in reader])
     return content, reader.stored.size > len(content)
@@ -183,7 +186,7 @@ def _text(content: bytes, truncated: bool) -> Text | Binary:
     encoding = "utf-16" if content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8"
     decoder = codecs.getincrementaldecoder(encoding)()
     try:
-        # A character that is cut in half at the end is left out.
+        # A character that is cut off at the end is left out.
         text = decoder.decode(content, final=not truncated)
     except UnicodeDecodeError:
         return Binary()
@@ -200,18 +203,18 @@ def _delimiter(artifact: Artifact, text: str) -> str:
 
 
 def _thumbnail(content: bytes) -> bytes:
-    # Only those who look at images pay for Pillow.
+    # Imported here, so that only servers which show images load Pillow.
     from PIL import Image
 
     try:
         with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
-            # Only the header is read so far: what it announces is judged before it is decoded.
+            # So far only the header is read: the size that it declares is checked before decoding.
             if max(image.size) > IMAGE_SIDE:
-                raise _no_image(f"it is {image.width:,} x {image.height:,} pixels large")
-            # JPEG can be decoded at an eighth of its size.
+                raise _no_preview(f"it is {image.width:,} x {image.height:,} pixels large")
+            # A JPEG can be decoded at down to an eighth of its size.
             image.draft("RGB", (THUMBNAIL_SIDE, THUMBNAIL_SIDE))
             if image.width * image.height > IMAGE_PIXELS:
-                raise _no_image(f"it has more than {IMAGE_PIXELS:,} pixels")
+                raise _no_preview(f"it has more than {IMAGE_PIXELS:,} pixels")
             image.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
             small = image.convert("RGBA" if image.has_transparency_data else "RGB")
     except (
@@ -221,12 +224,12 @@ def _thumbnail(content: bytes) -> bytes:
         ArithmeticError,
         Image.DecompressionBombError,
     ) as error:
-        # What Pillow raises for files that are damaged, or made to damage it.
-        raise _no_image("it cannot be read as a PNG, JPEG, GIF or WebP image") from error
+        # Pillow raises these for files that are damaged or malicious.
+        raise _no_preview("it cannot be read as a PNG, JPEG, GIF or WebP image") from error
     target = io.BytesIO()
     small.save(target, "PNG")
     return target.getvalue()
 
 
-def _no_image(why: str) -> InvalidValueError:
-    return InvalidValueError(f"There is no preview of this image: {why}", field="preview")
+def _no_preview(reason: str) -> InvalidValueError:
+    return InvalidValueError(f"There is no preview of this image: {reason}", field="preview")

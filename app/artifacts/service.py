@@ -1,9 +1,10 @@
-"""Artifacts: the bytes in the store, and the index of them in Postgres.
+"""Stores, reads, copies and deletes artifacts: their bytes in the store, their rows in the index.
 
-A file's bytes are stored before its row is written, and its row goes before its bytes do: a crash
-leaves bytes that nobody sees, never a row without bytes. Each upload is an object of its own, and
-the row says which one is the file: what replaces a file, or deletes it, can't touch the bytes of a
-later one. No transfer holds a connection to the database.
+An upload stores an object of its own under a new id, and then writes the row that makes it the file
+at its path; a deletion removes the row first and then the object. So a crash can leave an object
+without a row, which garbage collection removes, but never a row without an object; and what
+replaces or deletes a file can't touch the bytes of a later one. No transfer holds a connection to
+the database.
 """
 
 import asyncio
@@ -13,18 +14,20 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from uuid import UUID
 
-from app.artifacts import sql
+from app.artifacts import repository
 from app.artifacts.artifact_owner import owner_of
-from app.artifacts.entities import Artifact, Received
+from app.artifacts.entities import Artifact
 from app.artifacts.index import CHUNK, ArtifactIndex
-from app.artifacts.index_writer import NewFile, check_nothing_in_the_way, recording
+from app.artifacts.index_writer import IndexWriter, NewFile, check_unobstructed
 from app.artifacts.object_keys import object_key
 from app.artifacts.quota_reservations import Reservation, Reservations
 from app.artifacts.stores.checksums import Digest
-from app.artifacts.stores.contract import ArtifactStore, StoredObject
+from app.artifacts.stores.contract import ArtifactStore
 from app.artifacts.stores.object_reader import ObjectReader
 from app.artifacts.stores.upload_stream import is_small
+from app.artifacts.stores.values import StoredObject
 from app.artifacts.transfer_limits import Slot, TransferSlots, unless_stalled
+from app.artifacts.unpublished_object import UnpublishedObject
 from app.audit import trail
 from app.db.database import Database
 from app.kernel.clock import now_ms
@@ -45,7 +48,7 @@ log = logging.getLogger(__name__)
 
 
 class Artifacts(ArtifactIndex):
-    """The files of tenants: what is read of their index, and all that changes it."""
+    """The files of tenants: reads of the index, and all that changes files."""
 
     def __init__(
         self,
@@ -58,7 +61,7 @@ class Artifacts(ArtifactIndex):
         self._store = store
         self.reservations = Reservations(database, quotas)
         self._slots = slots or TransferSlots()
-        self._recording = recording(database)
+        self._index_writer = IndexWriter(database)
 
     async def put(
         self,
@@ -70,15 +73,16 @@ class Artifacts(ArtifactIndex):
         content_type: str,
         digests: Sequence[Digest] = (),
     ) -> Artifact:
-        """Store a file of a run or a logged model; the last whole one at a path stays.
+        """Stores a file of a run or a logged model, in place of one that is there. Of several
+        uploads to one path, the last to finish wins.
 
         Raises NotFoundError where there is no such run or model, InvalidStateError where it is
-        deleted, ConflictError where a file stands in for a folder of the path or a folder for its
-        file, InvalidValueError where the body is not what was declared, StalledError where the
-        client stops sending, QuotaExceededError where the tenant has no room for it,
-        InsufficientStorageError where the store has none.
+        deleted, ConflictError where the path leads through a file or is a folder, InvalidValueError
+        where the body differs from what was declared, StalledError where the client stops sending,
+        QuotaExceededError where the tenant's quota has no room, InsufficientStorageError where the
+        store is full.
         """
-        received = await self.receive(
+        uploaded = await self.upload_unpublished(
             tenant,
             path,
             body,
@@ -86,9 +90,9 @@ class Artifacts(ArtifactIndex):
             content_type=content_type,
             digests=digests,
         )
-        return await self.keep(tenant, received, path)
+        return await self.publish(tenant, uploaded, path)
 
-    async def receive(
+    async def upload_unpublished(
         self,
         tenant: Tenant,
         path: str,
@@ -97,22 +101,23 @@ class Artifacts(ArtifactIndex):
         content_length: int | None,
         content_type: str,
         digests: Sequence[Digest] = (),
-        settled: bool = True,
-    ) -> Received:
-        """Store the bytes of a file that nobody sees before `keep`. To be kept or discarded by the
-        caller. Where the path is not `settled`, the file may yet be kept at another one of the same
-        run or model. Raises what `put` does; what stands in the way of a path that is not settled
-        is seen by `keep`."""
-        if is_small(content_length) or not settled:
-            # What is small is all there sooner than the database could tell that it is not wanted.
-            owner_of(path)
-            object_id = new_uuid()
+        path_is_final: bool = True,
+    ) -> UnpublishedObject:
+        """Uploads an unpublished object; then call `publish` or `discard`.
+
+        Where the path is not final, the object may be published at another path of the same run or
+        model, and only `publish` checks the path against the index. Raises what `put` does.
+        """
+        if path_is_final and not is_small(content_length):
+            await self.check_can_store(tenant, path)
         else:
-            object_id = await self.begin(tenant, path)
-        reservation = await self.reservations.begin(tenant, object_id, content_length)
+            # A small body arrives sooner than an answer of the database; `publish` checks its path.
+            owner_of(path)
+        object_id = new_uuid()
+        reservation = await self.reservations.reserve(tenant, object_id, content_length)
         body = unless_stalled(body)
         if reservation is not None:
-            body = reservation.bounded(body)
+            body = reservation.metered(body)
         try:
             async with self._slots.taken(tenant.slug):
                 stored = await self._store.put(
@@ -124,11 +129,11 @@ class Artifacts(ArtifactIndex):
                     digests=digests,
                 )
         except BaseException as error:
-            await self._give_up(tenant, path, object_id, reservation, error)
+            await self._clean_up(tenant, path, object_id, reservation, error)
             raise
-        return Received(path, object_id, stored, content_type, reservation)
+        return UnpublishedObject(path, object_id, stored, content_type, reservation)
 
-    async def _give_up(
+    async def _clean_up(
         self,
         tenant: Tenant,
         path: str,
@@ -136,20 +141,20 @@ class Artifacts(ArtifactIndex):
         reservation: Reservation | None,
         error: BaseException,
     ) -> None:
-        """Leave nothing of an object that the store has failed to take."""
+        """Removes what a failed upload or copy may have left."""
         if isinstance(error, asyncio.CancelledError):
-            # The store was done with it at that very moment, for all that can be told.
-            await self._discard(tenant, path, object_id)
+            # The store may have completed the object just before the cancellation.
+            await self._delete_object(tenant, path, object_id)
         if reservation is not None:
             await reservation.release()
 
-    async def keep(self, tenant: Tenant, received: Received, path: str) -> Artifact:
-        """Make what was received the file at the path, which may be another one than it was
-        received for. Raises what `put` does; then nothing of it is left."""
+    async def publish(self, tenant: Tenant, uploaded: UnpublishedObject, path: str) -> Artifact:
+        """Makes the object the file at `path`, which may differ from the path that it was uploaded
+        for. Raises what `put` does, after it has discarded the object."""
         try:
-            if path != received.path:
-                received = await self._moved(tenant, received, path)
-            return await self._record(tenant, received)
+            if path != uploaded.path:
+                uploaded = await self._move(tenant, uploaded, path)
+            return await self._write_row(tenant, uploaded)
         except (
             ConflictError,
             InsufficientStorageError,
@@ -157,100 +162,101 @@ class Artifacts(ArtifactIndex):
             InvalidValueError,
             NotFoundError,
         ):
-            await self.discard(tenant, received)
+            await self.discard(tenant, uploaded)
             raise
         finally:
-            if received.reservation is not None:
-                received.reservation.end()
+            if uploaded.reservation is not None:
+                uploaded.reservation.stop_renewing()
 
-    async def _moved(self, tenant: Tenant, received: Received, path: str) -> Received:
+    async def _move(
+        self, tenant: Tenant, uploaded: UnpublishedObject, path: str
+    ) -> UnpublishedObject:
         owner_of(path)
         async with self._slots.taken(tenant.slug):
             copied = await self._store.copy(
-                tenant.slug, received.key, object_key(path, received.object_id)
+                tenant.slug, uploaded.key, object_key(path, uploaded.object_id)
             )
-        await self.discard(tenant, received)
+        await self.discard(tenant, uploaded)
         return replace(
-            received, path=path, stored=replace(copied, checksum=received.stored.checksum)
+            uploaded, path=path, stored=replace(copied, checksum=uploaded.stored.checksum)
         )
 
-    async def discard(self, tenant: Tenant, received: Received) -> None:
-        """Remove what was received."""
-        await self._discard(tenant, received.path, received.object_id)
-        if received.reservation is not None:
-            await received.reservation.release()
+    async def discard(self, tenant: Tenant, uploaded: UnpublishedObject) -> None:
+        """Deletes an unpublished object and its reservation."""
+        await self._delete_object(tenant, uploaded.path, uploaded.object_id)
+        if uploaded.reservation is not None:
+            await uploaded.reservation.release()
 
-    async def begin(self, tenant: Tenant, path: str) -> UUID:
-        """The id of a new object, whose bytes go to `object_key` before `keep` makes it the file at
-        the path. Raises what `put` does for a path that no file can have."""
+    async def check_can_store(self, tenant: Tenant, path: str) -> None:
+        """Raises what `put` does where no file can be stored at the path: NotFoundError,
+        InvalidStateError, ConflictError or InvalidValueError."""
         owner = owner_of(path)
-        parameters = owner.parameters | {"tenant": tenant.id, "path": path}
         async with self._database.write_pipeline(tenant) as connection:
-            cursor = await connection.execute(owner.check, parameters)
-            row = await cursor.fetchone()
-        if row is None:
-            raise owner.absent
-        deleted_time, through_file, is_folder = row
+            found = await repository.check_path(connection, tenant, owner, path)
+        if found is None:
+            raise owner.not_found_error()
+        deleted_time, through_file, is_folder = found
         if deleted_time is not None:
-            raise owner.not_active(deleted_time)
-        check_nothing_in_the_way(path, through_file, is_folder)
-        return new_uuid()
+            raise owner.not_active_error(deleted_time)
+        check_unobstructed(path, through_file, is_folder)
 
-    async def _record(self, tenant: Tenant, received: Received) -> Artifact:
-        """Make a stored object the file at its path, in place of one that is there.
+    async def _write_row(self, tenant: Tenant, uploaded: UnpublishedObject) -> Artifact:
+        """Writes the row of the file, and deletes the object of the file that it replaces.
 
         Raises NotFoundError or InvalidStateError where the run or the model is gone by now, and
-        ConflictError where another upload has got in the way.
+        ConflictError where another upload has obstructed the path.
         """
-        path, object_id, stored = received.path, received.object_id, received.stored
+        path, object_id, stored = uploaded.path, uploaded.object_id, uploaded.stored
         artifact = Artifact(
             path,
             stored.size,
             stored.etag,
-            received.content_type,
+            uploaded.content_type,
             now_ms(),
             object_id,
             stored.checksum,
         )
-        replaced = await self._recording.submit(
+        replaced = await self._index_writer.write(
             tenant,
             NewFile(
                 path,
                 owner_of(path),
                 object_id,
                 stored,
-                received.content_type,
+                uploaded.content_type,
                 artifact.updated_time,
-                received.reservation is not None,
+                uploaded.reservation is not None,
             ),
         )
         if replaced:
-            await self._discard(tenant, path, replaced.object_id)
+            await self._delete_object(tenant, path, replaced.object_id)
         return artifact
 
-    async def _discard(self, tenant: Tenant, path: str, object_id: UUID | None) -> None:
-        """Delete an object that no row names."""
+    async def _delete_object(self, tenant: Tenant, path: str, object_id: UUID | None) -> None:
+        """Deletes an object without a row, or leaves it to garbage collection where the store does
+        not answer."""
         try:
             await self._store.delete(tenant.slug, [object_key(path, object_id)])
         except (InsufficientStorageError, UnavailableError) as error:
             log.warning("an object without a row is left to garbage collection: %s", error)
 
     async def copy(self, tenant: Tenant, source: Artifact, path: str) -> Artifact:
-        """Make a copy of a file the file at the path, without moving its bytes through this process
-        where the store can. Raises what `put` does, and NotFoundError where the source is gone."""
-        object_id = await self.begin(tenant, path)
-        reservation = await self.reservations.begin(tenant, object_id, source.size)
+        """Copies a file to the path, where the store can without moving its bytes through this
+        process. Raises what `put` does, and NotFoundError where the source is gone."""
+        await self.check_can_store(tenant, path)
+        object_id = new_uuid()
+        reservation = await self.reservations.reserve(tenant, object_id, source.size)
         try:
             key = object_key(path, object_id)
-            source, copied = await self._copied(tenant, source, key, reservation)
+            source, copied = await self._copy_object(tenant, source, key, reservation)
         except BaseException as error:
-            await self._give_up(tenant, path, object_id, reservation, error)
+            await self._clean_up(tenant, path, object_id, reservation, error)
             raise
         stored = replace(copied, checksum=source.sha256)
-        received = Received(path, object_id, stored, source.content_type, reservation)
-        return await self.keep(tenant, received, path)
+        uploaded = UnpublishedObject(path, object_id, stored, source.content_type, reservation)
+        return await self.publish(tenant, uploaded, path)
 
-    async def _copied(
+    async def _copy_object(
         self, tenant: Tenant, source: Artifact, key: str, reservation: Reservation | None
     ) -> tuple[Artifact, StoredObject]:
         """The file that was copied, which may have replaced the source, and its copy."""
@@ -259,13 +265,13 @@ class Artifacts(ArtifactIndex):
                 async with self._slots.taken(tenant.slug):
                     return source, await self._store.copy(tenant.slug, source.key, key)
             except NotFoundError:
-                source = await self._replacement(tenant, source)
+                source = await self._get_replacement(tenant, source)
                 if reservation is not None:
-                    await reservation.cover(source.size)
+                    await reservation.ensure(source.size)
 
     async def take_slot(self, tenant: Tenant) -> Slot:
-        """A place among the tenant's transfers, for one that reads several files. To be given back
-        by the caller. Raises UnavailableError where there is none for a while."""
+        """A transfer slot of the tenant, for a transfer that reads several files. The caller gives
+        it back. Raises UnavailableError where none becomes free for 8 seconds."""
         return await self._slots.take(tenant.slug)
 
     async def open(
@@ -277,64 +283,64 @@ class Artifacts(ArtifactIndex):
         end: int | None = None,
         slot: Slot | None = None,
     ) -> ObjectReader:
-        """The bytes from `start` up to and without `end`; the caller closes the reader.
+        """A reader of the bytes [start, end); the caller closes it.
 
-        They are those of a later file where the artifact was replaced since it was read. A transfer
-        of its own, unless the caller has a slot. Raises NotFoundError where it was deleted.
+        Where the artifact was replaced since it was read, these are the bytes of the file that
+        replaced it. Takes a transfer slot unless the caller has one. Raises NotFoundError where the
+        file was deleted.
         """
         if slot is not None:
-            return await self._open(tenant, artifact, start, end)
+            return await self._open_current(tenant, artifact, start, end)
         slot = await self._slots.take(tenant.slug)
         try:
-            reader = await self._open(tenant, artifact, start, end)
+            reader = await self._open_current(tenant, artifact, start, end)
         except BaseException:
             slot.give_back()
             raise
-        reader.when_closed(slot.give_back)
+        reader.on_close(slot.give_back)
         return reader
 
-    async def _open(
+    async def _open_current(
         self, tenant: Tenant, artifact: Artifact, start: int, end: int | None
     ) -> ObjectReader:
         while True:
             try:
                 return await self._store.open(tenant.slug, artifact.key, start=start, end=end)
             except NotFoundError:
-                artifact = await self._replacement(tenant, artifact)
+                artifact = await self._get_replacement(tenant, artifact)
 
-    async def _replacement(self, tenant: Tenant, gone: Artifact) -> Artifact:
-        """What replaced a file whose object is gone; NotFoundError where nothing did."""
+    async def _get_replacement(self, tenant: Tenant, gone: Artifact) -> Artifact:
+        """The file that replaced one whose object is gone. Raises NotFoundError where there is
+        none."""
         current = await self.get(tenant, gone.path)
         if current.object_id == gone.object_id:
             raise ArtifactNotFoundError(gone.path)
         return current
 
     async def delete(self, tenant: Tenant, path: str) -> None:
-        """Remove a file, or all that lies in a folder. NotFoundError where there is neither."""
+        """Deletes a file, or all files below a folder. Raises NotFoundError where there is none."""
         found = False
-        async for _ in self.remove(tenant, path):
+        async for _ in self.delete_each(tenant, path):
             found = True
         if not found:
             raise ArtifactNotFoundError(path)
 
-    async def remove(self, tenant: Tenant, *paths: str) -> AsyncIterator[Artifact]:
-        """Remove files, or all that lies in folders, and tell what is gone."""
+    async def delete_each(self, tenant: Tenant, *paths: str) -> AsyncIterator[Artifact]:
+        """Deletes files at the paths and all files below them, and yields each deleted file."""
         while True:
             async with self._database.write_pipeline(tenant) as connection:
-                cursor = await connection.execute(
-                    sql.FORGET, {"tenant": tenant.id, "paths": list(paths), "limit": CHUNK}
-                )
-                gone = [Artifact(*row) for row in await cursor.fetchall()]
-                if gone:
+                deleted = await repository.delete_files(connection, tenant, paths, limit=CHUNK)
+                if deleted:
                     target = posixpath.commonpath(paths)
                     await trail.record(
-                        connection, tenant, "artifacts.delete", target, files=len(gone)
+                        connection, tenant, "artifacts.delete", target, files=len(deleted)
                     )
-            await self._store.delete(tenant.slug, [artifact.key for artifact in gone])
-            for artifact in gone:
+            await self._store.delete(tenant.slug, [artifact.key for artifact in deleted])
+            for artifact in deleted:
                 yield artifact
-            if len(gone) < CHUNK:
+            if len(deleted) < CHUNK:
                 return
 
     async def close(self) -> None:
+        """Closes the store."""
         await self._store.close()

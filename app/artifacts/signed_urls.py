@@ -1,7 +1,7 @@
-"""URLs that carry their own permission: for one method on one thing of one tenant, for a time.
+"""Signed URLs: they permit one method on one object, path or part of a tenant, until they expire.
 
-The signature covers all that the URL grants, so nothing in it can be changed. Whoever has the URL
-has the permission; it is handed out to those only who could have done the same without it.
+The signature covers everything that the URL grants, so none of it can be changed. Whoever has the
+URL has the permission; the server gives it only to callers that have the same permission already.
 """
 
 import hashlib
@@ -21,11 +21,11 @@ OBJECT, UPLOAD, PART, EXPIRES, SIGNATURE = "object", "upload", "part", "expires"
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a signed URL permits: to GET the object of a path, or to PUT the file at a path, or a
-    part of an upload. `path` starts at the tenant's root.
+    """What a signed URL permits: GET of an object, PUT of a file, or PUT of a part of an upload.
+    `path` is relative to the tenant's root.
 
-    The URL shows the tenant's slug, and not its id, which is signed too: it grants nothing of
-    another tenant that has the slug later.
+    The URL holds the tenant's slug but not its id. The id is signed too, so that the URL grants
+    nothing of a later tenant of the same slug.
     """
 
     method: Literal["GET", "PUT"]
@@ -37,23 +37,23 @@ class Grant:
 
 
 class Signer:
-    """Signs and checks grants with the store's key, which is read when first needed."""
+    """Signs and checks grants with the store's key, which is read by the first call."""
 
     def __init__(self, key: Callable[[], bytes]) -> None:
         self._read_key = key
         self._key: bytes | None = None
 
     def query(self, grant: Grant, *, seconds: int) -> str:
-        """The query string of a URL that grants it from now on."""
+        """The query string of a URL that grants it for so many seconds."""
         expires = str(int(time.time()) + seconds)
-        given = {
+        parameters = {
             OBJECT: grant.object_id,
             UPLOAD: grant.upload_id,
             PART: grant.part,
             EXPIRES: expires,
             SIGNATURE: self._signature(grant, expires),
         }
-        return urlencode({name: value for name, value in given.items() if value})
+        return urlencode({name: value for name, value in parameters.items() if value})
 
     def check(
         self,
@@ -62,7 +62,8 @@ class Signer:
         path: str,
         query: Mapping[str, str],
     ) -> Grant:
-        """What the URL of a request grants. Raises PermissionDeniedError if nothing, or no more."""
+        """What the URL of a request grants. Raises PermissionDeniedError where the signature does
+        not match, or the URL has expired."""
         grant = Grant(
             method,
             tenant,
@@ -83,7 +84,7 @@ class Signer:
     def _signature(self, grant: Grant, expires: str) -> str:
         if self._key is None:
             self._key = self._read_key()
-        # No part of a grant holds a line break; paths, slugs and numbers can't.
+        # Unambiguous: paths, slugs, ids and numbers can't hold a line break.
         signed = "\n".join(
             (
                 grant.method,

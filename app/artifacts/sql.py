@@ -1,13 +1,13 @@
-"""The artifact index in SQL.
+"""SQL of the artifact index and of quota reservations.
 
-Paths sort by bytes, and hold no control characters: so everything below `folder/` lies between
+Paths sort by bytes and hold no control characters. So the paths below `folder/` are those between
 `folder/` and `folder0` ('0' follows '/'), and `path || chr(1)` is the first path after `path`.
 """
 
 _COLUMNS = "path, size, etag, content_type, updated_time, object_id, encode(sha256, 'hex')"
 
-# What stands in the way of a file: another where it needs a folder, or a folder in its own place.
-_IN_THE_WAY = """
+# Whether a file can't be stored at a path: the path leads through a file, or is a folder.
+_OBSTACLES = """
     EXISTS (
         SELECT FROM artifacts WHERE tenant_id = %(tenant)s AND path = ANY({parents})
     ) AS through_file,
@@ -17,15 +17,15 @@ _IN_THE_WAY = """
     ) AS is_folder
 """
 
-# Whether a file can be stored for a run or a model. No row: no such owner.
+# Whether a file can be stored for a run or a logged model. No row: there is no such owner.
 _CHECK = """
-SELECT deleted_time, {in_the_way} FROM {owners}
+SELECT deleted_time, {obstacles} FROM {owners}
 WHERE tenant_id = %(tenant)s AND {key} = %(owner)s AND experiment_id = %(experiment)s
 """
 
-# Hold what must not change while files are recorded: the paths of files alone, those that they need
-# as folders for sharing. Locking is a statement before RECORD, which then sees what others
-# committed. The locks go with the transaction.
+# Lock the paths that must not change while files are written: exclusively the paths of the files,
+# shared the paths of their folders. This is a statement of its own, so that UPSERT_FILES sees what
+# other transactions committed before the locks were granted. The locks end with the transaction.
 LOCK_PATHS = """
 SELECT CASE
     WHEN alone THEN pg_advisory_xact_lock(hashtextextended(path, %(tenant)s))
@@ -34,13 +34,13 @@ END
 FROM json_to_recordset(%(places)s) AS place (path text, alone boolean)
 """
 
-# Enter each file unless something stands in its way: none of them is in another's. Rows, in the
-# order of the files, are whether there is such an owner, when it was deleted, what stands in the
-# way, and the row that was replaced, as (is there one, its object).
-_RECORD = """
+# Write the row of each file whose owner is active and whose path is unobstructed; no file of one
+# statement obstructs another. Rows, in the order of the files: whether the owner exists, when it
+# was deleted, the obstacles, whether a row was replaced, and the object of that row.
+_UPSERT = """
 WITH file AS MATERIALIZED (
     SELECT
-        given.*, owner.{key} IS NOT NULL AS owned, owner.deleted_time, {in_the_way},
+        given.*, owner.{key} IS NOT NULL AS owned, owner.deleted_time, {obstacles},
         replaced.path IS NOT NULL AS replaces, replaced.object_id AS replaced_id
     FROM ROWS FROM (
         json_to_recordset(%(files)s) AS (
@@ -74,7 +74,7 @@ SELECT owned, deleted_time, through_file, is_folder, replaces, replaced_id
 FROM file ORDER BY position
 """
 
-# What was reserved for files is used by them from now on.
+# The bytes of a written file count as used, so its reservation is deleted.
 _RELEASED = """,
 released AS (
     DELETE FROM artifact_reservations
@@ -84,24 +84,33 @@ released AS (
     )
 )"""
 
-_ONE = _IN_THE_WAY.format(path="%(path)s", parents="%(parents)s")
-_EACH = _IN_THE_WAY.format(path="given.path", parents="given.parents")
-_OF_RUNS = {"owners": "runs", "key": "run_id", "type": "uuid"}
-_OF_MODELS = {"owners": "logged_models", "key": "model_id", "type": "text"}
-CHECK_RUN = _CHECK.format(in_the_way=_ONE, **_OF_RUNS)
-CHECK_MODEL = _CHECK.format(in_the_way=_ONE, **_OF_MODELS)
-RECORD_OF_RUNS = _RECORD.format(in_the_way=_EACH, released="", **_OF_RUNS)
-RECORD_OF_MODELS = _RECORD.format(in_the_way=_EACH, released="", **_OF_MODELS)
-RECORD_RESERVED_OF_RUNS = _RECORD.format(in_the_way=_EACH, released=_RELEASED, **_OF_RUNS)
-RECORD_RESERVED_OF_MODELS = _RECORD.format(in_the_way=_EACH, released=_RELEASED, **_OF_MODELS)
+_OBSTACLES_OF_PATH = _OBSTACLES.format(path="%(path)s", parents="%(parents)s")
+_OBSTACLES_OF_ROW = _OBSTACLES.format(path="given.path", parents="given.parents")
+_OWNERS = {
+    "run": {"owners": "runs", "key": "run_id", "type": "uuid"},
+    "logged_model": {"owners": "logged_models", "key": "model_id", "type": "text"},
+}
+
+# By the kind of owner. UPSERT_RESERVED_FILES is for files of which some have reservations.
+CHECK_PATH = {
+    kind: _CHECK.format(obstacles=_OBSTACLES_OF_PATH, **names) for kind, names in _OWNERS.items()
+}
+UPSERT_FILES = {
+    kind: _UPSERT.format(obstacles=_OBSTACLES_OF_ROW, released="", **names)
+    for kind, names in _OWNERS.items()
+}
+UPSERT_RESERVED_FILES = {
+    kind: _UPSERT.format(obstacles=_OBSTACLES_OF_ROW, released=_RELEASED, **names)
+    for kind, names in _OWNERS.items()
+}
 
 GET = f"""
 SELECT {_COLUMNS} FROM artifacts WHERE tenant_id = %(tenant)s AND path = %(path)s
 """
 
-# What lies directly in a folder, from `after` on: one index probe an entry, which skips whatever a
-# sub-folder holds. Rows are (path, is_dir, size, content_type, updated_time, sha256); what stands
-# in the row of a folder is that of the first file in it.
+# Files and folders directly in a folder, from `after` on: a loose index scan with one probe for
+# each entry, which skips the contents of subfolders. Rows are (path, is_dir, size, content_type,
+# updated_time, sha256); in the row of a folder, the rest is that of its first file.
 LIST = """
 WITH RECURSIVE entry AS (
     (
@@ -129,14 +138,14 @@ SELECT %(folder)s || '/' || split_part(substr(path, %(start)s), '/', 1),
 FROM entry LIMIT %(limit)s
 """
 
-# Every file below a folder, in order.
+# Files below a folder, at any depth, in order.
 WALK = f"""
 SELECT {_COLUMNS} FROM artifacts
 WHERE tenant_id = %(tenant)s AND path > %(after)s AND path < %(folder)s || '0'
 ORDER BY path LIMIT %(limit)s
 """
 
-# The first files of each of several folders.
+# The first files below each of several folders, as (folder, path).
 FIRST_FILES = """
 SELECT folder, a.path
 FROM unnest(%(folders)s::text[]) AS folder
@@ -148,8 +157,8 @@ CROSS JOIN LATERAL (
 ORDER BY folder, a.path
 """
 
-# Forget some of the files at or below some paths; rows are what is known of them.
-FORGET = f"""
+# Delete the files at some paths, and up to `limit` files below them; returns the deleted rows.
+DELETE_FILES = f"""
 DELETE FROM artifacts
 WHERE tenant_id = %(tenant)s AND path IN (
     SELECT unnest(%(paths)s::text[])
@@ -168,17 +177,15 @@ WHERE tenant_id = %(tenant)s AND path IN (
 RETURNING {_COLUMNS}
 """
 
-# The bytes of all artifacts of a tenant.
-USED_BYTES = """
-SELECT COALESCE(sum(bytes), 0)::bigint FROM artifact_usage WHERE tenant_id = %(tenant)s
-"""
+# Held to the end of the transaction, so that reservations of a tenant are made one after the other.
+LOCK_RESERVATIONS = (
+    "SELECT pg_advisory_xact_lock(hashtextextended('tracking.artifacts', %(tenant)s))"
+)
 
-# Held to the end of the transaction, so that two that look for room take it one after the other.
-LOCK_ROOM = "SELECT pg_advisory_xact_lock(hashtextextended('tracking.artifacts', %(tenant)s))"
-
-# Reserve `wanted` bytes, or what is left of the limit if that is at least `least`. What the object
-# and part had reserved before, and what they replace (all parts: null), is not counted. The row is
-# (the bytes, null where there is no room; the bytes of all artifacts; those reserved by others).
+# Reserve `wanted` bytes, or what is left of the limit where that is at least `least`. The earlier
+# reservation of the same object and part does not count, nor do those that this one replaces
+# (`replaced_part` null: all parts). The row is (bytes granted, null where the quota is exceeded;
+# bytes used; bytes reserved by others).
 RESERVE = """
 WITH taken AS MATERIALIZED (
     SELECT
@@ -204,23 +211,23 @@ granted AS (
 SELECT (SELECT bytes FROM granted), used, reserved FROM taken
 """
 
-RENEW = """
+RENEW_RESERVATION = """
 UPDATE artifact_reservations SET expiry_time = %(expiry)s
 WHERE tenant_id = %(tenant)s AND object_id = %(object)s AND part = %(part)s
 """
 
-RELEASE = """
+DELETE_RESERVATIONS = """
 DELETE FROM artifact_reservations WHERE tenant_id = %(tenant)s AND object_id = %(object)s
 """
 
-RELEASE_PARTS = """
+DELETE_PART_RESERVATIONS = """
 DELETE FROM artifact_reservations
 WHERE tenant_id = %(tenant)s AND object_id = %(object)s AND part > 0
 """
 
-# What was reserved for a part on its way is the part's from now on. Which of two that come at once
-# the store has kept is not known: the larger one counts.
-SETTLE = """
+# Turn the reservation of an upload of a part into that of the stored part. Where two uploads of a
+# part end at once, it is unknown which one the store has kept: the larger one counts.
+CONVERT_TO_PART = """
 WITH arrived AS (
     DELETE FROM artifact_reservations WHERE tenant_id = %(tenant)s AND object_id = %(arrived)s
 )
@@ -230,7 +237,7 @@ ON CONFLICT (tenant_id, object_id, part) DO UPDATE SET
     bytes = greatest(r.bytes, EXCLUDED.bytes), expiry_time = EXCLUDED.expiry_time
 """
 
-# Files and bytes in each of several folders; past `most` files it counts no further.
+# Number and bytes of the files below each of several folders, counted up to `most` + 1 files.
 SIZES = """
 SELECT files, bytes
 FROM unnest(%(folders)s::text[]) WITH ORDINALITY AS wanted (folder, position)

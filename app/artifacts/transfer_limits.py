@@ -1,4 +1,4 @@
-"""Limits on transfers: how many at once, and how long one may stand still."""
+"""Limits on transfers: how many run at once, and how long one may stall."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
@@ -8,11 +8,12 @@ from typing import Any
 from app.kernel.errors import StalledError, UnavailableError
 from app.kernel.tenant import Tenant
 
-# What ASGI has to send an answer with.
+# Types of ASGI's `send`.
 Message = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
 
-# A client that neither sends nor takes a byte for so long is gone. Size and speed don't matter.
+# A client that neither sends nor receives a byte for so long is considered gone. The total time of
+# a transfer is not limited.
 IDLE_SECONDS = 60.0
 
 # Shorter than the 10 s for which MLflow's multipart download waits for an answer.
@@ -20,9 +21,9 @@ _WAIT_SECONDS = 8.0
 
 
 class TransferSlots:
-    """At most so many transfers of each tenant at once, in this process.
+    """Allows each tenant at most `per_tenant` transfers at once, in this process.
 
-    They bound the memory that one tenant can take, and leave the store's threads to others.
+    This bounds the memory that one tenant can take, and leaves the store's threads to others.
     """
 
     def __init__(self, per_tenant: int = 32) -> None:
@@ -30,7 +31,7 @@ class TransferSlots:
         self._tenants: dict[str, asyncio.Semaphore] = {}
 
     async def take(self, tenant: str) -> "Slot":
-        """Wait for a slot, which the caller gives back. Raises UnavailableError after a while."""
+        """Waits for a slot; the caller gives it back. Raises UnavailableError after 8 seconds."""
         semaphore = self._tenants.get(tenant)
         if semaphore is None:
             semaphore = self._tenants[tenant] = asyncio.Semaphore(self._per_tenant)
@@ -39,17 +40,18 @@ class TransferSlots:
                 await semaphore.acquire()
         except TimeoutError as error:
             raise UnavailableError(
-                f"{self._per_tenant} transfers of the tenant are going on at once, which is all"
-                " that a worker carries; try again shortly"
+                f"The tenant has {self._per_tenant} transfers running, the maximum for a worker;"
+                " try again shortly"
             ) from error
         return Slot(semaphore)
 
     def forget(self, tenant: Tenant) -> None:
-        """Whoever gets the slug of a tenant that is no more does not wait for its transfers."""
+        """Forgets a deleted tenant, whose transfers must not count for a new one of its slug."""
         self._tenants.pop(tenant.slug, None)
 
     @asynccontextmanager
     async def taken(self, tenant: str) -> AsyncIterator[None]:
+        """Holds a slot. Raises as `take`."""
         slot = await self.take(tenant)
         try:
             yield
@@ -58,20 +60,22 @@ class TransferSlots:
 
 
 class Slot:
+    """One of a tenant's transfers."""
+
     def __init__(self, semaphore: asyncio.Semaphore) -> None:
         self._semaphore: asyncio.Semaphore | None = semaphore
 
     def give_back(self) -> None:
-        """Doing so twice is no error."""
+        """Giving it back twice is no error."""
         semaphore, self._semaphore = self._semaphore, None
         if semaphore is not None:
             semaphore.release()
 
 
 async def unless_stalled(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The body, for as long as it goes on. Raises StalledError when it doesn't.
+    """Yields the body's chunks. Raises StalledError where the client sends nothing for 60 seconds.
 
-    Only the wait for the client counts, not what the caller does with a chunk.
+    The time that the caller takes over a chunk does not count.
     """
     while True:
         try:
@@ -87,7 +91,7 @@ async def unless_stalled(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 
 
 def unless_stalled_sending(send: Send) -> Send:
-    """`send` for as long as the client takes what it gets. Raises StalledError when it doesn't."""
+    """Wraps ASGI's `send`: raises StalledError where the client takes nothing for 60 seconds."""
 
     async def limited(message: Message) -> None:
         try:

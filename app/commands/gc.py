@@ -1,4 +1,4 @@
-"""`tracking gc`: what an operator runs now and then, by hand or by cron."""
+"""`tracking gc`: garbage collection, run by an operator or by cron."""
 
 import asyncio
 import re
@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from app.artifacts.stores.contract import artifact_store
+from app.artifacts.stores.factory import artifact_store
 from app.commands.console import application, load_settings
 from app.config import Settings
 from app.db.database import Database
@@ -27,13 +27,13 @@ def gc(
     ] = False,
     tenant: Annotated[
         list[str] | None,
-        typer.Option(help="Only this tenant; may be repeated. One that is gone may be named."),
+        typer.Option(help="Only this tenant, which may be a deleted one. May be repeated."),
     ] = None,
     archived_for: Annotated[
         str | None,
         typer.Option(
             metavar="TIME",
-            help="Also remove what has been archived for so long, as 30d or 12h."
+            help="Also remove what has been archived for this time, such as 30d or 12h."
             " [default: TRACKING_RETENTION_DAYS]",
         ),
     ] = None,
@@ -41,20 +41,20 @@ def gc(
         bool,
         typer.Option(
             "--gone-tenants",
-            help="Also sweep the store after tenants that were deleted. Not where another"
-            " deployment's buckets have names that start with this one's prefix.",
+            help="Also remove the objects of deleted tenants. Unsafe where the buckets of"
+            " another deployment have names that start with this one's prefix.",
         ),
     ] = False,
     grace: Annotated[
         str,
         typer.Option(
             metavar="TIME",
-            help="Leave alone what was uploaded within this time: it may not be done.",
+            help="Keep what was uploaded within this time: the upload may still be running.",
         ),
     ] = "24h",
 ) -> None:
-    """Remove what was archived long ago, and what crashes have left in the artifact store."""
-    slugs = [_slug(one) for one in tenant or []]
+    """Remove archived runs, models and experiments, and the leftovers of crashes in the store."""
+    slugs = [_slug(text) for text in tenant or []]
     with application(load_settings()) as settings:
         retention = _retention(settings, archived_for)
         policy = Policy(delete=delete, retention=retention, grace=_time(grace, "grace"))
@@ -74,14 +74,14 @@ async def _run(settings: Settings, policy: Policy, slugs: list[str], *, gone_ten
         for tenant in tenants:
             with _progress(tenant.slug) as progress:
                 report = await collector.collect(tenant, policy, progress)
-            typer.echo(f"{tenant.slug}: {_told(report, delete=policy.delete)}")
+            typer.echo(f"{tenant.slug}: {_summary(report, delete=policy.delete)}")
         for tenant in [] if slugs else await collector.gone():
             gone_policy = policy if gone_tenants else replace(policy, delete=False)
             with _progress(tenant.slug) as progress:
                 report = await collector.collect(tenant, gone_policy, progress)
             if not report.clean:
-                told = _told(report, delete=gone_policy.delete)
-                typer.echo(f"{tenant.slug} (no tenant any more): {told}")
+                summary = _summary(report, delete=gone_policy.delete)
+                typer.echo(f"{tenant.slug} (no tenant any more): {summary}")
     finally:
         await store.close()
         await database.close()
@@ -91,8 +91,8 @@ async def _run(settings: Settings, policy: Policy, slugs: list[str], *, gone_ten
 
 @contextmanager
 def _progress(slug: str) -> Iterator[Progress]:
-    """A bar that shows what is being done, on a terminal; nothing elsewhere."""
-    # Not for a server, which shares the command line's modules, to carry.
+    """A progress bar on a terminal; nothing elsewhere."""
+    # Imported here: a server shares the command line's modules and does not need rich.
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bar
@@ -106,20 +106,20 @@ def _progress(slug: str) -> Iterator[Progress]:
     )
     with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
 
-        def show(what: str, done: int, of: int | None) -> None:
-            description = f"{slug}: {what}"
+        def show(step: str, done: int, total: int | None) -> None:
+            description = f"{slug}: {step}"
             for task in bar.tasks:
                 if task.description == description:
                     bar.update(task.id, completed=done)
                     return
                 bar.remove_task(task.id)
-            bar.add_task(description, completed=done, total=of)
+            bar.add_task(description, completed=done, total=total)
 
         yield show
 
 
-def _told(report: Report, *, delete: bool) -> str:
-    """The report in a line: what there was, or that there was nothing."""
+def _summary(report: Report, *, delete: bool) -> str:
+    """The report in one line; "clean" where nothing was found."""
     numbers = [
         (report.experiments, "experiments", 0),
         (report.runs, "runs", 0),
@@ -135,10 +135,10 @@ def _told(report: Report, *, delete: bool) -> str:
         for count, what, size in numbers
         if count
     ]
-    told = f"{'removed' if delete else 'found'} {', '.join(found)}" if found else "clean"
+    summary = f"{'removed' if delete else 'found'} {', '.join(found)}" if found else "clean"
     if report.kept:
-        told += f"; kept {report.kept:,} archived, whose files the registry uses"
-    return told
+        summary += f"; kept {report.kept:,} archived, whose files the registry uses"
+    return summary
 
 
 def _retention(settings: Settings, archived_for: str | None) -> int | None:
@@ -149,11 +149,11 @@ def _retention(settings: Settings, archived_for: str | None) -> int | None:
 
 
 def _time(text: str, option: str) -> int:
-    """Milliseconds."""
+    """The milliseconds of a time such as `30d`. Raises InvalidValueError."""
     match = re.fullmatch(r"([0-9]{1,9})([smhd])", text)
     if match is None:
         raise InvalidValueError(
-            f"--{option} is a number and a unit, as 90s, 30m, 12h or 30d, and not '{text}'",
+            f"--{option} must be a number and a unit, such as 90s, 30m, 12h or 30d, not '{text}'",
             field=option,
         )
     return int(match[1]) * _UNITS[match[2]]

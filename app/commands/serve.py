@@ -19,7 +19,8 @@ import uvicorn
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
-from app.artifacts.stores.contract import ArtifactStore, artifact_store
+from app.artifacts.stores.contract import ArtifactStore
+from app.artifacts.stores.factory import artifact_store
 from app.commands.console import CommandError, check_schema, connect, load_settings, owner_url, say
 from app.commands.migrate import upgrade
 from app.config import Settings

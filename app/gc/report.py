@@ -1,4 +1,4 @@
-"""What garbage collection found, and what it takes to watch it."""
+"""The report of a garbage collection, and its progress callback."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class Tally:
-    """A number of things and the bytes that they have in the store."""
+    """A number of objects and their total size in bytes."""
 
     count: int = 0
     bytes: int = 0
@@ -18,11 +18,11 @@ class Tally:
 
 @dataclass(slots=True)
 class Report:
-    """What there was to remove in one tenant; with `delete`, it is gone.
+    """What was found in one tenant, and deleted if the policy says so.
 
-    `points` are metric points, `files` those of what was archived, `orphans` objects that are no
-    files, `lost` files that have no object, `uploads` those that were never finished. `kept` counts
-    what was archived for long enough but has files that the registry uses.
+    `points` are metric points, `files` the files of archived runs and models, `orphans` objects
+    without a file, `lost` files without an object, `uploads` unfinished uploads. `kept` counts runs
+    and models that are kept because the registry uses their files.
     """
 
     experiments: int = 0
@@ -37,13 +37,13 @@ class Report:
 
     @property
     def clean(self) -> bool:
-        """Whether the store and the index agree, and nothing was left unfinished."""
+        """Whether the store and the index agree, and there are no unfinished uploads."""
         return not (self.orphans.count or self.lost.count or self.uploads)
 
 
-# Told what is being done, how many steps of it are done, and of how many where that is known.
+# Called with the name of a step, the items done, and their total number where it is known.
 Progress = Callable[[str, int, int | None], None]
 
 
-def unseen(_what: str, _done: int, _of: int | None) -> None:
-    """Progress that nobody watches."""
+def no_progress(_step: str, _done: int, _total: int | None) -> None:
+    """A progress callback that does nothing."""

@@ -1,11 +1,11 @@
-"""The statements of garbage collection. All are of one tenant, as the application role."""
+"""SQL of garbage collection. Every statement acts in one tenant, as the application role."""
 
 from app.kernel.lifecycle import PURGING
 
 # Runs and logged models whose files a version in the registry uses, by the 32 hexadecimal digits
-# of their ids: they are kept, since deleting them would break the version. Who registers a version
-# holds its run or model, and their experiment, FOR KEY SHARE until the version is there
-# (`app.registry.version_repository.hold`): what is locked FOR UPDATE is looked at once more.
+# of their ids: these are kept, since deleting them would break the version. The registration of a
+# version locks its run or model, and the experiment, FOR KEY SHARE until it commits
+# (`app.registry.version_repository.hold`). So gc checks again once rows are locked FOR UPDATE.
 _USED = """
 used AS MATERIALIZED (
     SELECT DISTINCT found.digits[1] AS id
@@ -16,7 +16,7 @@ used AS MATERIALIZED (
 _RUN_IS_USED = "replace(runs.run_id::text, '-', '') IN (SELECT id FROM used)"
 _MODEL_IS_USED = "substr(logged_models.model_id, 3) IN (SELECT id FROM used)"
 
-# What a purge would take. Rows are (runs, points, runs that are kept).
+# What a purge would delete: (runs, points, runs that are kept).
 COUNT_RUNS = f"""
 WITH {_USED},
 archived AS (
@@ -38,8 +38,8 @@ FROM logged_models
 WHERE tenant_id = %(tenant)s AND deleted_time <= %(cutoff)s
 """
 
-# Experiments that were archived for long enough, in the order of their ids. The experiment 0 stays,
-# since clients that name none use it.
+# Experiments archived before the cutoff, by id. Experiment 0 is kept, since clients that name no
+# experiment use it.
 ARCHIVED_EXPERIMENTS = """
 SELECT experiment_id FROM experiments
 WHERE tenant_id = %(tenant)s AND experiment_id > %(after)s AND experiment_id <> 0
@@ -47,17 +47,16 @@ WHERE tenant_id = %(tenant)s AND experiment_id > %(after)s AND experiment_id <> 
 ORDER BY experiment_id LIMIT %(limit)s
 """
 
-# Whether it is still archived: a restore that came first has won. Waits for whoever makes runs,
-# models or versions of what is in it, and keeps them waiting.
+# Locks the experiment; no row where it was restored meanwhile. Waits for transactions that create
+# runs, models or versions in it, and makes later ones wait.
 LOCK_EXPERIMENT = """
 SELECT experiment_id FROM experiments
 WHERE tenant_id = %(tenant)s AND experiment_id = %(experiment)s AND deleted_time <= %(cutoff)s
 FOR UPDATE
 """
 
-# Whether something in the experiment is to be kept: a run that is active, or was archived later,
-# or one whose files are used, or a logged model of either kind. Runs are locked in the order in
-# which the write path locks them.
+# Whether something in the experiment is kept: a run or a logged model that is active, was archived
+# after the cutoff, or has files that the registry uses. Locks runs in the order of the write path.
 BLOCKED = f"""
 WITH {_USED},
 locked AS MATERIALIZED (
@@ -75,7 +74,7 @@ SELECT EXISTS (
 )
 """
 
-# From here on neither the experiment nor a run of it can be restored; its logged models go first.
+# A marked experiment, run or model can't be restored.
 MARK_EXPERIMENT = f"""
 UPDATE experiments SET deleted_time = {PURGING}
 WHERE tenant_id = %(tenant)s AND experiment_id = %(experiment)s
@@ -89,7 +88,7 @@ UPDATE logged_models SET deleted_time = {PURGING}
 WHERE tenant_id = %(tenant)s AND experiment_id = %(experiment)s
 """
 
-# The runs that were archived for long enough, in the order of their ids.
+# Runs archived before the cutoff that the registry does not use, by id.
 ARCHIVED_RUNS = f"""
 WITH {_USED}
 SELECT run_id, experiment_id FROM runs
@@ -104,33 +103,34 @@ WHERE tenant_id = %(tenant)s AND model_id > %(after)s AND deleted_time <= %(cuto
     AND NOT {_MODEL_IS_USED}
 ORDER BY model_id LIMIT %(limit)s
 """
-# Those that go because their experiment does.
+# Active models, which are deleted along with their experiment.
 MODELS_OF_EXPERIMENT = """
 SELECT model_id FROM logged_models
 WHERE tenant_id = %(tenant)s AND experiment_id = %(experiment)s AND deleted_time IS NULL
 """
 
-# An upload that is about to be recorded holds its run's folder for sharing: it is recorded before
-# the run goes, and found with the rest of the folder, or finds no run.
+# An upload that writes its row holds a shared lock on its run's folder. So it commits before the
+# run is deleted, and its file is deleted with the others; or it finds no run.
 LOCK_FOLDERS = """
 SELECT pg_advisory_xact_lock(hashtextextended(folder, %(tenant)s))
 FROM unnest(%(folders)s::text[]) AS folder
 """
 
-# The runs go with all that hangs on them but their points: those are too many for one transaction,
-# so the series are written down for later. Rows are the runs that no restore has saved.
+# Locks archived runs; those that were restored meanwhile are not among the rows. Deleting a run
+# cascades to everything but its points: those are too many for one transaction, so the ids of their
+# series are kept in purged_series for later.
 LOCK_RUNS = """
 SELECT run_id FROM runs
 WHERE tenant_id = %(tenant)s AND run_id = ANY(%(runs)s::uuid[]) AND deleted_time <= %(cutoff)s
 ORDER BY run_id FOR UPDATE
 """
-# Those of them that no version has come to use meanwhile.
+# Of the locked runs, those that no version uses.
 UNUSED_RUNS = f"""
 WITH {_USED}
 SELECT run_id FROM runs
 WHERE tenant_id = %(tenant)s AND run_id = ANY(%(runs)s::uuid[]) AND NOT {_RUN_IS_USED}
 """
-NOTE_SERIES = """
+INSERT_PURGED_SERIES = """
 INSERT INTO purged_series (tenant_id, series_id)
 SELECT tenant_id, series_id FROM metric_series
 WHERE tenant_id = %(tenant)s AND run_id = ANY(%(runs)s::uuid[])
@@ -151,7 +151,7 @@ WHERE tenant_id = %(tenant)s AND model_id = ANY(%(models)s::text[]) AND NOT {_MO
 RETURNING model_id
 """
 
-# Its tags and datasets go with it. A run or a model that is left keeps it for the next time.
+# Cascades to tags and datasets. No row where a run or a model is left: the next gc tries again.
 DELETE_EXPERIMENT = f"""
 DELETE FROM experiments e
 WHERE e.tenant_id = %(tenant)s AND e.experiment_id = %(experiment)s AND e.deleted_time = {PURGING}
@@ -181,12 +181,12 @@ WITH gone AS (
 )
 SELECT count(*) FROM gone
 """
-FORGET_SERIES = """
+DELETE_PURGED_SERIES = """
 DELETE FROM purged_series WHERE tenant_id = %(tenant)s AND series_id = ANY(%(series)s::integer[])
 """
 
-# The folders of runs and models that have files, after `after`: one index probe each. Rows are
-# (folder, whether the run or the model is gone).
+# Folders of runs and models that have files, after `after`: a loose index scan with one probe for
+# each. Rows are (folder, whether the run or the model is deleted).
 OWNERS = """
 WITH RECURSIVE file AS (
     (
@@ -217,13 +217,12 @@ SELECT array_to_string(segments[1:5], '/'),
 FROM named
 """
 
-# How many files the index has that were there at a time.
+# The number of files that were written before a time.
 COUNT_FILES = """
 SELECT count(*) FROM artifacts WHERE tenant_id = %(tenant)s AND updated_time < %(before)s
 """
 
-# Which of these objects are files. Rows are the places, from 1 on, of those that are, and when
-# they became so.
+# Which of these objects are files: (position in the list from 1 on, when the row was written).
 FIND_OBJECTS = """
 SELECT wanted.place, a.updated_time
 FROM unnest(%(paths)s::text[], %(objects)s::uuid[]) WITH ORDINALITY AS wanted (path, object, place)
@@ -242,16 +241,16 @@ WHERE tenant_id = %(tenant)s AND path = %(path)s
     AND object_id IS NOT DISTINCT FROM %(object)s::uuid
 """
 
-# Forget a file, unless it has been replaced.
-FORGET_FILE = """
+# Delete a file's row, unless the file was replaced.
+DELETE_FILE = """
 DELETE FROM artifacts
 WHERE tenant_id = %(tenant)s AND path = %(path)s
     AND object_id IS NOT DISTINCT FROM %(object)s::uuid
 RETURNING path
 """
 
-# Of workers that were killed, and of uploads that can't be completed any more.
-FORGET_RESERVATIONS = """
+# Expired reservations are those of killed workers, and of uploads that can't be completed any more.
+DELETE_EXPIRED_RESERVATIONS = """
 DELETE FROM artifact_reservations
 WHERE tenant_id = %(tenant)s AND (object_id, part) IN (
     SELECT object_id, part FROM artifact_reservations

@@ -4,8 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 from uuid import UUID
 
-from app.kernel.artifact_uris import ARTIFACT_SCHEME, model_artifact_uri
-from app.kernel.errors import ConflictError
+from app.kernel.artifact_uris import model_artifact_uri
 
 Status = Literal["LOGGED_MODEL_PENDING", "LOGGED_MODEL_READY", "LOGGED_MODEL_UPLOAD_FAILED"]
 # In the order of MLflow's numbers, which start at 1.
@@ -49,17 +48,3 @@ class LoggedModel:
     @property
     def artifact_uri(self) -> str:
         return model_artifact_uri(self.experiment_id, self.artifact_location, self.model_id)
-
-
-def model_folder(model: LoggedModel) -> str:
-    """The folder of a model's artifacts, from the tenant's root.
-
-    Raises ConflictError where they lie at a location of the user's.
-    """
-    if not model.artifact_uri.startswith(ARTIFACT_SCHEME):
-        raise ConflictError(
-            f"The artifacts of logged model {model.model_id} lie at {model.artifact_uri}, which"
-            " only clients with credentials of their own can reach",
-            field="model_id",
-        )
-    return model.artifact_uri.removeprefix(ARTIFACT_SCHEME)

@@ -20,6 +20,7 @@ from app.db.tables.experiments import Experiment
 from app.db.tables.logged_models import LoggedModel as ModelRow
 from app.db.tables.logged_models import LoggedModelMetric, LoggedModelParam, LoggedModelTag
 from app.kernel import validation
+from app.kernel.artifact_uris import ModelLocation, model_artifact_uri
 from app.kernel.tenant import Tenant
 from app.logged_models.entities import LoggedModel, ModelMetric
 
@@ -44,6 +45,11 @@ CHILD_TABLES = [
 """Each with its column that holds the logged model's id."""
 
 
+_IN_EXPERIMENT = and_(
+    Experiment.tenant_id == ModelRow.tenant_id,
+    Experiment.experiment_id == ModelRow.experiment_id,
+)
+
 _MODELS = select(
     ModelRow.model_id,
     ModelRow.experiment_id,
@@ -55,13 +61,7 @@ _MODELS = select(
     ModelRow.last_updated_time,
     ModelRow.deleted_time,
     Experiment.artifact_location,
-).join(
-    Experiment,
-    and_(
-        Experiment.tenant_id == ModelRow.tenant_id,
-        Experiment.experiment_id == ModelRow.experiment_id,
-    ),
-)
+).join(Experiment, _IN_EXPERIMENT)
 
 
 async def get(
@@ -82,6 +82,23 @@ async def get(
         for model_id, metric in await _metrics(connection, tenant, list(models)):
             models[model_id].metrics.append(metric)
     return [models[one] for one in model_ids if one in models]
+
+
+async def locate(
+    connection: AsyncConnection, tenant: Tenant, model_id: str
+) -> ModelLocation | None:
+    """Where a model's artifacts are; None where there is no such model, or it is deleted."""
+    rows = await connection.execute(
+        select(ModelRow.experiment_id, Experiment.artifact_location)
+        .join(Experiment, _IN_EXPERIMENT)
+        .where(
+            ModelRow.tenant_id == tenant.id,
+            ModelRow.model_id == model_id,
+            ModelRow.deleted_time.is_(None),
+        )
+    )
+    row = rows.first()
+    return row and ModelLocation(model_id, model_artifact_uri(*row, model_id))
 
 
 async def _metrics(

@@ -8,6 +8,7 @@ from app.audit import trail
 from app.db.database import Database
 from app.experiments import repository as experiments
 from app.kernel import validation
+from app.kernel.artifact_uris import ModelLocation
 from app.kernel.clock import now_ms
 from app.kernel.errors import (
     ConflictError,
@@ -96,6 +97,15 @@ class LoggedModels:
         if not found or (found[0].deleted_time is not None and not allow_deleted):
             raise LoggedModelNotFoundError(model_id)
         return found[0]
+
+    async def locate(self, tenant: Tenant, model_id: str) -> ModelLocation:
+        """Where the model's artifacts are. Reads nothing else of the model; a deleted one is not
+        found."""
+        async with self._database.read(tenant) as connection:
+            location = await repository.locate(connection, tenant, _known(model_id))
+        if location is None:
+            raise LoggedModelNotFoundError(model_id)
+        return location
 
     async def search(
         self,

@@ -1,7 +1,6 @@
 """Runs, and writes to them."""
 
 from dataclasses import dataclass, field
-from typing import Protocol
 from uuid import UUID
 
 import msgspec
@@ -64,16 +63,6 @@ class ModelLink(msgspec.Struct):
 
     model_id: str
     step: int = 0
-
-
-class Placed(Protocol):
-    """What locates the artifacts of a run."""
-
-    @property
-    def run_id(self) -> UUID: ...
-
-    @property
-    def artifact_uri(self) -> str: ...
 
 
 class Run(msgspec.Struct):

@@ -16,7 +16,7 @@ from sqlalchemy import update as update_rows
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.db.tables.runs import Run as RunRow
-from app.kernel.artifact_uris import run_artifact_uri
+from app.kernel.artifact_uris import RunLocation, run_artifact_uri
 from app.kernel.tenant import Tenant
 from app.metrics.entities import LatestMetric
 from app.metrics.sql import READ_LATEST_METRICS, SET_SETTLED_VALUES
@@ -87,6 +87,18 @@ async def read_tag(
     """The value of a run's tag."""
     row = await _first_row(connection, sql.READ_TAG, tenant=tenant.id, run=run_id, key=key)
     return None if row is None else row[0]
+
+
+async def locate(
+    connection: psycopg.AsyncConnection, tenant: Tenant, run_id: UUID
+) -> RunLocation | None:
+    """Where a run's artifacts are; None where there is no such run."""
+    row = await _first_row(connection, sql.LOCATE_RUN, tenant=tenant.id, run=run_id)
+    if row is None:
+        return None
+    run_id, experiment_id, deleted_time, artifact_location = row
+    uri = run_artifact_uri(experiment_id, artifact_location, run_id.hex)
+    return RunLocation(run_id, uri, deleted_time)
 
 
 async def find_versions(

@@ -12,7 +12,7 @@ from app.audit import trail
 from app.db.coalescer import Coalescer
 from app.db.database import Database
 from app.kernel import validation
-from app.kernel.artifact_uris import run_artifact_uri
+from app.kernel.artifact_uris import RunLocation, run_artifact_uri
 from app.kernel.clock import now_ms
 from app.kernel.errors import (
     ExperimentNotActiveError,
@@ -131,6 +131,14 @@ class Runs:
         if run is None:
             raise RunNotFoundError(run_id)
         return run
+
+    async def locate(self, tenant: Tenant, run_id: str) -> RunLocation:
+        """Where the run's artifacts are. Reads nothing else of the run; a deleted one has them."""
+        async with self._database.read_pipeline(tenant) as connection:
+            location = await repository.locate(connection, tenant, run_uuid(run_id))
+        if location is None:
+            raise RunNotFoundError(run_id)
+        return location
 
     async def get_rendered(self, tenant: Tenant, run_id: str, render: Render) -> RenderedRun:
         """The run as `render` writes it, from the cache if the run has not changed."""

@@ -186,6 +186,12 @@ SELECT r.run_id, r.experiment_id, r.name, r.user_id, r.status, r.start_time, r.e
 FROM runs r JOIN experiments e USING (tenant_id, experiment_id)
 WHERE r.tenant_id = %(tenant)s AND r.run_id = ANY(%(runs)s::uuid[])
 """
+# Where a run's artifacts are: (run_id, experiment_id, deleted_time, artifact_location).
+LOCATE_RUN = """
+SELECT r.run_id, r.experiment_id, r.deleted_time, e.artifact_location
+FROM runs r JOIN experiments e USING (tenant_id, experiment_id)
+WHERE r.tenant_id = %(tenant)s AND r.run_id = %(run)s
+"""
 READ_PARAMS = """
 SELECT run_id, key, value FROM params
 WHERE tenant_id = %(tenant)s AND run_id = ANY(%(runs)s::uuid[]) ORDER BY run_id, key

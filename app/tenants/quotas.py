@@ -9,7 +9,6 @@ from datetime import UTC, date, datetime, timedelta
 
 import psycopg
 
-from app.artifacts.usage import used_bytes
 from app.audit import trail
 from app.db.database import Database
 from app.kernel.errors import QuotaExceededError, RateLimitedError
@@ -174,7 +173,7 @@ class Quotas:
             values = {"tenant": tenant.id, "day": _today()}
             counted = await (await connection.execute(sql.POINTS_OF_DAY, values)).fetchone()
             runs = await _count(connection, sql.COUNT_RUNS, tenant)
-            stored = await used_bytes(connection, tenant)
+            stored = await _count(connection, sql.USED_BYTES, tenant)
         points = counted[0] if counted else 0
         return Usage(points if limits.points_per_day is not None else None, runs, stored, limits)
 

@@ -13,3 +13,8 @@ POINTS_OF_DAY = "SELECT points FROM tenant_usage WHERE tenant_id = %(tenant)s AN
 # Held until the transaction ends, so that transactions that count runs and create some take turns.
 LOCK_COUNT = "SELECT pg_advisory_xact_lock(hashtextextended('tracking.runs', %(tenant)s))"
 COUNT_RUNS = "SELECT count(*) FROM runs WHERE tenant_id = %(tenant)s"
+
+# The bytes of all artifacts; triggers on the artifact index keep the sums.
+USED_BYTES = """
+SELECT COALESCE(sum(bytes), 0)::bigint FROM artifact_usage WHERE tenant_id = %(tenant)s
+"""

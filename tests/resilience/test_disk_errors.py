@@ -13,7 +13,7 @@ import httpx
 import psycopg
 import pytest
 
-from app.artifacts.stores import local, local_tree, local_upload
+from app.artifacts.stores.blocking import directory_tree, local_uploads, signing_key
 from app.config import Settings
 from app.kernel.tenant import Tenant
 from app.main import create_app
@@ -95,9 +95,9 @@ class File(io.FileIO):
 def faulty(call: str, number: int, spared: int) -> Iterator[Disk]:
     disk = Disk(call, number, spared)
     with pytest.MonkeyPatch.context() as patch:
-        for module in (local, local_tree, local_upload):
+        for module in (directory_tree, local_uploads, signing_key):
             patch.setattr(module, "os", disk)
-        patch.setattr(local_tree, "open", disk.open_file, raising=False)
+        patch.setattr(directory_tree, "open", disk.open_file, raising=False)
         yield disk
 
 

@@ -21,7 +21,8 @@ import pytest
 import pytest_asyncio
 
 from app.artifacts.service import Artifacts
-from app.artifacts.stores.contract import ArtifactStore, artifact_store
+from app.artifacts.stores.contract import ArtifactStore
+from app.artifacts.stores.factory import artifact_store
 from app.config import Settings
 from app.db.database import Database
 from app.gc.report import Report

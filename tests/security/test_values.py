@@ -16,7 +16,8 @@ from fastapi import FastAPI
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.artifacts.paths import artifact_path, key_segments
+from app.artifacts.paths import artifact_path
+from app.artifacts.stores.path_rules import key_segments
 from app.kernel.errors import InvalidValueError
 from tests.conftest import client_of, new_slug
 from tests.contract.isolation.belongings import Ids, belongings, filled_in

@@ -11,7 +11,7 @@ from app.api.mlflow import (
     logged_models,
     metrics,
     model_versions,
-    multipart_upload,
+    presigned_urls,
     registered_models,
     runs,
     server_info,
@@ -45,7 +45,7 @@ def applications(services: Callable[[], Services]) -> dict[str, ASGIApp]:
         registered_models.routes,
         model_versions.routes,
         artifacts.routes,
-        multipart_upload.routes,
+        presigned_urls.routes,
         server_info.routes,
         workspaces.routes,
     )

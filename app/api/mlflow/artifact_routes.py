@@ -1,6 +1,4 @@
-"""`/mlflow-artifacts/…`: a small router of its own beside the table of messages, since its paths
-hold artifacts' paths and its bodies are streamed.
-"""
+"""Router of `/mlflow-artifacts/…`: its URLs hold artifact paths, and its bodies are streamed."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -11,7 +9,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from app.api.headers import error_headers
-from app.api.mlflow import artifacts, multipart_upload
+from app.api.mlflow import artifacts, multipart_upload, presigned_urls
 from app.api.mlflow.error_responses import (
     encode_error,
     endpoint_not_found,
@@ -28,8 +26,8 @@ Handler = Callable[[Call, Request], Awaitable[Response]]
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """`path` starts with a slash, and is what the request is counted under, as that of any route in
-    a scope is. Without a role the URL itself carries the permission, which the handler looks at."""
+    """`path` starts with a slash; metrics count requests under it. `role` is None where the URL
+    itself carries the permission."""
 
     path: str
     handler: Handler
@@ -37,12 +35,13 @@ class Endpoint:
 
 
 class ArtifactRoutes:
-    """Everything but `signed` is for the tenant that the request names, and needs a role there."""
+    """Routes by method and prefix. All but `/signed/` act in the tenant that the request names, and
+    need a role in it."""
 
     def __init__(self, services: Callable[[], Services]) -> None:
         self._services = services
         read, write = Role.READ, Role.WRITE
-        # By method, and by what comes before the artifact's path. With GET comes HEAD.
+        # Keys are the method and the part of the URL before the artifact's path. GET implies HEAD.
         self.table: dict[tuple[str, str], Endpoint] = {}
         self._add("GET", "/artifacts", artifacts.list_folder, read)
         self._add("GET", "/artifacts/", artifacts.download, read)
@@ -51,10 +50,10 @@ class ArtifactRoutes:
         self._add("POST", "/mpu/create/", multipart_upload.create_upload, write)
         self._add("POST", "/mpu/complete/", multipart_upload.complete_upload, write)
         self._add("POST", "/mpu/abort/", multipart_upload.abort_upload, write)
-        self._add("GET", "/presigned/", multipart_upload.download_url, read)
-        self._add("GET", "/signed/", multipart_upload.signed, None)
-        self._add("PUT", "/signed/", multipart_upload.signed, None)
-        self._served = {prefix.rstrip("/") for _, prefix in self.table}
+        self._add("GET", "/presigned/", presigned_urls.download_url, read)
+        self._add("GET", "/signed/", presigned_urls.serve_signed_url, None)
+        self._add("PUT", "/signed/", presigned_urls.serve_signed_url, None)
+        self._prefixes = {prefix.rstrip("/") for _, prefix in self.table}
 
     def _add(self, method: str, prefix: str, handler: Handler, role: Role | None) -> None:
         path = f"{prefix}{{path}}" if prefix.endswith("/") else prefix
@@ -63,13 +62,12 @@ class ArtifactRoutes:
             self.table["HEAD", prefix] = self.table[method, prefix]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # No regular expression has a say in what an artifact's path is: to those of Starlette's
-        # routes a line break at its end is nothing.
+        # Not a route of Starlette's: its regular expressions drop a line break at the path's end.
         path = scope["path"].removeprefix(scope.get("root_path", ""))
         prefix, rest = _split(path)
         endpoint = self.table.get((scope["method"], prefix))
         if endpoint is None:
-            status = 405 if prefix.rstrip("/") in self._served else 404
+            status = 405 if prefix.rstrip("/") in self._prefixes else 404
             body = endpoint_not_found(scope["method"], path[1:])
             answer = Response(body, status, media_type="application/json")
         else:
@@ -79,12 +77,12 @@ class ArtifactRoutes:
         await answer(scope, receive, send)
 
     async def _answer(self, endpoint: Endpoint, request: Request) -> Response:
-        """The handler's answer, and every error in MLflow's shape."""
+        """The handler's response; errors become responses in MLflow's format."""
         headers = {}
         try:
             services = self._services()
             if endpoint.role is None:
-                caller = await multipart_upload.holder(services, request)
+                caller = await presigned_urls.authenticate_signed_url(services, request)
             else:
                 caller = await services.authenticator.authorize(request.scope, endpoint.role)
             call = Call(services, caller.tenant, caller, request.scope)
@@ -99,13 +97,13 @@ class ArtifactRoutes:
             status, body = 499, b""
         except Exception:
             status, body = internal_error(request.method, request.url.path)
-        if status == 408:  # what is left of the body would be taken for the next request
+        if status == 408:  # else the rest of the body would be parsed as the next request
             headers["Connection"] = "close"
         return Response(body, status, headers, media_type="application/json")
 
 
 def _split(path: str) -> tuple[str, str]:
-    """What comes before the artifact's path, as in the table, and that path."""
+    """Splits a URL's path into the prefix, as in the table, and the artifact's path."""
     segments = 3 if path.startswith("/mpu/") else 2
     *before, rest = path.split("/", segments)
     if len(before) < segments:

@@ -1,4 +1,4 @@
-"""MLflow's artifacts: the listing of a run's, and the proxied upload, download, list and delete."""
+"""MLflow's artifact calls: a run's listing, and the proxied upload, download, list and delete."""
 
 import mimetypes
 import posixpath
@@ -16,8 +16,7 @@ from app.api.headers import content_length, declared_digests
 from app.api.mlflow.router import Call, Routes
 from app.api.streamed_json import StreamedJson
 from app.artifacts.artifact_owner import check_owned
-from app.artifacts.entities import Entry
-from app.artifacts.index import run_folder
+from app.artifacts.entities import ListingEntry
 from app.artifacts.paths import artifact_path
 from app.kernel import validation
 from app.kernel.errors import InvalidValueError, NotFoundError
@@ -25,7 +24,7 @@ from app.kernel.principal import Role
 
 routes = Routes()
 
-_PAGE = 1000  # of what is read at once; an answer has all
+_PAGE = 1000  # entries read by one statement; the response has all of them
 
 
 class FileInfo(msgspec.Struct, omit_defaults=True):
@@ -52,16 +51,17 @@ async def list_of_run(call: Call, message: ListArtifacts) -> ListArtifactsAnswer
     if not run_id:
         raise validation.missing("run_id")
     path = artifact_path(message.path, allow_root=True)
-    run = await call.services.runs.get_info(call.tenant, run_id)
-    return await listing(call, run.artifact_uri, run_folder(run), path, message.page_token)
+    run = await call.services.runs.locate(call.tenant, run_id)
+    return await listing(call, run.artifact_uri, run.folder, path, message.page_token)
 
 
 async def listing(
     call: Call, root_uri: str, root: str, path: str, page_token: str
 ) -> ListArtifactsAnswer | StreamedJson:
-    """All that lies directly in a folder below `root`: MLflow's clients ask for no second page."""
+    """The files and folders directly in the folder `path` of `root`. All in one response, because
+    MLflow's clients don't ask for a second page."""
 
-    def shown(entry: Entry) -> FileInfo:
+    def shown(entry: ListingEntry) -> FileInfo:
         return FileInfo(entry.path.removeprefix(f"{root}/"), entry.is_dir, entry.size)
 
     folder = posixpath.join(root, path).rstrip("/")
@@ -77,19 +77,20 @@ async def listing(
 async def _pages(
     call: Call,
     folder: str,
-    entries: Sequence[Entry],
+    entries: Sequence[ListingEntry],
     token: str | None,
     head: bytes,
-    shown: Callable[[Entry], FileInfo],
+    shown: Callable[[ListingEntry], FileInfo],
 ) -> AsyncIterator[bytes]:
-    """A list of files in a JSON object that begins with `head`, from its first page on."""
-    between = head
+    """The chunks of a JSON object that begins with `head` and holds the list of entries, from the
+    first page, `entries`, on."""
+    separator = head
     while True:
         async with call.services.turns.turn(call.tenant):
             page = msgspec.json.encode([shown(entry) for entry in entries])[1:-1]
         if page:
-            yield between + page
-            between = b","
+            yield separator + page
+            separator = b","
         if token is None:
             break
         entries, token = await call.services.artifacts.list(
@@ -100,19 +101,19 @@ async def _pages(
 
 async def list_folder(call: Call, request: Request) -> Response:
     folder = artifact_path(request.query_params.get("path", ""), allow_root=True)
-    entries: Sequence[Entry] = []
+    entries: Sequence[ListingEntry] = []
     token = None
     if folder:
         entries, token = await call.services.artifacts.list(call.tenant, folder, limit=_PAGE)
     if token is not None:
-        pages = _pages(call, folder, entries, token, b'{"files":[', _named)
+        pages = _pages(call, folder, entries, token, b'{"files":[', _by_name)
         return StreamingResponse(pages, media_type="application/json")
-    files = [_named(entry) for entry in entries]
+    files = [_by_name(entry) for entry in entries]
     body = msgspec.json.encode({"files": files} if files else {})
     return Response(body, media_type="application/json")
 
 
-def _named(entry: Entry) -> FileInfo:
+def _by_name(entry: ListingEntry) -> FileInfo:
     return FileInfo(posixpath.basename(entry.path), entry.is_dir, entry.size)
 
 
@@ -139,18 +140,19 @@ async def download(call: Call, request: Request) -> Response:
 async def delete(call: Call, request: Request) -> Response:
     path = path_of(request)
     check_owned(path)
-    with suppress(NotFoundError):  # MLflow's deletions may be repeated
+    with suppress(NotFoundError):  # in MLflow, deleting twice is no error
         await call.services.artifacts.delete(call.tenant, path)
     return Response(b"{}", media_type="application/json")
 
 
 def path_of(request: Request) -> str:
-    """The path as decoded once by the HTTP server, which replaces bytes that are not UTF-8."""
+    """The artifact's path in the URL, decoded once by the HTTP server. Raises InvalidValueError."""
     try:
+        # The server has replaced bytes that are not UTF-8; the raw path still has them.
         unquote_to_bytes(request.scope.get("raw_path", b"")).decode()
     except UnicodeDecodeError as error:
         raise InvalidValueError("Invalid path: it is not UTF-8", field="path") from error
     path = artifact_path(request.path_params["path"])
-    # `experiments/1/runs/…/artifacts/C:/x` is harmless, but to a client it is the run's `C:/x`.
+    # `experiments/1/runs/…/artifacts/C:/x` is harmless here, but a client sees the path `C:/x`.
     artifact_path("/".join(path.split("/")[5:]), allow_root=True)
     return path

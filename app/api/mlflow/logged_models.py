@@ -234,9 +234,8 @@ async def log_params(call: Call, message: LogParams) -> Empty:
 @routes.add("GET", "logged-models/{model_id}/artifacts/directories", ListArtifacts, Role.READ)
 async def list_artifacts(call: Call, message: ListArtifacts) -> ListArtifactsAnswer | StreamedJson:
     path = artifact_path(message.artifact_directory_path, allow_root=True)
-    model = await call.services.models.get(call.tenant, message.model_id)
-    folder = entities.model_folder(model)
-    return await listing(call, model.artifact_uri, folder, path, message.page_token)
+    model = await call.services.models.locate(call.tenant, message.model_id)
+    return await listing(call, model.artifact_uri, model.folder, path, message.page_token)
 
 
 def _message(model: entities.LoggedModel) -> LoggedModel:

@@ -1,4 +1,4 @@
-"""The files of a run as requests and answers hold them. Paths are relative to the run's folder."""
+"""Requests and responses about a run's files. Paths are relative to the run's folder."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field
 from app.api.workbench.dependencies import RUN_EXAMPLE
 from app.api.workbench.fields import Body, Shown, Time, iso_time
 from app.api.workbench.schemas import example
-from app.artifacts.entities import Artifact, Entry
+from app.artifacts.entities import Artifact, ListingEntry
 from app.kernel.errors import TrackingError
 
 FILE = {
@@ -37,7 +37,7 @@ FilePath = Annotated[
 
 
 class ArtifactEntry(Shown):
-    """A file or a folder; a folder has only its path, and its size where that was asked for."""
+    """A file or a folder. A folder has only its path, and its size where `sizes` asks for it."""
 
     model_config = ConfigDict(json_schema_extra=example(FILE, _FOLDER))
 
@@ -49,13 +49,13 @@ class ArtifactEntry(Shown):
     content_type: str | None
     updated_at: Time | None
     sha256: str | None = Field(
-        description="The checksum of the content, in hexadecimal digits. Null where the server did"
-        " not see the content pass in order, as in an upload by parts."
+        description="The checksum of the content, in hexadecimal digits. Null where the server has"
+        " not read the content in order, as in a multipart upload."
     )
 
 
 class LoggedArtifact(Shown):
-    """What was stored."""
+    """The stored file."""
 
     model_config = ConfigDict(
         json_schema_extra=example(
@@ -69,7 +69,7 @@ class LoggedArtifact(Shown):
 
 
 class LoggedArtifacts(Shown):
-    """What was stored, in the order of the form."""
+    """The stored files, in the order of the form."""
 
     model_config = ConfigDict(
         json_schema_extra=example({"run_id": RUN_EXAMPLE, "artifacts": [FILE]})
@@ -80,7 +80,7 @@ class LoggedArtifacts(Shown):
 
 
 class CopyArtifacts(Body):
-    """What to copy, and where to."""
+    """The source and the target of a copy."""
 
     model_config = ConfigDict(
         json_schema_extra=example(
@@ -92,11 +92,11 @@ class CopyArtifacts(Body):
         default=None, description="The run to copy from; the same one, if left out."
     )
     source_path: str = Field(description="A file or a folder of that run.")
-    path: str = Field(description="Where the copy goes: the file, or the folder, that it becomes.")
+    path: str = Field(description="The path of the copied file or folder.")
 
 
 class CopiedArtifacts(Shown):
-    """What there is now at the copy's place."""
+    """The copied file or folder."""
 
     model_config = ConfigDict(
         json_schema_extra=example(
@@ -106,13 +106,13 @@ class CopiedArtifacts(Shown):
 
     run_id: str
     path: str
-    files: int = Field(description="How many were copied.")
-    bytes: int = Field(description="Their size in all.")
+    files: int = Field(description="The number of copied files.")
+    bytes: int = Field(description="Their total size.")
 
 
 class Preview(Shown):
     """The beginning of a file. `text` is set for the kinds `text` and `json`, `columns` and `rows`
-    for `table`, neither for `binary`."""
+    for `table`, none of them for `binary`."""
 
     model_config = ConfigDict(
         json_schema_extra=example(
@@ -131,13 +131,14 @@ class Preview(Shown):
     path: str
     kind: Literal["text", "json", "table", "binary"]
     size: int = Field(description="Of the whole file, in bytes.")
-    truncated: bool = Field(description="Whether the file goes on.")
+    truncated: bool = Field(description="Whether the file has more.")
     text: str | None = Field(default=None, description="JSON is indented where it is short.")
     columns: list[str] | None = Field(default=None, description="The first line.")
     rows: list[list[str]] | None = Field(default=None, description="The lines after it, as text.")
 
 
 def stored(artifact: Artifact, root: str) -> ArtifactEntry:
+    """A stored file; `root` is the folder of its run."""
     return ArtifactEntry(
         path=artifact.path.removeprefix(f"{root}/"),
         is_dir=False,
@@ -148,8 +149,9 @@ def stored(artifact: Artifact, root: str) -> ArtifactEntry:
     )
 
 
-def listed(entry: Entry, root: str, size: int | None) -> ArtifactEntry:
-    """`size` is a folder's, where that was asked for and is known."""
+def listed(entry: ListingEntry, root: str, size: int | None) -> ArtifactEntry:
+    """An entry of a listing; `root` is the folder of its run. `size` is a folder's, None where it
+    was not asked for or is unknown."""
     return ArtifactEntry(
         path=entry.path.removeprefix(f"{root}/"),
         is_dir=entry.is_dir,
@@ -162,7 +164,7 @@ def listed(entry: Entry, root: str, size: int | None) -> ArtifactEntry:
 
 @contextmanager
 def relative_to(root: str) -> Iterator[None]:
-    """Errors name a path as the caller did, without the folder of the run."""
+    """Errors inside the block name paths relative to `root`, as the caller did."""
     try:
         yield
     except TrackingError as error:

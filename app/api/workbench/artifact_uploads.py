@@ -1,5 +1,4 @@
-"""Files into a run: one by form, as the contract has it, many by form, and copies of what is
-there."""
+"""Uploads and copies into a run: a single file by form, many files by form, copies of files."""
 
 import mimetypes
 import posixpath
@@ -21,10 +20,9 @@ from app.api.workbench.dependencies import AuthorizedRoute, RunId, ServicesDep, 
 from app.api.workbench.json_body import JsonRoute
 from app.api.workbench.multipart_form import FormPart, form_parts
 from app.api.workbench.openapi import answers
-from app.artifacts.entities import Received
 from app.artifacts.folder_copy import copy_all
-from app.artifacts.index import run_folder
 from app.artifacts.paths import MAX_PATH_BYTES, artifact_path
+from app.artifacts.unpublished_object import UnpublishedObject
 from app.kernel.errors import InvalidValueError
 from app.kernel.tenant import Tenant
 from app.services import Services
@@ -34,11 +32,11 @@ router = APIRouter(
 )
 _json = APIRouter(route_class=JsonRoute)
 
-_MAX_FILES = 1000  # of a form
+_MAX_FILES = 1000  # in a form
 
 
 def _form(properties: dict[str, Any], example: dict[str, Any]) -> dict[str, Any]:
-    """How OpenAPI tells of a form with a file that FastAPI does not read."""
+    """The OpenAPI description of a form with a file, which FastAPI does not parse."""
     schema = {"type": "object", "required": ["file"], "properties": properties}
     content = {"multipart/form-data": {"schema": schema, "example": example}}
     return {"requestBody": {"required": True, "content": content}}
@@ -66,49 +64,52 @@ _BYTES = {"type": "string", "format": "binary"}
 async def log_artifact(
     run_id: RunId, request: Request, services: ServicesDep, tenant: WriteTenant
 ) -> LoggedArtifact:
-    """A file that is there already is replaced. A file of any size is taken, and passed on to the
-    store while it arrives, best with `artifact_path` before it; 409 where the path leads through a
-    file, or is a folder."""
-    root = run_folder(await services.runs.get_info(tenant, run_id))
+    """A file that is there already is replaced. Files of any size are accepted, and streamed to the
+    store; `artifact_path` should come before the file. 409 where the path leads through a file, or
+    is a folder."""
+    root = (await services.runs.locate(tenant, run_id)).folder
     with relative_to(root):
-        path, received = await _received(services, tenant, root, request)
-        artifact = await services.artifacts.keep(tenant, received, posixpath.join(root, path))
+        path, uploaded = await _upload(services, tenant, root, request)
+        artifact = await services.artifacts.publish(tenant, uploaded, posixpath.join(root, path))
     return LoggedArtifact(message=f"Logged {path}", run_id=run_id, artifact=stored(artifact, root))
 
 
-async def _received(
+async def _upload(
     services: Services, tenant: Tenant, root: str, request: Request
-) -> tuple[str, Received]:
-    """The form's file, and the path below the root that it asks for."""
+) -> tuple[str, UnpublishedObject]:
+    """Uploads the form's file; returns its path below `root`, and the object to publish.
+
+    The object is moved later where `artifact_path` comes after the file.
+    """
     folder: str | None = None
-    received: Received | None = None
+    uploaded: UnpublishedObject | None = None
     name = ""
     try:
         async for part in form_parts(request):
             if part.name == "artifact_path" and folder is None:
                 folder = artifact_path(await part.text(MAX_PATH_BYTES), allow_root=True)
-            elif part.name == "file" and received is None:
+            elif part.name == "file" and uploaded is None:
                 name = _file_name(part)
                 path = artifact_path(posixpath.join(folder or "", name))
-                received = await services.artifacts.receive(
+                uploaded = await services.artifacts.upload_unpublished(
                     tenant,
                     posixpath.join(root, path),
                     part.chunks,
                     content_length=None,
                     content_type=_content_type(part.content_type, path),
-                    settled=folder is not None,
+                    path_is_final=folder is not None,
                 )
             else:
                 raise InvalidValueError(
                     "The form has one file, 'file', and may have one 'artifact_path'",
                     field=part.name,
                 )
-        if received is None:
+        if uploaded is None:
             raise InvalidValueError("The form holds no file", field="file")
-        return artifact_path(posixpath.join(folder or "", name)), received
+        return artifact_path(posixpath.join(folder or "", name)), uploaded
     except BaseException:
-        if received is not None:
-            await services.artifacts.discard(tenant, received)
+        if uploaded is not None:
+            await services.artifacts.discard(tenant, uploaded)
         raise
 
 
@@ -123,11 +124,12 @@ def _file_name(part: FormPart) -> str:
 
 
 def _content_type(declared: str | None, path: str) -> str:
-    """What the client says, unless it says no more than that there are bytes."""
-    told = media_type(declared)
-    if told == media_type(None):
+    """The declared content type; where that is missing or the general one, a guess by the file's
+    name."""
+    content_type = media_type(declared)
+    if content_type == media_type(None):
         return media_type(mimetypes.guess_type(path)[0])
-    return told
+    return content_type
 
 
 @router.post(
@@ -152,15 +154,15 @@ async def upload_artifacts(
     tenant: WriteTenant,
     path: Annotated[str, Query(description="The folder that they go to.", examples=["model"])] = "",
 ) -> LoggedArtifacts:
-    """Up to 1,000 files of any size, passed on to the store while they arrive. Each can be seen
-    when it is whole, and replaces one that is there already. After an error the files before the
-    one at fault are there, and so the request may be sent again."""
+    """Up to 1,000 files of any size, streamed to the store. Each becomes visible once it is whole,
+    and replaces a file that is there already. After an error the files before the faulty one are
+    stored; the request may be repeated."""
     folder = artifact_path(path, allow_root=True)
-    root = run_folder(await services.runs.get_info(tenant, run_id))
+    root = (await services.runs.locate(tenant, run_id)).folder
     logged: list[ArtifactEntry] = []
     with relative_to(root):
         async for part in form_parts(request):
-            relative = artifact_path(posixpath.join(folder, _path(part)))
+            relative = artifact_path(posixpath.join(folder, _relative_path(part)))
             if len(logged) == _MAX_FILES:
                 raise InvalidValueError(
                     f"A form may have at most {_MAX_FILES} files", field=part.name
@@ -178,7 +180,7 @@ async def upload_artifacts(
     return LoggedArtifacts(run_id=run_id, artifacts=logged)
 
 
-def _path(part: FormPart) -> str:
+def _relative_path(part: FormPart) -> str:
     if part.name != "file":
         raise InvalidValueError(
             "The parts of the form are files, each with the name 'file'", field=part.name
@@ -196,15 +198,15 @@ def _path(part: FormPart) -> str:
 async def copy_artifacts(
     run_id: RunId, copy: CopyArtifacts, services: ServicesDep, tenant: WriteTenant
 ) -> CopiedArtifacts:
-    """A file, or a folder with up to 10,000 files, of this run or another one. The bytes are copied
-    by the store where it can, and not sent through this server. What is there already is replaced,
-    file by file; 409 where a file and a folder would be in each other's place."""
+    """Copies a file, or a folder of up to 10,000 files, of this run or another one. The store
+    copies the bytes where it can, without sending them through this server. Files that are there
+    already are replaced one by one. 409 where a path leads through a file, or is a folder."""
     source_path = artifact_path(copy.source_path)
     path = artifact_path(copy.path)
-    root = run_folder(await services.runs.get_info(tenant, run_id))
+    root = (await services.runs.locate(tenant, run_id)).folder
     source_root = root
     if copy.source_run_id not in (None, run_id):
-        source_root = run_folder(await services.runs.get_info(tenant, copy.source_run_id))
+        source_root = (await services.runs.locate(tenant, copy.source_run_id)).folder
     with relative_to(root), relative_to(source_root):
         files, size = await copy_all(
             services.artifacts,

@@ -1,4 +1,4 @@
-"""The files of a run: list, download, preview, delete. Paths are relative to the run's folder."""
+"""Lists, serves, previews and deletes a run's files. Paths are relative to the run's folder."""
 
 import posixpath
 from collections.abc import AsyncIterator
@@ -21,11 +21,10 @@ from app.api.workbench.openapi import answers
 from app.api.workbench.zip_download import ArchiveResponse, zipped
 from app.artifacts import previews
 from app.artifacts.entities import Artifact
-from app.artifacts.index import run_folder
 from app.artifacts.paths import artifact_path
+from app.kernel.artifact_uris import RunLocation
 from app.kernel.errors import InvalidValueError, NotFoundError, RunNotActiveError
 from app.kernel.tenant import Tenant
-from app.runs.entities import Run
 from app.services import Services
 
 router = APIRouter(
@@ -61,16 +60,16 @@ async def list_artifacts(
 ) -> list[ArtifactEntry]:
     """The files and folders that lie directly in a folder, in order."""
     relative = artifact_path(path, allow_root=True)
-    root = run_folder(await services.runs.get_info(tenant, run_id))
+    root = (await services.runs.locate(tenant, run_id)).folder
     entries, token = await services.artifacts.list(
         tenant, posixpath.join(root, relative).rstrip("/"), limit=limit, page_token=page_token
     )
     if token:
-        following = request.url.include_query_params(page_token=token)
-        response.headers["Link"] = f'<{following}>; rel="next"'
+        next_page = request.url.include_query_params(page_token=token)
+        response.headers["Link"] = f'<{next_page}>; rel="next"'
     folders = [entry.path for entry in entries if entry.is_dir] if sizes else []
-    known = dict(zip(folders, await services.artifacts.sizes(tenant, folders), strict=True))
-    return [listed(entry, root, known.get(entry.path)) for entry in entries]
+    known_sizes = dict(zip(folders, await services.artifacts.sizes(tenant, folders), strict=True))
+    return [listed(entry, root, known_sizes.get(entry.path)) for entry in entries]
 
 
 _DOWNLOAD_ANSWERS: dict[int | str, dict[str, Any]] = {
@@ -78,7 +77,7 @@ _DOWNLOAD_ANSWERS: dict[int | str, dict[str, Any]] = {
         "description": "The file; or the folder as a ZIP file; or a preview of the file.",
         "model": Preview,
         "content": {
-            # A file is of the type that it was stored with.
+            # A file has the content type that it was stored with.
             "*/*": {
                 "schema": {"type": "string", "format": "binary"},
                 "example": "the bytes of the file",
@@ -113,15 +112,15 @@ async def download_artifact(
         ),
     ] = None,
 ) -> Response:
-    """One range of a file is honoured, and so are If-None-Match and If-Range. A folder is sent as a
-    ZIP file, made on the way; the path of the run's whole folder is empty."""
+    """The headers Range, with a single range, If-Range and If-None-Match are supported. A folder is
+    sent as a ZIP file, made while it is sent; the path of the run's whole folder is empty."""
     if archive is not None and preview is not None:
         raise InvalidValueError("A ZIP file has no preview", field="preview")
     relative = artifact_path(path, allow_root=archive is not None)
-    run = await services.runs.get_info(tenant, run_id)
+    run = await services.runs.locate(tenant, run_id)
     if archive is not None:
         return await _archive(services, tenant, run, relative, request.method)
-    root = run_folder(run)
+    root = run.folder
     with relative_to(root):
         artifact = await _file(services, tenant, root, relative)
         if preview is None:
@@ -160,10 +159,10 @@ async def _preview(
     tenant: Tenant,
     artifact: Artifact,
     path: str,
-    asked: PreviewKind,
+    requested: PreviewKind,
     request: Request,
 ) -> Response:
-    kind = previews.kind_of(artifact) if asked in ("", "auto") else asked
+    kind = previews.kind_of(artifact) if requested in ("", "auto") else requested
     etag = f"{artifact.etag}-{kind}"
     headers = validators(etag) | {
         "X-Content-Type-Options": "nosniff",
@@ -193,10 +192,9 @@ async def _preview(
 
 
 async def _archive(
-    services: Services, tenant: Tenant, run: Run, path: str, method: str
+    services: Services, tenant: Tenant, run: RunLocation, path: str, method: str
 ) -> Response:
-    root = run_folder(run)
-    folder = posixpath.join(root, path).rstrip("/")
+    folder = posixpath.join(run.folder, path).rstrip("/")
     files = services.artifacts.walk(tenant, folder)
     first = await anext(files, None)
     if first is None:
@@ -229,11 +227,11 @@ async def _with_first(first: Artifact, rest: AsyncIterator[Artifact]) -> AsyncIt
 async def delete_artifact(
     run_id: RunId, path: FilePath, services: ServicesDep, tenant: WriteTenant
 ) -> None:
-    """A folder goes with all that lies in it. 409 where the run is deleted."""
+    """A folder is deleted with all files below it. 409 where the run is deleted."""
     relative = artifact_path(path)
-    run = await services.runs.get_info(tenant, run_id)
+    run = await services.runs.locate(tenant, run_id)
     if run.deleted_time is not None:
         raise RunNotActiveError(run_id, run.deleted_time)
-    root = run_folder(run)
+    root = run.folder
     with relative_to(root):
         await services.artifacts.delete(tenant, posixpath.join(root, relative))

@@ -1,5 +1,5 @@
-"""The parts of a multipart form as they arrive: a file of any size goes straight on to the store,
-where the framework would first write all of the form to the temporary folder."""
+"""Streaming parser of multipart forms. A file of any size is streamed to the store, where FastAPI
+would first write the whole form to the temporary folder."""
 
 from collections import deque
 from collections.abc import AsyncIterator
@@ -12,26 +12,27 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from app.kernel.errors import InvalidValueError
 
 _MEDIA_TYPE = b"multipart/form-data"
-_MAX_HEADER_BYTES = 8192  # of one part; a file's name is among them
+_MAX_HEADER_BYTES = 8192  # of one part, including the file's name
 
 
 @dataclass(frozen=True, slots=True)
 class FormPart:
-    """A part of a form. `file_name` is None for a field that is no file. `chunks` is to be read
-    before the next part is asked for; what is left of it is passed over."""
+    """A part of a form. `file_name` is None for a field that is not a file. `chunks` has to be read
+    before the next part is; the rest of it is skipped then."""
 
     name: str
     file_name: str | None
     content_type: str | None
     chunks: AsyncIterator[bytes]
 
-    async def text(self, most: int) -> str:
-        """The value of a field. Raises InvalidValueError for one of more bytes than that."""
+    async def text(self, max_bytes: int) -> str:
+        """The value of a field. Raises InvalidValueError where it is longer than `max_bytes` or is
+        not UTF-8."""
         value = b""
         async for chunk in self.chunks:
             value += chunk
-            if len(value) > most:
-                raise InvalidValueError(f"It may have at most {most} bytes", field=self.name)
+            if len(value) > max_bytes:
+                raise InvalidValueError(f"It may have at most {max_bytes} bytes", field=self.name)
         try:
             return value.decode()
         except UnicodeDecodeError as error:
@@ -41,8 +42,8 @@ class FormPart:
 async def form_parts(request: Request) -> AsyncIterator[FormPart]:
     """The parts of the request's form, in order.
 
-    Raises HTTPException 415 for a body that is no form, and InvalidValueError, also from a part's
-    chunks, where the form is malformed or ends too early.
+    Raises HTTPException 415 for a body of another content type, and InvalidValueError, also while a
+    part's chunks are read, where the form is malformed or incomplete.
     """
     kind, options = parse_options_header(request.headers.get("content-type"))
     boundary = options.get(b"boundary")
@@ -61,12 +62,12 @@ async def form_parts(request: Request) -> AsyncIterator[FormPart]:
             case "begin", _, _:
                 yield _part(headers, events)
                 headers = {}
-            case _:  # the rest of a part that nobody read
+            case _:  # the rest of a part whose chunks were not read
                 pass
 
 
 def _part(headers: dict[str, str], events: "_Events") -> FormPart:
-    # Names come as UTF-8; the parser of the options wants them as bytes in Latin-1.
+    # The names are UTF-8; the options' parser takes a string in Latin-1 and returns bytes.
     disposition = headers.get("content-disposition", "").encode().decode("latin-1")
     kind, options = parse_options_header(disposition)
     if kind != b"form-data" or b"name" not in options:
@@ -81,14 +82,14 @@ def _part(headers: dict[str, str], events: "_Events") -> FormPart:
 
 
 class _Events:
-    """What the parser finds, in order: headers, the beginning of a part's data, data, its end."""
+    """The parser's events, in order: headers, the begin of a part's data, data, its end."""
 
     def __init__(self, boundary: bytes, body: AsyncIterator[bytes]) -> None:
         self._body = body
         self._found: deque[tuple[str, bytes, bytes]] = deque()
         self._header = b""
         self._value = b""
-        self._whole = False
+        self._complete = False
         self._parser = MultipartParser(
             boundary,
             {
@@ -104,10 +105,11 @@ class _Events:
         )
 
     async def next(self) -> tuple[str, bytes, bytes] | None:
+        """The next event as (kind, name or data, value); None after the last boundary."""
         while not self._found:
             chunk = await anext(self._body, None)
             if chunk is None:
-                if not self._whole:
+                if not self._complete:
                     raise _malformed("it ends before its last boundary")
                 return None
             try:
@@ -117,6 +119,7 @@ class _Events:
         return self._found.popleft()
 
     async def chunks(self) -> AsyncIterator[bytes]:
+        """The data of the current part."""
         while (event := await self.next()) is not None:
             kind, data, _ = event
             if kind == "end":
@@ -137,7 +140,7 @@ class _Events:
         self._found.append(("data", data[start:end], b""))
 
     def _on_end(self) -> None:
-        self._whole = True
+        self._complete = True
 
 
 def _text(value: bytes) -> str:
@@ -147,5 +150,5 @@ def _text(value: bytes) -> str:
         raise _malformed("a header is not UTF-8") from error
 
 
-def _malformed(why: str) -> InvalidValueError:
-    return InvalidValueError(f"The body is not a form: {why}", field="body")
+def _malformed(reason: str) -> InvalidValueError:
+    return InvalidValueError(f"The body is not a form: {reason}", field="body")

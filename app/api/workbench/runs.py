@@ -195,7 +195,8 @@ async def _with_artifacts(
     services: Services, tenant: Tenant, runs: Sequence[RenderedRun]
 ) -> list[bytes]:
     """The JSON of each run, with the paths of its artifacts."""
-    paths = await services.artifacts.paths_of_runs(tenant, runs)
+    uris = {run.run_id: run.artifact_uri for run in runs}
+    paths = await services.artifacts.first_paths(tenant, uris)
     return [
         b'%s,"artifacts":%s}' % (run.body[:-1], msgspec.json.encode(paths[run.run_id]))
         for run in runs
@@ -204,5 +205,5 @@ async def _with_artifacts(
 
 async def _read(services: Services, tenant: Tenant, run_id: str) -> Run:
     run = await services.runs.get(tenant, run_id)
-    paths = await services.artifacts.paths_of_runs(tenant, [run])
+    paths = await services.artifacts.first_paths(tenant, {run.run_id: run.artifact_uri})
     return Run.of(run, paths[run.run_id])

@@ -1,4 +1,4 @@
-"""A folder of artifacts as a ZIP file, made while it is sent: memory stays flat for any size."""
+"""Serves a folder of artifacts as a ZIP file that is made while it is sent, in constant memory."""
 
 import logging
 import time
@@ -19,16 +19,18 @@ from app.kernel.tenant import Tenant
 
 log = logging.getLogger(__name__)
 
-# Models and plots are compressed already; more effort would cost time and gain nothing.
+# Models and plots are compressed already: a higher level would cost time and gain nothing.
 _LEVEL = 1
 
-_threads = FairThreadPool(4)  # to compress in
+_threads = FairThreadPool(4)  # for compression
 
 
 class ArchiveResponse(StreamingResponse):
-    """Streams a ZIP file within one of the tenant's transfers, which is given back however the
-    answer ends: also where the client stands still, or the store fails. Then the connection is
-    closed for an answer that is not complete."""
+    """Streams a ZIP file, and gives back its transfer slot however the response ends.
+
+    Where the client stalls or the store fails, the server closes the connection of the incomplete
+    response.
+    """
 
     media_type = "application/zip"
 
@@ -50,9 +52,9 @@ class ArchiveResponse(StreamingResponse):
 
 
 class _Sink:
-    """What zipfile writes to: it keeps the bytes until they are taken.
+    """The file that zipfile writes to; it holds the bytes until `take`.
 
-    It cannot seek, so zipfile puts sizes and checksums behind the data.
+    It can't seek, so zipfile writes sizes and checksums after the data.
     """
 
     def __init__(self) -> None:
@@ -63,12 +65,13 @@ class _Sink:
         return len(chunk)
 
     def flush(self) -> None:
-        """Nothing waits: what is written can be taken."""
+        """Does nothing: written bytes can be taken at once."""
 
     def close(self) -> None:
-        """The last bytes can still be taken."""
+        """Does nothing: the last bytes can still be taken."""
 
     def take(self) -> bytes:
+        """The bytes written since the last call."""
         taken = b"".join(self._chunks)
         self._chunks.clear()
         return taken
@@ -77,23 +80,24 @@ class _Sink:
 async def zipped(
     artifacts: Artifacts, tenant: Tenant, slot: Slot, folder: str, files: AsyncIterator[Artifact]
 ) -> AsyncGenerator[bytes, None]:
-    """The chunks of a ZIP file of `files`, named by their paths below `folder`.
+    """Yields the chunks of a ZIP file of `files`, named by their paths below `folder`.
 
-    A file that is deleted in the meantime is left out. Raises UnavailableError where another one
-    cannot be read to its end; what came until then is no ZIP file.
+    A file that was deleted meanwhile is left out. Raises UnavailableError where a file can't be
+    read to its end; the chunks until then are not a valid ZIP file.
     """
     threads = _threads.of(tenant.slug)
     sink = _Sink()
     archive = zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED, compresslevel=_LEVEL)
     async for file in files:
-        reader = await _opened(artifacts, tenant, slot, file)
+        reader = await _open(artifacts, tenant, slot, file)
         if reader is None:
             continue
         async with reader:
             member = _member(file, reader.stored.size, folder)
             with archive.open(member, "w") as target:
                 async for chunk in reader:
-                    # Compressing a chunk takes milliseconds that others would wait.
+                    # Compressing a chunk takes milliseconds, during which the event loop would
+                    # serve nobody.
                     await threads.run(target.write, chunk)
                     yield sink.take()
         yield sink.take()
@@ -101,10 +105,11 @@ async def zipped(
     yield sink.take()
 
 
-async def _opened(
+async def _open(
     artifacts: Artifacts, tenant: Tenant, slot: Slot, file: Artifact
 ) -> ObjectReader | None:
-    """None where the file was deleted."""
+    """A reader of the file; None where it was deleted. Raises UnavailableError where the store has
+    lost it."""
     try:
         return await artifacts.open(tenant, file, slot=slot)
     except NotFoundError:
@@ -119,6 +124,6 @@ def _member(file: Artifact, size: int, folder: str) -> zipfile.ZipInfo:
     moment = time.gmtime(file.updated_time // 1000)
     member = zipfile.ZipInfo(file.path.removeprefix(f"{folder}/"), moment[:6])
     member.compress_type = zipfile.ZIP_DEFLATED
-    member.external_attr = 0o644 << 16  # zipfile's own choice is readable by its owner only
-    member.file_size = size  # beyond 2 GiB, zipfile must know before it starts
+    member.external_attr = 0o644 << 16  # zipfile's default is readable by the owner only
+    member.file_size = size  # above 2 GiB, zipfile needs the size in advance
     return member

@@ -1,4 +1,4 @@
-"""Checksums of what is stored: what a client declared, and what arrived."""
+"""Checksums of uploads: computed while the bytes arrive, and compared with the declared ones."""
 
 import hashlib
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from app.kernel.errors import InvalidValueError
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """What a client says that the bytes hash to; `header` is where it said so."""
+    """A checksum that a client declares; `header` is the request header that held it."""
 
     algorithm: Literal["md5", "sha256", "sha512"]
     value: bytes
@@ -18,7 +18,8 @@ class Digest:
 
 
 class Checksums:
-    """Hashes a body as it passes: SHA-256 for the record, and what `declared` is checked by."""
+    """Hashes a body while it arrives: by SHA-256, for the index, and by the algorithms of
+    `declared`."""
 
     def __init__(self, declared: Sequence[Digest] = ()) -> None:
         self._declared = declared
@@ -28,12 +29,12 @@ class Checksums:
         }
 
     def update(self, data: memoryview) -> None:
-        """Takes about 0.5 ms a MiB and lets other threads run meanwhile."""
-        for each in self._hashes.values():
-            each.update(data)
+        """Takes about 0.5 ms per MiB, and releases Python's lock meanwhile."""
+        for running_hash in self._hashes.values():
+            running_hash.update(data)
 
     def check(self) -> None:
-        """Raises InvalidValueError, naming the header, if the bytes are not the declared ones."""
+        """Raises InvalidValueError, naming the header, where a declared checksum does not match."""
         for digest in self._declared:
             if self._hashes[digest.algorithm].digest() != digest.value:
                 raise InvalidValueError(

@@ -1,51 +1,44 @@
-"""Artifacts in a local folder: `root/<tenant>/<key>`, as anyone would lay them out by hand."""
+"""Artifact store in a local folder: an object is the file `root/<tenant>/<key>`."""
 
-import os
-import secrets
 from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 
-from app.artifacts.paths import key_segments
-from app.artifacts.stores.checksums import Digest
-from app.artifacts.stores.contract import (
-    ArtifactStore,
-    Part,
-    StoredKey,
-    StoredObject,
-    UnfinishedUpload,
-)
-from app.artifacts.stores.local_tree import FileSource, Tree
-from app.artifacts.stores.local_upload import (
+from app.artifacts.stores.blocking.directory_tree import DirectoryTree
+from app.artifacts.stores.blocking.file_source import FileSource
+from app.artifacts.stores.blocking.local_uploads import (
     Assembly,
-    FileUpload,
-    LocalUploads,
+    LocalMultipartUploads,
+    ObjectUpload,
     PartUpload,
-    WholeFile,
+    SmallObjectUpload,
 )
+from app.artifacts.stores.blocking.signing_key import read_or_create_key
+from app.artifacts.stores.checksums import Digest
+from app.artifacts.stores.contract import ArtifactStore
 from app.artifacts.stores.object_reader import ObjectReader, clamped
+from app.artifacts.stores.path_rules import key_segments
 from app.artifacts.stores.upload_buffers import Buffers, UploadMemory
-from app.artifacts.stores.upload_stream import is_small, receive
-from app.kernel.errors import UnavailableError
+from app.artifacts.stores.upload_stream import is_small, write_body
+from app.artifacts.stores.values import Part, StoredKey, StoredObject, UnfinishedUpload
 from app.kernel.fair_thread_pool import FairThreadPool
 
-# Few hops to a thread, and where memory is short still long writes to the disk.
+# Large parts need few calls to threads; the smaller size, where memory is short, still makes for
+# long writes to the disk.
 _PART_BYTES = (4 << 20, 1 << 20)
-_THREADS = 16  # most of what they wait for is the disk's sync
-_DELETED_AT_ONCE = 50  # each may leave hundreds of empty folders, which go with it
-_SIGNING_KEY_BYTES = 32
-_NOBODY = ""  # whose work it is that is done for no tenant
+_THREADS = 16  # they wait mostly for the disk to sync
+_DELETIONS_PER_CALL = 50  # each may leave hundreds of empty folders to remove
+_NO_TENANT = ""  # the threads' queue for work that is done for no tenant
 
 
 class LocalStore(ArtifactStore):
-    """`root` is made when first written to. Beside it lies the key that signs URLs."""
+    """`root` is created by the first write. The key that signs URLs is a file beside it."""
 
     takes_parts = True
     takes_parts_directly = False
 
     def __init__(self, root: Path, *, reserve_bytes: int | None = None) -> None:
-        self._tree = Tree(root, reserve_bytes)
-        self._uploads = LocalUploads(self._tree)
+        self._tree = DirectoryTree(root, reserve_bytes)
+        self._uploads = LocalMultipartUploads(self._tree)
         self._threads = FairThreadPool(_THREADS)
         self._memory = UploadMemory()
 
@@ -60,10 +53,10 @@ class LocalStore(ArtifactStore):
         digests: Sequence[Digest] = (),
     ) -> StoredObject:
         await self._check_room(tenant, content_length)
-        kind = WholeFile if is_small(content_length) else FileUpload
-        return await receive(
+        upload = SmallObjectUpload if is_small(content_length) else ObjectUpload
+        return await write_body(
             self._threads.of(tenant),
-            kind(self._tree, _path(tenant, key)),
+            upload(self._tree, _path(tenant, key)),
             body,
             buffers=self._buffers(tenant, content_length),
             content_length=content_length,
@@ -74,8 +67,11 @@ class LocalStore(ArtifactStore):
         return self._memory.of(tenant, [min(size, content_length or size) for size in _PART_BYTES])
 
     async def _check_room(self, tenant: str, content_length: int | None) -> None:
-        """Refuse what can't fit before it is sent. What is small is all there by then; what is of
-        unknown length is checked as it comes, as all is that is written."""
+        """Raises InsufficientStorageError before the client sends a body that can't fit.
+
+        A small body has arrived by now, and one of unknown length can't be judged: these are
+        checked only when they are written, as all bodies are.
+        """
         if content_length is not None and not is_small(content_length):
             await self._threads.of(tenant).run(self._tree.reserve.check, content_length)
 
@@ -91,8 +87,9 @@ class LocalStore(ArtifactStore):
         return await self._threads.of(tenant).run(self._tree.stat, _path(tenant, key))
 
     async def copy(self, tenant: str, source: str, target: str) -> StoredObject:
+        # A generator: the source is opened in a thread.
         sources = (self._tree.open(path)[0] for path in [_path(tenant, source)])
-        upload = FileUpload(self._tree, _path(tenant, target))
+        upload = ObjectUpload(self._tree, _path(tenant, target))
         return await self._assemble(tenant, Assembly(upload, sources))
 
     async def _assemble(self, tenant: str, assembly: Assembly) -> StoredObject:
@@ -107,9 +104,9 @@ class LocalStore(ArtifactStore):
 
     async def delete(self, tenant: str, keys: Sequence[str]) -> None:
         paths = [_path(tenant, key) for key in keys]
-        for at in range(0, len(paths), _DELETED_AT_ONCE):
-            some = paths[at : at + _DELETED_AT_ONCE]
-            await self._threads.of(tenant).run(self._tree.delete, some)
+        for at in range(0, len(paths), _DELETIONS_PER_CALL):
+            batch = paths[at : at + _DELETIONS_PER_CALL]
+            await self._threads.of(tenant).run(self._tree.delete, batch)
 
     async def delete_below(self, tenant: str, folder: str) -> None:
         await self._threads.of(tenant).run(self._tree.delete_folder, _path(tenant, folder))
@@ -121,7 +118,7 @@ class LocalStore(ArtifactStore):
             yield found
 
     async def tenants(self) -> list[str]:
-        return await self._threads.of(_NOBODY).run(self._tree.tenants)
+        return await self._threads.of(_NO_TENANT).run(self._tree.tenants)
 
     async def create_upload(self, tenant: str, key: str, *, content_type: str) -> str:
         return await self._threads.of(tenant).run(self._uploads.create, _path(tenant, key))
@@ -144,7 +141,7 @@ class LocalStore(ArtifactStore):
     ) -> str:
         await self._threads.of(tenant).run(self._uploads.check, _path(tenant, key), upload_id)
         await self._check_room(tenant, content_length)
-        part = await receive(
+        part = await write_body(
             self._threads.of(tenant),
             PartUpload(self._uploads, tenant, upload_id, number),
             body,
@@ -163,7 +160,8 @@ class LocalStore(ArtifactStore):
             assembly = self._uploads.assembly(path, upload_id, parts)
             completed = await self._assemble(tenant, assembly)
         except Exception:
-            # Another attempt may just have completed the upload, and taken the parts away.
+            # Raises NotFoundError where another attempt has completed the upload meanwhile, and
+            # removed its parts.
             await threads.run(self._uploads.check, path, upload_id)
             raise
         await threads.run(self._uploads.remove, tenant, upload_id)
@@ -184,29 +182,10 @@ class LocalStore(ArtifactStore):
         return None
 
     def signing_key(self) -> bytes:
-        path = self._tree.root.with_name("signing-key")
-        try:
-            with suppress(FileNotFoundError):
-                return path.read_bytes()
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            new = path.with_name(f".signing-key-{secrets.token_hex(8)}")
-            descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            try:
-                with open(descriptor, "wb") as file:
-                    file.write(secrets.token_bytes(_SIGNING_KEY_BYTES))
-                # Another process may have been faster: its key is the one then.
-                with suppress(FileExistsError):
-                    os.link(new, path)
-            finally:
-                new.unlink()
-            return path.read_bytes()
-        except OSError as error:
-            raise UnavailableError(
-                f"The key that signs URLs cannot be read or written at '{path}': {error.strerror}"
-            ) from error
+        return read_or_create_key(self._tree.root.with_name("signing-key"))
 
     async def check(self) -> None:
-        await self._threads.of(_NOBODY).run(self._tree.check)
+        await self._threads.of(_NO_TENANT).run(self._tree.check)
 
     async def close(self) -> None:
         await self._threads.close()

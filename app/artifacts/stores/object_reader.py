@@ -1,4 +1,4 @@
-"""The bytes of an object on their way out of a store."""
+"""Async reader of an object's bytes, with read-ahead in a thread."""
 
 import asyncio
 from collections.abc import Callable
@@ -6,24 +6,24 @@ from contextlib import suppress
 from types import TracebackType
 from typing import BinaryIO, Protocol, Self
 
-from app.artifacts.stores.contract import StoredObject
+from app.artifacts.stores.values import StoredObject
 from app.kernel.errors import UnavailableError
 from app.kernel.fair_thread_pool import TenantThreadPool, wait_finished
 
-READ_BYTES = 1 << 20  # the longest chunk a reader gives
+READ_BYTES = 1 << 20  # the longest chunk that a reader yields
 
 
 class Source(Protocol):
-    """What a reader reads from. `read` blocks and gives at most `size` bytes, none at the end."""
+    """What a reader reads from. `read` blocks; it returns at most `size` bytes, none at the end."""
 
     def read(self, size: int, /) -> bytes: ...
 
     def read_cached(self, size: int, /) -> memoryview | None:
-        """As `read`, without blocking: what is in memory already. None where nothing is."""
+        """As `read`, without blocking: bytes that are in memory already; None where none are."""
 
     @property
     def file(self) -> BinaryIO | None:
-        """The file that the bytes are read from, if they are."""
+        """The file that the bytes are read from; None where they come from elsewhere."""
 
     def close(self) -> None: ...
 
@@ -32,10 +32,10 @@ class ObjectReader:
     """The bytes [start, end) of an object, in chunks of at most 1 MiB.
 
     An async iterator and an async context manager. It is open when `ArtifactStore.open` returns, so
-    an answer's headers can be made from it, and sees the content of that moment to the end. The
-    next chunk is read while the last one is sent, unless it is in the page cache, where it is had
-    for less than a thread's work. Closes itself when iterated to the end; until
-    then the caller has to, also if it never iterates. Raises UnavailableError if the store fails
+    a response's headers can be made from it, and it reads the content of that moment to the end.
+    While one chunk is sent, a thread reads the next, unless that is in the page cache: then it is
+    read at once, without a thread. The reader closes itself when iterated to the end; a caller that
+    stops earlier, or never iterates, has to close it. Raises UnavailableError where the store fails
     midway.
     """
 
@@ -53,18 +53,18 @@ class ObjectReader:
         self._threads = threads
         self._source = source
         self._left = end - start
-        self._ahead: memoryview | None = None
+        self._next_chunk: memoryview | None = None
         self._reading: asyncio.Future[bytes] | None = None
-        self._when_closed: Callable[[], None] | None = None
+        self._on_close: Callable[[], None] | None = None
 
     @property
     def file(self) -> BinaryIO | None:
-        """The open file that has the bytes at [start, end), if it is one."""
+        """The open file whose bytes [start, end) these are; None where the source is no file."""
         return None if self._source is None else self._source.file
 
-    def when_closed(self, call: Callable[[], None]) -> None:
-        """Have something done when the reader is closed; it may be called more than once."""
-        self._when_closed = call
+    def on_close(self, call: Callable[[], None]) -> None:
+        """Sets a callback for when the reader is closed; it may be called more than once."""
+        self._on_close = call
 
     def __aiter__(self) -> Self:
         return self
@@ -73,7 +73,7 @@ class ObjectReader:
         if self._source is None or not self._left:
             await self.aclose()
             raise StopAsyncIteration
-        chunk: bytes | memoryview | None = self._ahead
+        chunk: bytes | memoryview | None = self._next_chunk
         if chunk is None and self._reading is None:
             chunk = self._source.read_cached(min(READ_BYTES, self._left))
         if chunk is None:
@@ -81,10 +81,10 @@ class ObjectReader:
         if not chunk:
             raise UnavailableError("The artifact store ended the transfer early")
         self._left -= len(chunk)
-        self._ahead = self._reading = None
+        self._next_chunk = self._reading = None
         if self._left:
-            self._ahead = self._source.read_cached(min(READ_BYTES, self._left))
-            if self._ahead is None:
+            self._next_chunk = self._source.read_cached(min(READ_BYTES, self._left))
+            if self._next_chunk is None:
                 self._reading = self._read(self._source)
         return chunk
 
@@ -92,7 +92,7 @@ class ObjectReader:
         return self._threads.start(source.read, min(READ_BYTES, self._left))
 
     async def aclose(self) -> None:
-        """Close the file or the connection; doing so twice is no error."""
+        """Closes the file or the connection; closing twice is no error."""
         source, self._source = self._source, None
         try:
             if source is not None and self._reading is not None:
@@ -101,8 +101,8 @@ class ObjectReader:
         finally:
             if source is not None:
                 source.close()
-            if self._when_closed is not None:
-                self._when_closed()
+            if self._on_close is not None:
+                self._on_close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -117,6 +117,6 @@ class ObjectReader:
 
 
 def clamped(start: int, end: int | None, size: int) -> tuple[int, int]:
-    """The range of an object that a slice [start, end) of it covers."""
+    """The slice [start, end) of an object of `size` bytes, cut to that size."""
     start = min(start, size)
     return start, size if end is None else max(start, min(end, size))

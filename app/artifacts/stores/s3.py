@@ -1,6 +1,7 @@
-"""Artifacts in MinIO or any S3, through minio-py: a bucket for each tenant.
+"""Artifact store in MinIO or any S3, through minio-py: a bucket for each tenant.
 
-minio-py blocks, so it runs in the store's threads; none is held while a client sends or receives.
+minio-py blocks, so its calls run in the store's threads. A thread is held for one call, never while
+a client sends or receives.
 """
 
 import hashlib
@@ -17,36 +18,28 @@ import certifi
 import urllib3
 from minio import Minio
 
-from app.artifacts.paths import key_segments
+from app.artifacts.stores.blocking.s3_buckets import Buckets, NewBucket
+from app.artifacts.stores.blocking.s3_uploads import S3MultipartUploads, S3ObjectUpload
 from app.artifacts.stores.checksums import Digest
-from app.artifacts.stores.contract import (
-    MAX_PARTS,
-    ArtifactStore,
-    Part,
-    StoredKey,
-    StoredObject,
-    UnfinishedUpload,
-)
+from app.artifacts.stores.contract import ArtifactStore
 from app.artifacts.stores.object_reader import ObjectReader, clamped
-from app.artifacts.stores.s3_buckets import Buckets, NewBucket
-from app.artifacts.stores.s3_upload import S3Upload, S3Uploads
+from app.artifacts.stores.path_rules import key_segments
 from app.artifacts.stores.upload_buffers import UploadMemory
-from app.artifacts.stores.upload_stream import receive
+from app.artifacts.stores.upload_stream import write_body
+from app.artifacts.stores.values import MAX_PARTS, Part, StoredKey, StoredObject, UnfinishedUpload
 from app.kernel.errors import InvalidValueError, NotFoundError
 from app.kernel.fair_thread_pool import FairThreadPool
 
-# S3 wants parts of at least 5 MiB, and at most 10,000 of them. While so many are on their way to it
-# the next one is gathered; all of them are in memory.
+# S3 takes parts of at least 5 MiB, and at most 10,000 of them. Two parts are sent while the next
+# one is filled; all three are in memory.
 _PART_BYTES = 6 << 20
 _MAX_PART_BYTES = 64 << 20
-_PARTS_AT_ONCE = 2
+_CONCURRENT_PARTS = 2
 
 _THREADS = 16
-_THREADS_FOR_LONG = 8  # what S3 does by itself, a copy, may take minutes: no transfer waits for it
-_NOBODY = ""  # whose work it is that is done for no tenant
-_TIMEOUT = urllib3.Timeout(
-    connect=5, read=60
-)  # seconds; `read` is for one wait, not for a transfer
+_THREADS_FOR_COPIES = 8  # S3 may take minutes for a copy: transfers don't wait for one
+_NO_TENANT = ""  # the threads' queue for work that is done for no tenant
+_TIMEOUT = urllib3.Timeout(connect=5, read=60)  # seconds; `read` bounds one wait, not a transfer
 _RETRIES = urllib3.Retry(total=2, backoff_factor=0.2, status_forcelist=(500, 502, 503, 504))
 
 # With a slug of at most 48 characters, the bucket's name stays within S3's 63.
@@ -57,7 +50,7 @@ _DEFAULT_REGION = "us-east-1"
 
 class S3Store(ArtifactStore):
     """`endpoint` is host:port, `public_endpoint` the URL at which clients reach the same store.
-    ValueError if a value can't be one of an S3 service."""
+    Raises ValueError for a value that no S3 service can have."""
 
     def __init__(
         self,
@@ -83,8 +76,8 @@ class S3Store(ArtifactStore):
                 " the first of them not a '-'"
             )
         self._http = urllib3.PoolManager(
-            num_pools=64,  # Amazon has a host name for each bucket
-            maxsize=2 * (_THREADS + _THREADS_FOR_LONG),
+            num_pools=64,  # on Amazon, each bucket has a host name
+            maxsize=2 * (_THREADS + _THREADS_FOR_COPIES),
             timeout=_TIMEOUT,
             retries=_RETRIES,
             ca_certs=os.environ.get("SSL_CERT_FILE") or certifi.where(),
@@ -95,19 +88,20 @@ class S3Store(ArtifactStore):
         self._public = None
         if public_endpoint:
             host, tls = _host(public_endpoint)
-            # With a region it signs URLs without asking anybody: this name is for clients.
+            # With a region set, minio-py signs URLs without a request: this server may be unable to
+            # reach the public endpoint.
             self._public = Minio(
                 host, access_key, secret_key, secure=tls, region=region or _DEFAULT_REGION
             )
         if not path_style:
-            for each in (client, self._public):
-                if each is not None:
-                    each.enable_virtual_style_endpoint()  # type: ignore[no-untyped-call]
+            for minio in (client, self._public):
+                if minio is not None:
+                    minio.enable_virtual_style_endpoint()  # type: ignore[no-untyped-call]
         new = NewBucket(bucket_prefix, versioning, old_versions_days)
         self._buckets = Buckets(client, endpoint, new)
-        self._uploads = S3Uploads(self._buckets)
+        self._uploads = S3MultipartUploads(self._buckets)
         self._threads = FairThreadPool(_THREADS)
-        self._long = FairThreadPool(_THREADS_FOR_LONG)
+        self._copy_threads = FairThreadPool(_THREADS_FOR_COPIES)
         self._memory = UploadMemory()
         self._secret_key = secret_key
 
@@ -123,14 +117,14 @@ class S3Store(ArtifactStore):
     ) -> StoredObject:
         key_segments(key)
         part_bytes = _part_bytes(content_length)
-        return await receive(
+        return await write_body(
             self._threads.of(tenant),
-            S3Upload(self._buckets, tenant, key, _header(content_type), part_bytes),
+            S3ObjectUpload(self._buckets, tenant, key, _header(content_type), part_bytes),
             body,
             buffers=self._memory.of(tenant, [min(part_bytes, content_length or part_bytes)]),
             content_length=content_length,
             digests=digests,
-            parts_at_once=_PARTS_AT_ONCE,
+            concurrent_parts=_CONCURRENT_PARTS,
         )
 
     async def open(
@@ -150,7 +144,7 @@ class S3Store(ArtifactStore):
     async def copy(self, tenant: str, source: str, target: str) -> StoredObject:
         key_segments(source)
         key_segments(target)
-        return await self._long.of(tenant).run(self._buckets.copy, tenant, source, target)
+        return await self._copy_threads.of(tenant).run(self._buckets.copy, tenant, source, target)
 
     async def delete(self, tenant: str, keys: Sequence[str]) -> None:
         for key in keys:
@@ -172,7 +166,7 @@ class S3Store(ArtifactStore):
             yield found
 
     async def tenants(self) -> list[str]:
-        return await self._threads.of(_NOBODY).run(self._buckets.tenants)
+        return await self._threads.of(_NO_TENANT).run(self._buckets.tenants)
 
     @property
     def takes_parts(self) -> bool:
@@ -212,7 +206,8 @@ class S3Store(ArtifactStore):
         content_length: int | None,
         digests: Sequence[Digest] = (),
     ) -> NoReturn:
-        # S3 wants to know a part's length and hash before its bytes, so they would have to be kept.
+        # S3 takes a part's length and hash before its bytes, so this server would have to hold the
+        # whole part.
         raise InvalidValueError("Parts are sent to the artifact store itself", field="part")
 
     async def complete_upload(
@@ -220,7 +215,7 @@ class S3Store(ArtifactStore):
     ) -> StoredObject:
         key_segments(key)
         complete = self._uploads.complete
-        return await self._long.of(tenant).run(complete, tenant, key, upload_id, parts)
+        return await self._copy_threads.of(tenant).run(complete, tenant, key, upload_id, parts)
 
     async def abort_upload(self, tenant: str, key: str, upload_id: str) -> None:
         key_segments(key)
@@ -249,20 +244,20 @@ class S3Store(ArtifactStore):
         )
 
     def signing_key(self) -> bytes:
-        # All that use the store know its secret key; no answer ever shows it.
+        # Every process that uses the store has its secret key, and no answer shows it.
         return hmac.digest(self._secret_key.encode(), b"signed transfers", hashlib.sha256)
 
     async def check(self) -> None:
-        await self._threads.of(_NOBODY).run(self._buckets.check)
+        await self._threads.of(_NO_TENANT).run(self._buckets.check)
 
     async def close(self) -> None:
         await self._threads.close()
-        await self._long.close()
+        await self._copy_threads.close()
         self._http.clear()
 
 
 def _host(public_endpoint: str) -> tuple[str, bool]:
-    """Host and port of a URL, and whether it is TLS's."""
+    """Host and port of a URL, and whether it is https."""
     url = urlsplit(public_endpoint)
     if url.scheme not in ("http", "https") or not url.netloc or url.path.strip("/") or url.query:
         raise ValueError("TRACKING_MINIO_PUBLIC_ENDPOINT is a URL of a host, https://host:port")
@@ -270,7 +265,8 @@ def _host(public_endpoint: str) -> tuple[str, bool]:
 
 
 def _part_bytes(content_length: int | None) -> int:
-    """Flat up to 58 GiB; above that S3's limit on their number makes parts, and memory, grow."""
+    """The size of an upload's parts: 6 MiB up to 58 GiB; above that as large as S3's limit on their
+    number requires. Raises InvalidValueError where they would be larger than 64 MiB."""
     if content_length is None:
         return _PART_BYTES
     if content_length > MAX_PARTS * _MAX_PART_BYTES:
@@ -283,6 +279,7 @@ def _part_bytes(content_length: int | None) -> int:
 
 
 def _header(content_type: str) -> str:
-    """What can travel in a header: a client's odd content type is no reason to lose its file."""
-    plain = content_type.isascii() and content_type.isprintable()
-    return content_type if content_type and plain else "application/octet-stream"
+    """The content type if a header can hold it, else the general one: a client's malformed content
+    type is no reason to refuse its file."""
+    valid = content_type.isascii() and content_type.isprintable()
+    return content_type if content_type and valid else "application/octet-stream"

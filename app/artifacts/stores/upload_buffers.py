@@ -1,4 +1,4 @@
-"""The memory in which bodies are gathered on their way into a store, and its bounds."""
+"""Buffers for upload bodies, within memory budgets for each tenant and for the worker."""
 
 import mmap
 from collections.abc import Sequence
@@ -7,17 +7,18 @@ from app.kernel.fair_budget import FairBudget
 
 Buffer = bytearray | mmap.mmap
 
-# In one worker. A tenant's first upload gets its buffer also where others hold all of it.
-_BYTES = 256 << 20
-_BYTES_OF_TENANT = 128 << 20
+# For one worker and one store. A tenant's first upload gets its buffer even where other tenants
+# hold all of the budget.
+_TOTAL_BYTES = 256 << 20
+_TENANT_BYTES = 128 << 20
 
 _WAIT_SECONDS = 8.0
 
 
 class UploadMemory:
-    """What all uploads of a worker to one store have for their buffers."""
+    """The memory budget of all of a worker's uploads to one store."""
 
-    def __init__(self, total: int = _BYTES, per_tenant: int = _BYTES_OF_TENANT) -> None:
+    def __init__(self, total: int = _TOTAL_BYTES, per_tenant: int = _TENANT_BYTES) -> None:
         self._budget = FairBudget(total, per_tenant)
 
     def of(self, tenant: str, sizes: Sequence[int]) -> "Buffers":
@@ -25,11 +26,12 @@ class UploadMemory:
 
 
 class Buffers:
-    """The buffers of one upload, all of one size: of `sizes`, from the largest on, the first for
-    which there is memory to spare, or else the last, for which it waits.
+    """The buffers of one upload, all of the same size.
 
-    One is all that an upload has to have, so that uploads never wait for each other in a circle.
-    `size` is known when the first was given. An async context manager, which ends with all of them.
+    `sizes` are tried from the largest on: the first for which there is spare memory is taken; where
+    there is none, `first` waits for memory for the last size. `size` is set by `first`. An upload
+    needs only one buffer and never waits for a second, so uploads can't deadlock. The async context
+    manager releases all buffers.
     """
 
     def __init__(self, budget: FairBudget, tenant: str, sizes: Sequence[int]) -> None:
@@ -40,7 +42,7 @@ class Buffers:
         self.count = 0
 
     async def first(self) -> Buffer:
-        """Raises UnavailableError where there is no memory for a while."""
+        """The first buffer. Raises UnavailableError where no memory is freed for 8 seconds."""
         for size in self._sizes:
             if self._budget.try_acquire_spare(self._tenant, size):
                 break
@@ -50,25 +52,25 @@ class Buffers:
         return self._new()
 
     def another(self) -> Buffer | None:
-        """One more, where there is memory to spare."""
+        """Another buffer, where there is spare memory; else None."""
         if not self._budget.try_acquire_spare(self._tenant, self.size):
             return None
         return self._new()
 
     @property
     def scarce(self) -> bool:
-        """Whether others wait for what this upload could do without."""
+        """Whether other uploads wait for memory that this one does not need."""
         return self._budget.contended(self._tenant)
 
     def drop(self) -> None:
-        """One of them is no longer used."""
+        """Releases one buffer."""
         self.count -= 1
         self._budget.release(self._tenant, self.size)
 
     def _new(self) -> Buffer:
         self.count += 1
-        # Large ones start on a page, as direct writes to a disk want, and take no memory before
-        # bytes come.
+        # Large buffers are page-aligned, as O_DIRECT requires, and take no memory before they are
+        # written to.
         return bytearray(self.size) if self.size < mmap.PAGESIZE else mmap.mmap(-1, self.size)
 
     async def __aenter__(self) -> "Buffers":

@@ -15,7 +15,8 @@ from app.kernel.private_files import open_private
 log = logging.getLogger(__name__)
 
 # Three segments of the write-ahead log. At most the reserve that artifacts leave free by default
-# (`app.artifacts.stores.disk_reserve`), so that artifacts cannot use the space that is released.
+# (`app.artifacts.stores.blocking.disk_reserve`), so that artifacts cannot use the space that is
+# released.
 MAX_BYTES = 48 << 20
 _DISK_FRACTION = 10  # on a small disk, a tenth of it
 # The file is created if three times its size is free, so that it is not created and deleted in

@@ -19,19 +19,15 @@ from minio.error import S3Error
 from pydantic import SecretStr
 from urllib3 import BaseHTTPResponse
 
-from app.artifacts.stores import local_tree
+from app.artifacts.stores.blocking import directory_tree
 from app.artifacts.stores.checksums import Digest
-from app.artifacts.stores.contract import (
-    ArtifactStore,
-    Part,
-    StoredObject,
-    UnfinishedUpload,
-    artifact_store,
-)
+from app.artifacts.stores.contract import ArtifactStore
+from app.artifacts.stores.factory import artifact_store
 from app.artifacts.stores.local import LocalStore
 from app.artifacts.stores.s3 import S3Store
 from app.artifacts.stores.upload_buffers import UploadMemory
-from app.artifacts.stores.upload_stream import receive
+from app.artifacts.stores.upload_stream import write_body
+from app.artifacts.stores.values import Part, StoredObject, UnfinishedUpload
 from app.config import Settings
 from app.kernel.errors import ConflictError, InvalidValueError, NotFoundError, UnavailableError
 from app.kernel.fair_thread_pool import FairThreadPool, TenantThreadPool
@@ -49,14 +45,15 @@ TENANT = "acme-corp"
 
 @dataclass
 class Bed:
-    """A store, and a look behind it."""
+    """A store, and access to the bytes behind it."""
 
     store: ArtifactStore
     unfinished: Callable[[str], list[str]]
 
 
 class DeclaredStore(LocalStore):
-    """Is told the length of each body, as by most clients: small files are then stored at once."""
+    """A store that gets the length of each body, as most clients send it: small bodies are stored
+    in one call."""
 
     async def put(self, tenant: str, key: str, body: AsyncIterator[bytes], **more: Any) -> Any:
         if more["content_length"] is None:
@@ -311,7 +308,7 @@ class TestReader:
 
 
 class TestWholeOrNothing:
-    """Whatever goes wrong during an upload, what was there before stays, and no traces."""
+    """A failed upload leaves nothing, and the object that was there before stays."""
 
     async def assert_untouched(self, bed: Bed) -> None:
         assert await get(bed.store) == b"before"
@@ -427,7 +424,7 @@ class TestWholeOrNothing:
 
 
 class HeldUpload:
-    """An upload whose write or finish lasts until it is let go, and that notes what happens."""
+    """An upload whose write or finish blocks until the test releases it; it records its calls."""
 
     def __init__(self, held: str) -> None:
         self.held = held
@@ -453,7 +450,7 @@ class HeldUpload:
 
 
 class TestCancellationWaitsForItsThread:
-    """A thread can't be stopped: to clean up beside it would close its file, or leave its part."""
+    """A thread can't be stopped: a clean-up beside it would close its file, or leave its part."""
 
     @pytest.fixture
     async def threads(self) -> AsyncIterator[TenantThreadPool]:
@@ -464,7 +461,7 @@ class TestCancellationWaitsForItsThread:
     def receiving(
         self, threads: TenantThreadPool, upload: HeldUpload, size: int = 100_000
     ) -> Coroutine[Any, Any, StoredObject]:
-        return receive(
+        return write_body(
             threads,
             upload,
             chunks(bytes(size)),
@@ -810,7 +807,7 @@ class TestSigningKey:
 
 class TestMemory:
     async def test_is_flat(self, store: ArtifactStore) -> None:
-        """40 MiB up and down, in 64 KiB chunks; the buffers of parts are not counted, but few."""
+        """40 MiB up and down in 64 KiB chunks; the few buffers of parts are not counted."""
         chunk, times = os.urandom(65536), 640
         await put(store, b"warm")
         tracemalloc.start()
@@ -908,7 +905,7 @@ class TestLocal:
     async def test_a_file_system_that_knows_no_unnamed_files(
         self, local_store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(local_tree, "_UNNAMED", os.O_WRONLY)
+        monkeypatch.setattr(directory_tree, "_UNNAMED", os.O_WRONLY)
         await put(local_store, b"x")
         await put(local_store, b"y")
         assert await get(local_store) == b"y"

@@ -1,16 +1,17 @@
-"""Artifacts in both stores with their index, and what the tests of it share."""
+"""Helpers of the tests of artifacts and their index."""
 
 from collections.abc import AsyncIterator
 from uuid import UUID
 
 from app.artifacts.entities import Artifact
-from app.artifacts.index import run_folder
 from app.artifacts.service import Artifacts
 from app.artifacts.stores.contract import ArtifactStore
 from app.db.database import Database
+from app.kernel.artifact_uris import served_folder
 from app.kernel.tenant import Tenant
 from app.runs.entities import Run
 from app.services import Services
+from app.tenants.sql import USED_BYTES
 
 
 async def chunks(*parts: bytes) -> AsyncIterator[bytes]:
@@ -34,6 +35,13 @@ async def new_run(services: Services, tenant: Tenant, experiment_id: str = "0") 
     return await services.runs.create(tenant, experiment_id)
 
 
+def run_folder(run: Run) -> str:
+    """The folder of a run's artifacts, relative to the tenant's root."""
+    folder = served_folder(run.artifact_uri)
+    assert folder is not None
+    return folder
+
+
 async def folder_of(services: Services, tenant: Tenant) -> str:
     """The folder of a new run."""
     return run_folder(await new_run(services, tenant))
@@ -54,10 +62,12 @@ async def objects(store: ArtifactStore, tenant: Tenant) -> list[str]:
 
 
 async def used_bytes(database: Database, tenant: Tenant) -> int:
-    from app.artifacts import usage
-
+    """The bytes of all artifacts of the tenant."""
     async with database.write_pipeline(tenant) as connection:
-        return await usage.used_bytes(connection, tenant)
+        cursor = await connection.execute(USED_BYTES, {"tenant": tenant.id})
+        row = await cursor.fetchone()
+    assert row is not None
+    return int(row[0])
 
 
 async def rows(database: Database, tenant: Tenant, table: str) -> int:

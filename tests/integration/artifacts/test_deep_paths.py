@@ -1,5 +1,5 @@
-"""The deepest paths that are legal, hundreds of folders below each other, in all that is done with
-files: in both stores, through both APIs."""
+"""The deepest valid paths, hundreds of nested folders: every file operation, in both stores and
+through both APIs."""
 
 import asyncio
 import io
@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from app.artifacts.object_keys import object_key
 from app.artifacts.paths import MAX_PATH_BYTES
-from app.artifacts.stores.contract import StoredKey
-from app.artifacts.stores.local_tree import Tree
+from app.artifacts.stores.blocking.directory_tree import DirectoryTree
+from app.artifacts.stores.values import StoredKey
 from app.gc.service import GarbageCollector, Policy
 from app.kernel.ids import new_uuid
 from tests.integration.artifacts.indexed import objects
@@ -29,13 +29,13 @@ OLD = Policy(delete=True, grace=-3_600_000)
 
 
 def deepest(size: int, name: str = "a") -> str:
-    """A path of so many bytes with as many folders as it can have."""
+    """A path of `size` bytes with as many folders as possible."""
     return "/".join(name * (size // 2)) + ("b" if size % 2 == 0 else "/c")
 
 
 @contextmanager
 def few_descriptors(more: int = 64) -> Iterator[None]:
-    """So many more than are open may be, whatever is done."""
+    """Limits the process to so many more open files than it has now."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     highest = max(int(number) for number in os.listdir("/proc/self/fd"))
     resource.setrlimit(resource.RLIMIT_NOFILE, (highest + more, hard))
@@ -125,7 +125,7 @@ async def test_an_upload_in_parts(site: Site) -> None:
 
 
 async def test_many_of_them_at_once(site: Site) -> None:
-    """Each in folders of its own: what one statement holds, and what is pruned, stays bounded."""
+    """Each file has folders of its own: locks per statement and pruned folders stay bounded."""
     folder = await site.folder()
     size = MAX_PATH_BYTES - len(folder) - 4
     paths = [f"{folder}/{number:02}/{deepest(size)}" for number in range(40)]
@@ -162,17 +162,17 @@ async def test_garbage_collection(site: Site) -> None:
     assert await objects(store, site.tenant) == []
 
 
-class TestTree:
-    """The local folder by itself."""
+class TestDirectoryTree:
+    """The file operations of the local store, without the store."""
 
     @pytest.fixture
-    def tree(self, tmp_path: Any) -> Tree:
-        return Tree(tmp_path / "artifacts")
+    def tree(self, tmp_path: Any) -> DirectoryTree:
+        return DirectoryTree(tmp_path / "artifacts")
 
     def path(self, *below: str) -> list[str]:
         return ["t", "experiments", *(["d"] * 450), *below]
 
-    def test_descriptors_are_few(self, tree: Tree) -> None:
+    def test_descriptors_are_few(self, tree: DirectoryTree) -> None:
         with few_descriptors():
             for number in range(3):
                 tree.create(self.path(f"own{number}", "file"), b"x")
@@ -185,7 +185,7 @@ class TestTree:
         assert list(tree.walk("t", "", "")) == []
         assert os.listdir(tree.root) == ["t"]
 
-    def test_a_wide_and_deep_folder_is_removed(self, tree: Tree) -> None:
+    def test_a_wide_and_deep_folder_is_removed(self, tree: DirectoryTree) -> None:
         for number in range(50):
             tree.create(["t", "f", *[str(number)] * (number + 1), "own", "file"], b"x")
         tree.create(["t", "g", "own", "file"], b"x")
@@ -203,7 +203,7 @@ class TestTree:
     def test_walks_in_the_order_of_keys(
         self, tmp_path_factory: pytest.TempPathFactory, paths: list[list[str]], data: st.DataObject
     ) -> None:
-        tree = Tree(tmp_path_factory.mktemp("walk") / "artifacts")
+        tree = DirectoryTree(tmp_path_factory.mktemp("walk") / "artifacts")
         keys = sorted({"/".join([*path, "file"]) for path in paths})
         for key in keys:
             *parents, name = key.split("/")

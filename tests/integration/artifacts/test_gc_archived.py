@@ -1,4 +1,4 @@
-"""Garbage collection of what was archived: it goes with all its rows, points and files."""
+"""Garbage collection of archived runs, models and experiments, with all that belongs to them."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
@@ -44,7 +44,7 @@ def collector(database: Database, services: Services) -> GarbageCollector:
 
 
 async def logged_run(services: Services, tenant: Tenant, experiment_id: str = "0") -> Run:
-    """A run with something in every table that hangs on it."""
+    """A run with rows in every table that references runs."""
     run = await new_run(services, tenant, experiment_id)
     points = [Point("loss", step / 2, step, step) for step in range(POINTS)]
     write = RunWrite(run.run_id.hex, points, {"p": "1"}, {"t": "1"})
@@ -55,8 +55,8 @@ async def logged_run(services: Services, tenant: Tenant, experiment_id: str = "0
 
 
 async def everything(database: Database, tenant: Tenant) -> dict[str, int]:
-    """How many rows the tenant has, by table, where there are any that are not always there. The
-    audit log outlives what it tells of."""
+    """The number of the tenant's rows, by table; without tables that always have rows, and without
+    the audit log, which outlives its targets."""
     others = ("tenants", "artifact_usage", "audit_log")
     tables = [name for name in metadata.tables if name not in others]
     found = {name: await rows(database, tenant, name) for name in tables}
@@ -156,7 +156,7 @@ class TestRuns:
     async def test_many(
         self, services: Services, database: Database, tenant: Tenant, collector: GarbageCollector
     ) -> None:
-        """More than one transaction takes."""
+        """More runs than one transaction deletes."""
         runs = await asyncio.gather(*(new_run(services, tenant) for _ in range(230)))
         for run in runs[:-1]:
             await services.runs.delete(tenant, run.run_id.hex)
@@ -165,7 +165,7 @@ class TestRuns:
 
 
 async def told(services: Services, tenant: Tenant) -> list[Event]:
-    """What the audit log tells of garbage collection; in no order within a millisecond."""
+    """The audit log's entries of garbage collection; unordered within a millisecond."""
     events, _ = await services.audit.of_tenant(tenant, Filter(), limit=1000)
     return [event for event in events if event.action.startswith("gc.")]
 
@@ -293,7 +293,7 @@ class TestExperiments:
     async def test_with_many_models(
         self, services: Services, database: Database, tenant: Tenant, collector: GarbageCollector
     ) -> None:
-        """More than one transaction takes, or can lock."""
+        """More files than one transaction deletes, or can lock."""
         experiment = str(await services.experiments.create(tenant, "e"))
         for _ in range(25):
             await asyncio.gather(*(services.models.create(tenant, experiment) for _ in range(10)))
@@ -326,7 +326,7 @@ class TestExperiments:
 
 
 async def blocked(database: Database, tenant: Tenant) -> None:
-    """Until a statement waits for a lock."""
+    """Returns once a statement waits for a lock."""
     async with asyncio.timeout(10):
         while True:
             async with database.write_pipeline(tenant) as connection:
@@ -340,7 +340,7 @@ async def blocked(database: Database, tenant: Tenant) -> None:
 async def while_uncommitted(
     database: Database, tenant: Tenant, statement: str, action: Awaitable[object]
 ) -> object:
-    """What the action gives that starts while a statement's transaction is open."""
+    """The result of an action that starts while a statement's transaction is open."""
     async with database.write(tenant) as connection:
         await connection.exec_driver_sql(statement)
         task = asyncio.ensure_future(action)
@@ -350,7 +350,7 @@ async def while_uncommitted(
 
 @pytest.fixture
 async def archived(services: Services, tenant: Tenant) -> tuple[str, Run]:
-    """An experiment that is archived with its run."""
+    """An archived experiment with a run."""
     experiment = str(await services.experiments.create(tenant, "e"))
     run = await logged_run(services, tenant, experiment)
     await services.experiments.delete(tenant, experiment)
@@ -435,7 +435,7 @@ class TestRestoreAtTheSameMoment:
     async def test_an_upload_to_a_run_that_goes(
         self, services: Services, database: Database, tenant: Tenant, collector: GarbageCollector
     ) -> None:
-        """Its bytes are stored when the run goes: it is refused, and leaves no object."""
+        """Its bytes are stored when the run is deleted: it is refused, and leaves no object."""
         run = await new_run(services, tenant)
         path = run_path(run, "late")
 
@@ -456,7 +456,7 @@ class TestKilled:
     async def test_at_every_step(
         self, services: Services, database: Database, tenant: Tenant, collector: GarbageCollector
     ) -> None:
-        """Every report of progress is a place to die; the next run does what is left."""
+        """gc is killed at every report of progress; the next run completes the work."""
         kept = await logged_run(services, tenant)
         for _ in range(3):
             run = await logged_run(services, tenant)

@@ -1,4 +1,4 @@
-"""`tracking gc` as an operator runs it: a process of its own, beside a running server."""
+"""`tracking gc` as a process, beside a running server."""
 
 import os
 import pty
@@ -15,7 +15,7 @@ import psycopg
 import pytest
 
 from app.artifacts.service import Artifacts
-from app.artifacts.stores.contract import artifact_store
+from app.artifacts.stores.factory import artifact_store
 from app.config import Settings
 from app.db.database import Database
 from app.kernel.tenant import Tenant
@@ -62,7 +62,7 @@ def start(environment: dict[str, str], *options: str) -> "subprocess.Popen[bytes
 
 
 def on_terminal(environment: dict[str, str], *options: str) -> str:
-    """What the command writes to a terminal on stderr."""
+    """The output of the command on stderr, where that is a terminal."""
     master, slave = pty.openpty()
     command = [sys.executable, "-m", "app.cli", "gc", *options]
     environment = {**environment, "TERM": "xterm", "COLUMNS": "120"}
@@ -143,7 +143,7 @@ class TestCommand:
         environment: dict[str, str],
         tmp_path: Path,
     ) -> None:
-        """In a store of its own, since the other tests' tenants are here too."""
+        """In a store of its own, since the database has the tenants of other tests."""
         environment["TRACKING_DATA_DIR"] = str(tmp_path)
         store = artifact_store(Settings(_env_file=None, data_dir=tmp_path))
         artifacts = Artifacts(services.database, store)
@@ -171,8 +171,8 @@ class TestCommand:
     @pytest.mark.parametrize(
         ("options", "words"),
         [
-            (["--archived-for", "30"], "--archived-for is a number and a unit"),
-            (["--grace", "soon"], "--grace is a number and a unit"),
+            (["--archived-for", "30"], "--archived-for must be a number and a unit"),
+            (["--grace", "soon"], "--grace must be a number and a unit"),
             (["--tenant", "../etc"], "'../etc' is no tenant slug"),
         ],
     )
@@ -203,7 +203,7 @@ class TestKilled:
         environment: dict[str, str],
         server_url: str,
     ) -> None:
-        """Killed as soon as it has begun each kind of work, while a server logs to the tenant."""
+        """gc is killed at the start of each kind of work, while a server logs to the tenant."""
         kept = await new_run(services, tenant)
         await put(services.artifacts, tenant, run_path(kept, "kept"), b"kept")
         for _ in range(150):

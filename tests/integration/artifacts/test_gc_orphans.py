@@ -1,4 +1,4 @@
-"""Garbage collection of what the store and the index do not agree on, on both stores."""
+"""Garbage collection where the store and the index disagree, on both stores."""
 
 import secrets
 from collections.abc import AsyncIterator, Iterator
@@ -123,7 +123,7 @@ class TestOrphans:
         folder: str,
         collector: GarbageCollector,
     ) -> None:
-        """Files from before objects had ids of their own lie at their paths."""
+        """The objects of files from before objects had ids have their paths as keys."""
         path = f"{folder}/a"
         await put_object(store, tenant, path, b"older")
         async with database.write_pipeline(tenant) as connection:
@@ -163,7 +163,7 @@ class TestOrphans:
         folder: str,
         collector: GarbageCollector,
     ) -> None:
-        """A store that has none of the files is more likely the wrong one."""
+        """A store without any of the files is taken for the wrong one."""
         for name in ("a", "b"):
             await store.delete(
                 tenant.slug, [(await put(artifacts, tenant, f"{folder}/{name}")).key]

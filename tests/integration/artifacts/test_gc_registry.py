@@ -1,5 +1,5 @@
-"""Garbage collection beside registrations: what the registry has a version of is kept, whichever of
-the two comes first, and a version that comes too late is refused."""
+"""Garbage collection beside registrations of versions: files that a version uses are kept,
+whichever comes first, and a registration that comes too late is refused."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -29,7 +29,7 @@ def collector(database: Database, services: Services) -> GarbageCollector:
 
 @dataclass
 class Archived:
-    """Something with a file, which may go; `register` makes a version of it."""
+    """An archived run or model with a file; `register` makes a version of it."""
 
     path: str
     register: Callable[[], Awaitable[Any]]
@@ -65,7 +65,7 @@ async def of_a_run_of_an_experiment(services: Services, tenant: Tenant) -> Archi
 
 
 async def of_a_model_of_an_experiment(services: Services, tenant: Tenant) -> Archived:
-    """The model itself is not deleted: it goes because the experiment does."""
+    """The model itself is active: it is deleted along with its experiment."""
     experiment = str(await services.experiments.create(tenant, "e"))
     model = await services.models.create(tenant, experiment)
     path = f"experiments/{experiment}/models/{model.model_id}/artifacts/weights"
@@ -76,7 +76,7 @@ async def of_a_model_of_an_experiment(services: Services, tenant: Tenant) -> Arc
 
 
 async def of_a_version(services: Services, tenant: Tenant) -> Archived:
-    """A copy, whose original is deleted at the same moment."""
+    """A copy of a version that is deleted at the same moment."""
     it = await of_a_run(services, tenant)
     await services.registered_models.create(tenant, "original")
     run_id = it.path.split("/")[3]
@@ -103,7 +103,7 @@ async def champion(services: Services, tenant: Tenant) -> None:
 
 
 class Held:
-    """A call that waits, when it has done its work, until it is let go."""
+    """A call that does its work, and then waits until the test lets it return."""
 
     def __init__(self, call: Callable[..., Awaitable[Any]]) -> None:
         self._call = call
@@ -117,7 +117,7 @@ class Held:
 
 
 async def waits_or_ends(database: Database, tenant: Tenant, task: "asyncio.Task[Any]") -> None:
-    """Until the task waits for a lock, or is done because it does not."""
+    """Returns once the task waits for a lock, or is done."""
     async with asyncio.timeout(30):
         while not task.done():
             async with database.write_pipeline(tenant) as connection:
@@ -139,7 +139,7 @@ async def test_a_version_that_comes_first(
     monkeypatch: pytest.MonkeyPatch,
     make: Make,
 ) -> None:
-    """It is not committed yet when garbage collection looks."""
+    """The registration is not committed yet when garbage collection reads."""
     it = await make(services, tenant)
     held = Held(version_repository.create)
     monkeypatch.setattr(version_repository, "create", held)
@@ -183,7 +183,7 @@ async def test_a_copy_of_a_version_that_is_deleted_meanwhile(
 async def test_copies_within_a_model_while_versions_are_deleted(
     services: Services, tenant: Tenant
 ) -> None:
-    """No two of them wait for each other in a circle."""
+    """There is no deadlock between them."""
     await services.registered_models.create(tenant, "m")
     for _ in range(10):
         await services.model_versions.create(tenant, "m", "s3://bucket/a")
@@ -212,14 +212,14 @@ async def test_a_version_that_comes_second(
     monkeypatch: pytest.MonkeyPatch,
     make: Make,
 ) -> None:
-    """Garbage collection has begun, and has not committed."""
+    """Garbage collection has started its transaction and not committed it."""
     it = await make(services, tenant)
-    held = Held(Archive._tell)
+    held = Held(Archive._audit)
 
     async def tell(*arguments: Any) -> None:
         await held(*arguments)
 
-    monkeypatch.setattr(Archive, "_tell", tell)
+    monkeypatch.setattr(Archive, "_audit", tell)
     collecting = asyncio.ensure_future(collector.collect(tenant, NOW))
     await asyncio.wait_for(held.reached.wait(), 30)
     registering = asyncio.ensure_future(it.register())
@@ -239,7 +239,7 @@ async def test_a_version_that_comes_second(
 async def test_a_version_of_what_is_being_removed(
     services: Services, tenant: Tenant, collector: GarbageCollector, make: Make
 ) -> None:
-    """Garbage collection was killed when it had said what goes: that would come back otherwise."""
+    """Garbage collection was killed after it had marked the rows; they must not come back."""
 
     def killed(what: str, _done: int, _of: int | None) -> None:
         raise KeyboardInterrupt(what)
@@ -260,7 +260,7 @@ async def test_a_version_of_what_is_being_removed(
 async def test_an_id_that_is_written_in_another_way(
     services: Services, tenant: Tenant, scheme: str
 ) -> None:
-    """Garbage collection would not find it in the version's storage location."""
+    """Garbage collection would not find the id in the version's storage location."""
     run = await new_run(services, tenant)
     encoded = f"%{ord(run.run_id.hex[0]):x}{run.run_id.hex[1:]}"
     source = {
@@ -273,7 +273,7 @@ async def test_an_id_that_is_written_in_another_way(
 
 @pytest.fixture
 async def others(services: Services, database: Database) -> AsyncIterator[GarbageCollector]:
-    """Garbage collection with connections of its own, as its command has."""
+    """A garbage collector with a connection pool of its own, as the command has."""
     assert services.settings.database_url
     own = Database(services.settings.database_url, pool_size=2)
     yield GarbageCollector(own, services.artifacts._store)
@@ -284,7 +284,7 @@ async def others(services: Services, database: Database) -> AsyncIterator[Garbag
 async def test_many_at_once(
     services: Services, tenant: Tenant, others: GarbageCollector, collector: GarbageCollector
 ) -> None:
-    """Whatever was registered has its files; nothing fails but what came too late."""
+    """Every registered version has its files; only registrations that come too late fail."""
     registered: list[str] = []
     refused = 0
 
@@ -325,7 +325,7 @@ async def test_many_at_once(
 async def test_points_and_links_of_a_model_that_goes(
     services: Services, tenant: Tenant, collector: GarbageCollector
 ) -> None:
-    """They are written before it goes, or refused: never refused by the database."""
+    """Writes commit before the deletion or are refused, but never by an error of the database."""
     run = await new_run(services, tenant)
 
     async def log(model_id: str) -> None:

@@ -1,5 +1,5 @@
-"""A tenant that asks its store for as much as it can: others don't wait for it, and it takes a
-bounded part of the memory."""
+"""A tenant that loads the store as much as it can: other tenants don't wait for it, and its memory
+is bounded."""
 
 import asyncio
 import os
@@ -13,11 +13,13 @@ import httpx
 import psutil
 import pytest
 
-from app.artifacts.stores import local_upload, upload_buffers, upload_stream
-from app.artifacts.stores.contract import ArtifactStore, StoredObject
+from app.artifacts.stores import upload_buffers, upload_stream
+from app.artifacts.stores.blocking import local_uploads
+from app.artifacts.stores.blocking.s3_buckets import Buckets
+from app.artifacts.stores.contract import ArtifactStore
 from app.artifacts.stores.local import LocalStore
-from app.artifacts.stores.s3_buckets import Buckets
 from app.artifacts.stores.upload_buffers import UploadMemory
+from app.artifacts.stores.values import StoredObject
 from app.config import Settings
 from app.http import sendfile
 from app.http.protocol import BoundedHttp
@@ -43,7 +45,7 @@ async def content(store: ArtifactStore, tenant: str, key: str) -> bytes:
 
 
 async def until(condition: Callable[[], bool], *tasks: asyncio.Task[Any]) -> None:
-    """Wait for what happens in the tasks, none of which may end meanwhile."""
+    """Waits for the condition; fails where one of the tasks has ended by then."""
     async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
@@ -51,7 +53,7 @@ async def until(condition: Callable[[], bool], *tasks: asyncio.Task[Any]) -> Non
 
 
 class Held:
-    """A blocking call that lasts until it is let go."""
+    """A blocking call that lasts until the test releases it."""
 
     def __init__(self, call: Any) -> None:
         self.call = call
@@ -68,11 +70,11 @@ class TestCopies:
     async def test_others_go_on_beside_them(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """With more copies than threads, each of which holds one for as long as the disk takes."""
+        """More copies than threads, each of which holds a thread for as long as the disk takes."""
         store = LocalStore(tmp_path / "artifacts")
         await put(store, GREEDY, "big", b"x" * 100_000)
         held = Held(os.copy_file_range)
-        monkeypatch.setattr(local_upload.os, "copy_file_range", held)
+        monkeypatch.setattr(local_uploads.os, "copy_file_range", held)
         copies = [asyncio.create_task(store.copy(GREEDY, "big", f"c{n}")) for n in range(40)]
         await until(lambda: held.under_way >= 12, *copies)
         for number in range(5):
@@ -87,7 +89,7 @@ class TestCopies:
     async def test_of_s3_hold_no_thread_of_transfers(
         self, s3: S3Server, prefix: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """S3 may take minutes for one: not even the same tenant's transfers wait for it."""
+        """S3 may take minutes for a copy: not even the same tenant's transfers wait for it."""
         store = s3_store(s3, prefix)
         await put(store, GREEDY, "big", b"x" * 100_000)
         held = Held(Buckets.copy)
@@ -106,9 +108,9 @@ class TestCopies:
     async def test_in_steps(
         self, tmp_path: Path, size: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Each is on the disk before the next: nobody's sync waits for more."""
+        """Each step is synced before the next: another sync waits for one step at most."""
         synced: list[int] = []
-        monkeypatch.setattr(local_upload.os, "fdatasync", synced.append)
+        monkeypatch.setattr(local_uploads.os, "fdatasync", synced.append)
         store = LocalStore(tmp_path / "artifacts")
         block = secrets.token_bytes(MIB)
         sent = (block * (size // MIB + 1))[:size]
@@ -121,7 +123,7 @@ class TestCopies:
     async def test_cancelled_between_two_steps(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(local_upload, "_STEP_BYTES", 10_000)
+        monkeypatch.setattr(local_uploads, "_STEP_BYTES", 10_000)
         store = LocalStore(tmp_path / "artifacts")
         await put(store, GREEDY, "big", os.urandom(20 * MIB))
         for delay in (0.001, 0.01, 0.05):
@@ -138,7 +140,7 @@ class TestCopies:
         def refuse(*_: Any) -> int:
             raise OSError(18, "another file system")
 
-        monkeypatch.setattr(local_upload.os, "copy_file_range", refuse)
+        monkeypatch.setattr(local_uploads.os, "copy_file_range", refuse)
         store = LocalStore(tmp_path / "artifacts")
         sent = os.urandom(5 * MIB + 3)
         await put(store, GREEDY, "big", sent)
@@ -150,7 +152,7 @@ class TestCopies:
 async def test_downloads_leave_threads_to_others(
     postgres: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of those that send files from the disk."""
+    """The threads that send files from the disk."""
     sizes = {GREEDY: 2 * MIB, OTHER: MIB}
     send = sendfile._send_until_full
     held = Held(send)
@@ -181,7 +183,7 @@ async def test_downloads_leave_threads_to_others(
 
 
 class Slow:
-    """Bodies that stop after some bytes until they are let go."""
+    """Bodies that stall after some bytes until the test releases them."""
 
     def __init__(self, sent: int, *, chunk: int = 1 << 18) -> None:
         self.sent = sent
@@ -210,7 +212,7 @@ async def store(
 class TestMemory:
     @pytest.fixture(autouse=True)
     def mapped(self, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-        """How many bytes of buffers there are, and were at most."""
+        """The current and the maximal number of bytes in buffers."""
         sizes = [0, 0]
         made = upload_buffers.mmap.mmap
 
@@ -237,7 +239,7 @@ class TestMemory:
         assert await content(store, GREEDY, names[-1]) == data
 
     async def test_of_slow_ones(self, store: ArtifactStore, mapped: list[int]) -> None:
-        """They hold what there is for their tenant; others, and what is small, go on."""
+        """They hold all of their tenant's memory; other tenants and small uploads proceed."""
         slow = Slow(17 * MIB)
         sending = [
             asyncio.create_task(
@@ -285,8 +287,7 @@ class TestMemory:
     async def test_without_any_left(
         self, store: ArtifactStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """One upload has its buffer all the same; the next is told to come back, and nothing of it
-        is left."""
+        """The first upload gets its buffer nevertheless; the next fails and leaves nothing."""
         monkeypatch.setattr(store, "_memory", UploadMemory(MIB, MIB))
         monkeypatch.setattr(upload_buffers, "_WAIT_SECONDS", 0.05)
         slow = Slow(9 * MIB)
@@ -306,8 +307,8 @@ class TestMemory:
 async def test_a_server_under_slow_uploads(
     kind: str, settings: Settings, s3: S3Server, prefix: str, tmp_path: Path
 ) -> None:
-    """8 clients with 4 uploads each that stop in their third part: what the process takes of
-    memory, and that it gives it back."""
+    """8 clients with 4 uploads each that stall in their third part: the memory of the process is
+    bounded, and is released afterwards."""
     environment = {
         "TRACKING_DATABASE_URL": settings.database_url or "",
         "TRACKING_DATA_DIR": str(tmp_path),
@@ -322,7 +323,7 @@ async def test_a_server_under_slow_uploads(
     with running_server(environment, tmp_path / "log") as (root, process):
 
         def taken() -> int:
-            """In MiB, by the largest process of the server."""
+            """The memory of the server's largest process, in MiB."""
             server = psutil.Process(process.pid)
             processes = [server, *server.children(recursive=True)]
             return max(one.memory_info().rss for one in processes) >> 20

@@ -1,16 +1,16 @@
-"""The index of artifacts: what a listing costs, what it refuses, and what it counts."""
+"""The artifact index: the cost of listings, refused paths, and the used bytes."""
 
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
 from app.artifacts import sql
 from app.artifacts.service import Artifacts
 from app.db.database import Database
-from app.kernel.errors import ConflictError, InvalidStateError, NotFoundError
+from app.kernel.errors import ConflictError, NotFoundError, RunNotActiveError, RunNotFoundError
 from app.kernel.tenant import Tenant
 from app.services import Services
 from tests.integration.artifacts.indexed import (
@@ -27,6 +27,8 @@ from tests.integration.artifacts.indexed import (
 
 MANY = 20_000
 
+Fill = Callable[[str], Awaitable[None]]
+
 
 @pytest.fixture
 def artifacts(services: Services) -> Artifacts:
@@ -38,23 +40,31 @@ async def folder(services: Services, tenant: Tenant) -> str:
     return await folder_of(services, tenant)
 
 
-async def fill(database: Database, tenant: Tenant, paths: str) -> None:
-    """Rows for many files at once; `paths` is SQL over the number `i`."""
+@pytest.fixture
+async def fill(database: Database, tenant: Tenant) -> AsyncIterator[Fill]:
+    """Inserts rows of many files; its argument is an SQL expression of the number `i`. The rows
+    have no objects and are deleted afterwards: gc in another test would look for each of them."""
+
+    async def insert(paths: str) -> None:
+        async with database.write_pipeline(tenant) as connection:
+            await connection.execute(
+                "INSERT INTO artifacts (tenant_id, path, size, etag, content_type, updated_time)"
+                f" SELECT {tenant.id}, {paths}, 10, 'e', 'text/plain', 1"
+                f" FROM generate_series(1, {MANY}) AS i"
+            )
+
+    yield insert
     async with database.write_pipeline(tenant) as connection:
-        await connection.execute(
-            "INSERT INTO artifacts (tenant_id, path, size, etag, content_type, updated_time)"
-            f" SELECT {tenant.id}, {paths}, 10, 'e', 'text/plain', 1"
-            f" FROM generate_series(1, {MANY}) AS i"
-        )
+        await connection.execute("DELETE FROM artifacts WHERE tenant_id = %s", [tenant.id])
 
 
 class TestListing:
     @pytest.mark.parametrize("name", ["lpad(i::text, 6, '0')", "lpad(i::text, 6, '0') || '/only'"])
     async def test_costs_a_probe_an_entry(
-        self, database: Database, tenant: Tenant, folder: str, name: str
+        self, database: Database, tenant: Tenant, folder: str, fill: Fill, name: str
     ) -> None:
-        """However many files, or folders, lie beside those on the page."""
-        await fill(database, tenant, f"'{folder}/many/' || {name}")
+        """The cost does not depend on the files and folders beside those on the page."""
+        await fill(f"'{folder}/many/' || {name}")
         many = f"{folder}/many"
         async with database.write_pipeline(tenant) as connection:
             for after in (f"{many}/", f"{many}/010000", f"{many}/019000"):
@@ -114,7 +124,7 @@ class TestClashes:
     async def test_at_the_same_moment(
         self, artifacts: Artifacts, database: Database, tenant: Tenant, folder: str
     ) -> None:
-        """Both have passed the check before the upload; one of them is recorded."""
+        """Both pass the check before the upload; the row of one is written."""
         for number in range(20):
             paths = [f"{folder}/{number}{rest}" for rest in ("", "/b", "/b/c", "/d", "/b")]
             ready = asyncio.Barrier(len(paths))
@@ -140,16 +150,16 @@ class TestManyAtOnce:
     async def test_each_is_answered_for_itself(
         self, services: Services, artifacts: Artifacts, tenant: Tenant, folder: str
     ) -> None:
-        """Files that wait together share a transaction, but not what stands against one of them;
-        of what was refused no object is left."""
+        """Concurrent files share a transaction, but each gets its own error; refused files leave no
+        object."""
         deleted = await services.runs.create(tenant, "0")
         await services.runs.delete(tenant, deleted.run_id.hex)
         await put(artifacts, tenant, f"{folder}/file")
         good = [f"{folder}/{number}/a" for number in range(10)]
         bad = {
-            run_path(deleted, "a"): InvalidStateError,
+            run_path(deleted, "a"): RunNotActiveError,
             f"{folder}/file/b": ConflictError,
-            f"{folder.rsplit('/', 2)[0]}/{'0' * 32}/artifacts/a": NotFoundError,
+            f"{folder.rsplit('/', 2)[0]}/{'0' * 32}/artifacts/a": RunNotFoundError,
         }
         paths = [*good[:5], *bad, *good[5:]]
         answers = await asyncio.gather(
@@ -171,7 +181,7 @@ class TestTwoAtOnce:
     async def test_writers_to_one_path(
         self, artifacts: Artifacts, database: Database, tenant: Tenant, folder: str
     ) -> None:
-        """The row is always of the bytes it names, and nothing of the others is left."""
+        """The row always matches its object, and no other object is left."""
         path = f"{folder}/a"
         for _ in range(5):
             contents = [f"{number}".encode() * 100 for number in range(8)]
@@ -186,7 +196,7 @@ class TestTwoAtOnce:
     async def test_delete_beside_an_upload(
         self, artifacts: Artifacts, tenant: Tenant, folder: str
     ) -> None:
-        """What a deletion takes is what it found: not the bytes of a later upload."""
+        """A deletion deletes the objects of the rows that it read, not those of later uploads."""
         path = f"{folder}/a"
         for _ in range(20):
             await put(artifacts, tenant, path, b"old")
@@ -242,7 +252,7 @@ class TestCopy:
         run = await services.runs.create(tenant, "0")
         await services.runs.delete(tenant, run.run_id.hex)
         source = await put(artifacts, tenant, f"{folder}/a")
-        with pytest.raises(InvalidStateError):
+        with pytest.raises(RunNotActiveError):
             await artifacts.copy(tenant, source, run_path(run, "a"))
 
 
@@ -275,15 +285,17 @@ class TestUsedBytes:
         assert await used_bytes(database, tenant) == total
         assert await used_bytes(database, other_tenant) == 0
 
-    async def test_reads_a_few_rows(self, database: Database, tenant: Tenant, folder: str) -> None:
-        await fill(database, tenant, f"'{folder}/' || i")
+    async def test_reads_a_few_rows(
+        self, database: Database, tenant: Tenant, folder: str, fill: Fill
+    ) -> None:
+        await fill(f"'{folder}/' || i")
         assert await used_bytes(database, tenant) == 10 * MANY
         assert await rows(database, tenant, "artifact_usage") <= 16
 
     async def test_does_not_keep_a_tenant_from_being_deleted(
         self, services: Services, artifacts: Artifacts, tenant: Tenant, folder: str
     ) -> None:
-        """A counter is no content, even one that says 0."""
+        """A tenant with a usage counter, even of 0, counts as empty."""
         await put(artifacts, tenant, f"{folder}/a")
         await artifacts.delete(tenant, f"{folder}/a")
         async with services.database.write_pipeline(tenant) as connection:
@@ -301,9 +313,9 @@ class TestSizes:
         assert await artifacts.sizes(tenant, folders) == [3, 15, 0]
 
     async def test_of_too_many_files(
-        self, artifacts: Artifacts, database: Database, tenant: Tenant, folder: str
+        self, artifacts: Artifacts, tenant: Tenant, folder: str, fill: Fill
     ) -> None:
-        await fill(database, tenant, f"'{folder}/many/' || i")
+        await fill(f"'{folder}/many/' || i")
         await put(artifacts, tenant, f"{folder}/few/a", b"123")
         folders = [f"{folder}/many", f"{folder}/few"]
         assert await artifacts.sizes(tenant, folders) == [None, 3]

@@ -1,4 +1,4 @@
-"""Random histories of files against a dict of paths, on both stores."""
+"""Random histories of file operations, compared with a dict of paths, on both stores."""
 
 import secrets
 from collections.abc import AsyncIterator
@@ -15,7 +15,12 @@ from app.artifacts.stores.contract import ArtifactStore
 from app.artifacts.stores.local import LocalStore
 from app.artifacts.stores.s3 import S3Store
 from app.db.database import Database
-from app.kernel.errors import ConflictError, InvalidValueError, NotFoundError
+from app.kernel.errors import (
+    ArtifactNotFoundError,
+    ConflictError,
+    InvalidValueError,
+    NotFoundError,
+)
 from app.kernel.tenant import Tenant
 from app.services import Services
 from tests.integration.artifacts.indexed import folder_of, listed, objects, put, read, used_bytes
@@ -47,13 +52,13 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 
 
 class Model:
-    """What the files should be."""
+    """The expected files."""
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
 
     def below(self, folder: str) -> dict[str, bytes]:
-        """The file of that name, or all in the folder."""
+        """The file at the path, or the files below it."""
         return {
             path: content
             for path, content in self.files.items()
@@ -73,21 +78,21 @@ class Model:
     def delete(self, path: str) -> None:
         gone = self.below(path)
         if not gone:
-            raise NotFoundError("nothing there")
+            raise ArtifactNotFoundError(path)
         for name in gone:
             del self.files[name]
 
     def copy(self, source: str, target: str) -> None:
         found = self.below(source)
         if not found:
-            raise NotFoundError("nothing there")
+            raise ArtifactNotFoundError(source)
         if source not in found and f"{target}/".startswith(f"{source}/"):
             raise InvalidValueError("into itself")
         for path, content in found.items():
             self.put(target + path.removeprefix(source), content)
 
     def listed(self, folder: str) -> list[str]:
-        """The names in a folder, in the order of their bytes; those of folders end in a slash."""
+        """The names in a folder, in the order of their bytes; names of folders end in a slash."""
         prefix = f"{folder}/" if folder else ""
         rests = [path.removeprefix(prefix) for path in self.files if path.startswith(prefix)]
         names = {name + slash for name, slash, _ in (rest.partition("/") for rest in rests)}

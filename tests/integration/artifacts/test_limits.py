@@ -1,5 +1,5 @@
-"""What bounds a transfer: declared checksums, how many at once, how long one may stand still, and
-that none needs a connection to the database while it lasts."""
+"""Limits of transfers: declared checksums, concurrent transfers, stalled clients; and that a
+running transfer holds no connection to the database."""
 
 import asyncio
 import base64
@@ -16,7 +16,6 @@ from starlette.requests import ClientDisconnect
 
 from app.api.file_response import ReaderResponse
 from app.artifacts import transfer_limits
-from app.artifacts.index import run_folder
 from app.artifacts.service import Artifacts
 from app.config import Settings
 from app.kernel.errors import UnavailableError
@@ -24,6 +23,7 @@ from app.kernel.tenant import Tenant
 from app.main import create_app
 from app.services import Services
 from tests.conftest import client_of, new_slug
+from tests.integration.artifacts.indexed import run_folder
 
 FILES = "api/2.0/mlflow-artifacts/artifacts"
 BODY = b"what the client sends"
@@ -55,7 +55,7 @@ async def serving(settings: Settings, data_dir: Path, **changes: object) -> Asyn
 
 
 class Held:
-    """A body of which the rest comes when it is let go."""
+    """A body that stalls until the test releases it."""
 
     def __init__(self) -> None:
         self.begun = asyncio.Event()
@@ -210,7 +210,7 @@ class TestStalled:
     async def test_a_slow_one_is_not(
         self, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """It lasts for longer than it may stand still."""
+        """The transfer takes longer than a client may stall."""
         monkeypatch.setattr(transfer_limits, "IDLE_SECONDS", 0.5)
 
         async def slow() -> AsyncIterator[bytes]:
@@ -248,7 +248,8 @@ class TestStalled:
 
 class TestConnections:
     async def test_transfers_hold_none(self, settings: Settings, tmp_path: Path) -> None:
-        """With one in all: 16 uploads and 16 downloads stand still, and all else goes on."""
+        """With a pool of one connection, 16 uploads and 16 downloads stall, and other requests are
+        served."""
         async with serving(settings, tmp_path, database_pool_size=1) as service:
             assert (await service.put("there", BODY)).status_code == 200
             artifacts: Artifacts = service.services.artifacts

@@ -1,4 +1,4 @@
-"""MLflow's own client moves a large file, by each of its ways, to both stores and back.
+"""MLflow's own client uploads and downloads a large file, by each of its methods, on both stores.
 
 40 MB in small parts; TRACKING_TEST_FILE_MB=600 does it with a file, and parts, of real size.
 """
@@ -77,7 +77,7 @@ def digest(path: Path) -> str:
 
 @dataclass
 class Ways:
-    """By which of its ways the client went."""
+    """The methods by which the client uploaded and downloaded."""
 
     uploads_in_parts: int = 0
     downloads_in_parts: int = 0

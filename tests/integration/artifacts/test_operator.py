@@ -1,4 +1,4 @@
-"""What an operator is told where the artifact store can't be used, and what clients are."""
+"""Messages for operators and for clients where the artifact store can't be used."""
 
 import socket
 import subprocess
@@ -35,7 +35,7 @@ def environment(settings: Settings, tmp_path: Path) -> dict[str, str]:
 
 
 def test_said_at_the_start(environment: dict[str, str], nowhere: str, tmp_path: Path) -> None:
-    """The rest is served all the same."""
+    """Requests that don't need the store are served."""
     log = tmp_path / "log"
     with running_server(environment | {"TRACKING_MINIO_ENDPOINT": nowhere}, log) as (url, _):
         created = httpx.post(

@@ -1,5 +1,5 @@
-"""The quota of bytes holds before the bytes come: for every way in, for all of them at once, and
-across workers; and what was set aside comes back however an upload ends."""
+"""Quota reservations: the quota holds for every kind of upload, for concurrent uploads, and across
+workers; and reservations are released however an upload ends."""
 
 import asyncio
 import os
@@ -39,7 +39,7 @@ async def chunked(size: int, step: int = 100_000) -> AsyncIterator[bytes]:
 
 
 def over(answer: httpx.Response) -> None:
-    """The tenant is told which quota it has used up."""
+    """The response is 403 and names the quota."""
     assert answer.status_code == 403, answer.text
     assert "(quota artifact_bytes)" in answer.text
 
@@ -50,7 +50,7 @@ async def limit(site: Site, size: int | None = LIMIT) -> None:
 
 
 async def reserved(site: Site) -> dict[tuple[UUID, int], int]:
-    """What is set aside, by object and part."""
+    """The reserved bytes, by object and part."""
     async with site.services.database.write_pipeline(site.tenant) as connection:
         cursor = await connection.execute(
             "SELECT object_id, part, bytes FROM artifact_reservations WHERE tenant_id = %s",
@@ -60,7 +60,7 @@ async def reserved(site: Site) -> dict[tuple[UUID, int], int]:
 
 
 async def taken(site: Site) -> int:
-    """What is used and what is set aside, at one moment."""
+    """Used and reserved bytes, in one snapshot."""
     async with site.services.database.read_pipeline(site.tenant, snapshot=True) as connection:
         cursor = await connection.execute(
             "SELECT (SELECT COALESCE(sum(bytes), 0) FROM artifact_usage WHERE tenant_id = %(t)s)"
@@ -207,7 +207,7 @@ class TestWaysIn:
 
 class TestParts:
     async def test_of_no_declared_length(self, local: Site) -> None:
-        """As they passed the quota before: 150 MB under one of 1 MB."""
+        """An attack that once passed the quota: 150 MB under a quota of 1 MB."""
         await limit(local)
         path = f"{await local.folder()}/a.bin"
         upload = await local.create(path, 3)
@@ -263,7 +263,7 @@ class TestParts:
         assert on_disk == LIMIT
 
     async def test_the_same_one_many_times_at_once(self, local: Site) -> None:
-        """What is under way counts beside what it is to replace."""
+        """A running upload of a part counts beside the part that it replaces."""
         await limit(local)
         upload = await local.create(f"{await local.folder()}/a.bin", 1)
         url = upload["credentials"][0]["url"]
@@ -286,7 +286,7 @@ class TestParts:
         assert list((await reserved(local)).values()) == [400_000]
 
     async def test_complete_and_in_the_way_of_another(self, local: Site) -> None:
-        """Where a file cannot be recorded, its bytes and its room are given back."""
+        """Where a file's row can't be written, its object and its reservation are deleted."""
         await limit(local)
         folder = await local.folder()
         upload = await local.create(f"{folder}/a", 1)
@@ -320,7 +320,7 @@ class TestParts:
             raise UnavailableError("gone")
 
         with monkeypatch.context() as patch:
-            patch.setattr(local.services.artifacts._recording, "submit", cut_off)
+            patch.setattr(local.services.artifacts._index_writer, "write", cut_off)
             assert (await local.complete(path, upload, parts)).status_code == 503
         assert list((await reserved(local)).values()) == [LIMIT]
         # What is stored still takes room, whoever says that it is given up.
@@ -330,8 +330,8 @@ class TestParts:
         assert await reserved(local) == {}
 
     async def test_never_past_this_server(self, request: pytest.FixtureRequest) -> None:
-        """Clients that could send them to S3 itself send the file in one piece instead, if their
-        tenant has a quota: nobody would see how long the parts are."""
+        """Where the tenant has a quota, clients don't send parts to S3 itself, where this server
+        can't count them, but the file in one request."""
         async with s3_site(request) as site:
             path = f"{await site.folder()}/a.bin"
             unlimited = await site.create(path, 2)
@@ -386,12 +386,12 @@ class TestComesBack:
     async def test_after_a_worker_was_killed(
         self, local: Site, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """By itself; garbage collection removes the rows."""
+        """The reservation expires; garbage collection deletes its row."""
         await limit(local)
         url = f"{FILES}/artifacts/{await local.folder()}"
-        left = await local.services.artifacts.reservations.begin(local.tenant, UUID(int=7), LIMIT)
+        left = await local.services.artifacts.reservations.reserve(local.tenant, UUID(int=7), LIMIT)
         assert left is not None
-        left.end()
+        left.stop_renewing()
         over(await local.client.put(f"{url}/a", content=b"x"))
         later = now_ms() + round(quota_reservations.LEASE_SECONDS * 1000) + 1
         monkeypatch.setattr(quota_reservations, "now_ms", lambda: later)
@@ -409,7 +409,7 @@ class TestComesBack:
     async def test_not_while_an_upload_goes_on(
         self, local: Site, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """It lasts for longer than what it has set aside does by itself."""
+        """The upload takes longer than a reservation lasts without renewal."""
         monkeypatch.setattr(quota_reservations, "LEASE_SECONDS", 0.6)
         await limit(local)
         url = f"{FILES}/artifacts/{await local.folder()}"
@@ -438,9 +438,9 @@ class TestComesBack:
 
     async def test_a_tenant_that_goes_takes_it_along(self, local: Site) -> None:
         await limit(local)
-        left = await local.services.artifacts.reservations.begin(local.tenant, UUID(int=7), 10)
+        left = await local.services.artifacts.reservations.reserve(local.tenant, UUID(int=7), 10)
         assert left is not None
-        left.end()
+        left.stop_renewing()
         await local.services.tenants.delete(local.tenant.slug, "RESTRICT")
 
 
@@ -521,8 +521,7 @@ KINDS = st.sampled_from(["put", "chunked", "form", "copy", "parts", "abort", "de
 )
 @given(st.lists(st.tuples(KINDS, st.integers(0, 400_000)), min_size=4, max_size=16))
 async def test_whatever_is_sent_at_once(app: FastAPI, steps: list[tuple[str, int]]) -> None:
-    """At every moment what is used and what is reserved is within the quota; in the end the store
-    holds what is used."""
+    """Used and reserved bytes never exceed the quota; in the end the store holds the used bytes."""
     async with site_of(app) as site:
         run_id, folder = await site.run()
         await site.put(f"{folder}/source", bytes(150_000))

@@ -1,4 +1,4 @@
-"""Downloads of files that the kernel sends: over real sockets, on both event loops."""
+"""Downloads that the kernel sends, over real sockets, on both event loops."""
 
 import asyncio
 import logging
@@ -30,14 +30,14 @@ DEADLINE = 10
 
 
 class Impatient(BoundedHttp):
-    """The same with a window that tests can wait for."""
+    """The server with a stall timeout that is short enough for tests."""
 
     window_seconds = 0.5
 
 
 @dataclass
 class Server:
-    """Answers `GET /?start=…&end=…` with those bytes of one stored file."""
+    """Serves `GET /?start=…&end=…` with those bytes of a stored file."""
 
     store: LocalStore
     file: Path
@@ -66,7 +66,7 @@ class Server:
         return HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE)
 
     def ask(self, path: str = "/") -> socket.socket:
-        """A client that has asked and takes nothing yet; its buffer is small."""
+        """A client that has sent its request and has not read yet; its buffer is small."""
         client = socket.socket()
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
         client.settimeout(DEADLINE)
@@ -188,8 +188,8 @@ def test_a_client_that_takes_nothing_is_cut_off(
 
 
 def test_a_client_that_takes_a_little_all_the_time_goes_on(server: Server) -> None:
-    """Four windows long, in each of which it takes enough; what the kernel has ahead of it is more
-    than all of that, so that the server itself sees nothing leave."""
+    """The client reads enough in each of four timeouts. The kernel's buffer holds more than all of
+    that, so that the server itself sees no progress."""
     with server.ask() as client:
         received = 0
         for _ in range(20):

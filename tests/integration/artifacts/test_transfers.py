@@ -1,4 +1,4 @@
-"""MLflow's transfers beside the proxied ones, through the API, on both stores."""
+"""Multipart uploads and presigned URLs of MLflow's API, on both stores."""
 
 import hashlib
 import os
@@ -16,7 +16,7 @@ from fastapi import FastAPI
 
 from app.artifacts import signed_urls
 from app.artifacts.object_keys import object_key
-from app.artifacts.stores.contract import Part
+from app.artifacts.stores.values import Part
 from app.kernel.ids import new_uuid
 from app.kernel.tenant import Tenant
 from app.main import create_app
@@ -32,7 +32,7 @@ SIZES = (PART, PART, 10)
 
 @dataclass
 class Site:
-    """The service on one of the stores, and two tenants of it."""
+    """A server with one of the stores, and two tenants."""
 
     app: FastAPI
     services: Services
@@ -72,7 +72,7 @@ class Site:
         return ok(created)
 
     async def send(self, url: str, body: bytes, method: str = "PUT", **more: Any) -> httpx.Response:
-        """Like the client of a signed URL: without a header that names anybody."""
+        """A client without a header that names a tenant or a key."""
         if url.startswith("http://test/"):
             async with client_of(self.app, None) as nobody:
                 return await nobody.request(method, url, content=body, **more)
@@ -180,7 +180,7 @@ async def site(request: pytest.FixtureRequest, app: FastAPI) -> AsyncIterator[Si
 
 @pytest.fixture
 async def proxied_s3(request: pytest.FixtureRequest) -> AsyncIterator[Site]:
-    """S3 that clients can't reach."""
+    """An S3 store that clients can't reach."""
     async with s3_site(request, public=False) as site:
         yield site
 
@@ -408,7 +408,7 @@ class TestUploadInParts:
 
 
 class TestPartUrls:
-    """Of the local store, whose parts come through this server."""
+    """Uploads to the local store, whose parts are sent to this server."""
 
     async def upload(self, site: Site) -> tuple[str, dict[str, Any], str]:
         path = f"{await site.folder()}/a.bin"
@@ -453,7 +453,7 @@ class TestPartUrls:
         forbidden(await local.send(url, b"x"), "expired")
 
     async def test_names_its_tenant(self, local: Site) -> None:
-        """Also where the request for it did so in a header."""
+        """The URL names the tenant even where the request for it did so in a header."""
         folder = await local.folder()
         async with client_of(local.app, None) as client:
             created = await client.post(

@@ -1,5 +1,5 @@
-"""A folder as a ZIP file is one transfer of its tenant, like any other: it has its place before it
-begins, and is cut off where its reader takes nothing."""
+"""A ZIP download is one transfer of its tenant: it takes a slot before it begins, and is ended
+where its client stalls."""
 
 import asyncio
 import io
@@ -61,7 +61,7 @@ class TestItsPlace:
                 assert names(await archive(service)) == ["a", "b", "c", "held"]
 
     async def test_it_keeps_the_one_it_has(self, settings: Settings, tmp_path: Path) -> None:
-        """A transfer that waits for one does not get it between two of its files."""
+        """A waiting transfer does not get the ZIP download's slot between two files."""
         transfer_limits._WAIT_SECONDS = 2.0
         async with serving(settings, tmp_path, tenant_transfers=1) as service:
             await fill(service)
@@ -131,7 +131,7 @@ async def test_a_reader_that_takes_nothing_is_cut_off(
 async def test_a_file_that_fails_midway_cuts_the_connection(
     settings: Settings, tmp_path: Path
 ) -> None:
-    """With a server's own process: the client can tell that it has not all."""
+    """With a server process: the client detects that the download is incomplete."""
     environment = {
         "TRACKING_DATABASE_URL": settings.database_url or "",
         "TRACKING_DATA_DIR": str(tmp_path),

@@ -1,4 +1,4 @@
-"""What may be called an artifact, and that nothing accepted leaves its folder."""
+"""Validation of artifact paths: which are accepted, and that none leaves its folder."""
 
 import ntpath
 import posixpath
@@ -8,12 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from app.artifacts.paths import (
-    MAX_PATH_BYTES,
-    MAX_SEGMENT_BYTES,
-    artifact_path,
-    key_segments,
-)
+from app.artifacts.paths import MAX_PATH_BYTES, MAX_SEGMENT_BYTES, artifact_path
+from app.artifacts.stores.path_rules import key_segments
 from app.kernel.errors import InvalidValueError
 
 # Text out of the pieces that attacks are made of finds more than any text does.

@@ -1,4 +1,4 @@
-"""What of its disk the local store leaves alone. tests/resilience/test_disk.py has a small disk."""
+"""The disk reserve of the local store. tests/resilience/test_disk.py tests it on a small disk."""
 
 import os
 from pathlib import Path
@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from minio.error import S3Error
 
-from app.artifacts.stores.disk_reserve import DEFAULT_BYTES, DiskReserve
-from app.artifacts.stores.s3_errors import s3_errors
+from app.artifacts.stores.blocking.disk_reserve import DEFAULT_BYTES, DiskReserve
+from app.artifacts.stores.blocking.s3_errors import s3_errors
 from app.config import Settings
 from app.kernel.errors import InsufficientStorageError
 
@@ -16,7 +16,7 @@ GIB = 1 << 30
 
 
 def disk(monkeypatch: pytest.MonkeyPatch, *, total: int, free: int) -> None:
-    """All disks have that size, and so many bytes for who is not root."""
+    """Every disk has that size, and so many free bytes for users other than root."""
     found = os.statvfs("/")
     values = list(found[:10])
     values[0] = values[1] = BLOCK

@@ -1,12 +1,13 @@
-"""A logged model's id, and where its artifacts lie."""
+"""A logged model's id, and the location of its artifacts."""
 
 import re
 
 import pytest
 
+from app.kernel.artifact_uris import ModelLocation
 from app.kernel.errors import ConflictError
 from app.kernel.ids import is_model_id, new_model_id
-from app.logged_models.entities import LoggedModel, model_folder
+from app.logged_models.entities import LoggedModel
 
 MODEL_ID = "m-" + "0a" * 16
 
@@ -38,14 +39,15 @@ class TestModelId:
         assert not is_model_id(text)
 
 
-class TestModelFolder:
+class TestModelLocation:
     def test_with_this_server(self) -> None:
-        ours = model(None)
-        assert ours.artifact_uri == f"mlflow-artifacts:/{model_folder(ours)}"
-        assert model_folder(ours) == f"experiments/12/models/{MODEL_ID}/artifacts"
+        uri = model(None).artifact_uri
+        assert uri == f"mlflow-artifacts:/experiments/12/models/{MODEL_ID}/artifacts"
+        folder = ModelLocation(MODEL_ID, uri).folder
+        assert folder == f"experiments/12/models/{MODEL_ID}/artifacts"
 
     def test_elsewhere(self) -> None:
-        theirs = model("s3://bucket/x/")
-        assert theirs.artifact_uri == f"s3://bucket/x/models/{MODEL_ID}/artifacts"
+        uri = model("s3://bucket/x/").artifact_uri
+        assert uri == f"s3://bucket/x/models/{MODEL_ID}/artifacts"
         with pytest.raises(ConflictError, match="s3://bucket/x/models"):
-            model_folder(theirs)
+            _ = ModelLocation(MODEL_ID, uri).folder

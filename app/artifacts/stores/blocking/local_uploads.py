@@ -1,8 +1,8 @@
-"""Uploads to a local store: whole files, and files in parts.
+"""Uploads to a local store: whole objects, and multipart uploads.
 
-What is on its way lies in `.uploads/<tenant>/`: a file for a `put`, a folder for an upload in
-parts. That holds its key, in a file `key`, and each part in a file named by its number and etag;
-a part that is stored again takes the place of the one before.
+Unfinished uploads lie in `.uploads/<tenant>/`: a file for each `put`, a folder for each multipart
+upload. The folder holds a file `key` with the upload's key, and each part in a file named by its
+number and etag; a part that is sent again replaces the one before.
 """
 
 import errno
@@ -16,15 +16,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import BinaryIO
 
-from app.artifacts.stores.contract import Part, StoredObject, UnfinishedUpload
-from app.artifacts.stores.local_tree import (
+from app.artifacts.stores.blocking.directory_tree import (
     UPLOADS,
-    Tree,
-    disk_errors,
+    DirectoryTree,
     milliseconds,
-    stamped,
+    stamp,
     stored,
 )
+from app.artifacts.stores.blocking.disk_errors import disk_errors
+from app.artifacts.stores.values import Part, StoredObject, UnfinishedUpload
 from app.kernel.errors import InvalidValueError, NotFoundError, UploadNotFoundError
 
 _KEY = "key"
@@ -32,15 +32,17 @@ _UPLOAD_ID = re.compile(r"[0-9a-f]{32}")
 _ETAG = re.compile(r"[0-9a-f]{64}")
 _STEP_BYTES = 64 << 20
 _DIRECT_BYTES = 1 << 20
-_O_DIRECT: int = getattr(os, "O_DIRECT", 0)  # not everywhere
-_NO_COPYING = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
+_O_DIRECT: int = getattr(os, "O_DIRECT", 0)  # not every system has it
+_COPY_UNSUPPORTED = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 class StagedFile:
-    """A new file below UPLOADS, in the folder `parents`, while its bytes come."""
+    """A new file below UPLOADS, in the folder `parents`, that receives an upload's bytes."""
 
-    def __init__(self, tree: Tree, parents: list[str], *, create: bool = True) -> None:
-        self.name, self.file = tree.begin(parents, create=create)
+    def __init__(
+        self, tree: DirectoryTree, parents: list[str], *, create_folder: bool = True
+    ) -> None:
+        self.name, self.file = tree.create_staged(parents, create_folder=create_folder)
         self._tree = tree
         self._parents = parents
         self._direct = False
@@ -50,17 +52,18 @@ class StagedFile:
         return [*self._parents, self.name]
 
     def write(self, part: memoryview) -> None:
-        """Large parts go past the page cache where the file system can: that takes no time of the
-        CPU, leaves nothing for the sync at the end, and pushes nobody else's pages out of memory.
+        """Appends a part. Large parts bypass the page cache (O_DIRECT) where the file system
+        supports it: this costs no CPU time, leaves less to sync, and does not evict other pages
+        from memory.
         """
         if len(part) >= _DIRECT_BYTES and len(part) % mmap.PAGESIZE == 0:
-            with suppress(OSError):  # what is wrong with the disk itself is met again below
+            with suppress(OSError):  # an error of the disk itself occurs again below
                 self._set_direct(True)
                 part = part[self.file.write(part) :]
         if part:
             with suppress(OSError):
                 self._set_direct(False)
-            # An unbuffered file may take less than it is given.
+            # An unbuffered file may write less than it is given.
             while part:
                 part = part[self.file.write(part) :]
 
@@ -71,17 +74,17 @@ class StagedFile:
             self._direct = on
 
     def remove(self) -> None:
-        """Does not raise."""
-        with suppress(OSError):  # some disks tell only now what went wrong
+        """Closes and deletes the file. Does not raise."""
+        with suppress(OSError):  # some disks report a failed write only here
             self.file.close()
         with suppress(OSError), self._tree.folder([UPLOADS, *self._parents]) as folder:
             os.unlink(self.name, dir_fd=folder)
 
 
-class FileUpload:
-    """A file below UPLOADS that gets its place at `path`."""
+class ObjectUpload:
+    """A whole object: written to a staged file, then moved to `path`."""
 
-    def __init__(self, tree: Tree, path: list[str]) -> None:
+    def __init__(self, tree: DirectoryTree, path: list[str]) -> None:
         self._tree = tree
         self._path = path
         self._staged: StagedFile | None = None
@@ -89,15 +92,16 @@ class FileUpload:
     def write(self, part: memoryview, number: int = 1) -> None:
         self._tree.reserve.check(len(part))
         with disk_errors(self._path, writing=True):
-            self._begun().write(part)
+            self._staged_file().write(part)
 
     def finish(self, sha256: str | None = None) -> StoredObject:
         with disk_errors(self._path, writing=True):
-            staged = self._begun()
+            staged = self._staged_file()
             with staged.file as file:
-                found = stored(stamped(file.fileno()), sha256)
+                found = stored(stamp(file.fileno()), sha256)
                 self._tree.publish(staged.path, self._path)
-                os.fsync(file.fileno())  # and its name and folders, as in Tree.create
+                # Also syncs the file's name and folders, as in DirectoryTree.create.
+                os.fsync(file.fileno())
                 return found
 
     def abort(self) -> None:
@@ -105,70 +109,35 @@ class FileUpload:
             self._staged.remove()
 
     def append(self, source: BinaryIO, size: int) -> int:
-        """Take over up to so many of another file's bytes, from its position on: without copying
-        them where the file system can share them (XFS, Btrfs), and else within the kernel. How many
-        that were; 0 at its end."""
+        """Appends up to `size` bytes of another file, from its position on, and returns how many it
+        appended; 0 at the file's end. The file system shares the blocks where it can (XFS, Btrfs),
+        else the kernel copies them."""
         with disk_errors(self._path, writing=True):
             self._tree.reserve.check(os.fstat(source.fileno()).st_size - source.tell())
-            target = self._begun().file
+            target = self._staged_file().file
             try:
                 return os.copy_file_range(source.fileno(), target.fileno(), size)
             except OSError as error:
-                if error.errno not in _NO_COPYING:
+                if error.errno not in _COPY_UNSUPPORTED:
                     raise
             part = source.read(min(size, _DIRECT_BYTES))
-            self._begun().write(memoryview(part))
+            self._staged_file().write(memoryview(part))
             return len(part)
 
     def sync(self) -> None:
-        """Have on the disk what there is. Whoever syncs a file waits for all that others wrote to
-        the same disk before, too."""
+        """Syncs what is written so far. A sync also waits for everything that others wrote to the
+        same disk before, so long uploads sync in steps."""
         with disk_errors(self._path, writing=True):
-            os.fdatasync(self._begun().file.fileno())
+            os.fdatasync(self._staged_file().file.fileno())
 
-    def _begun(self) -> StagedFile:
+    def _staged_file(self) -> StagedFile:
         if self._staged is None:
             self._staged = StagedFile(self._tree, self._path[:1])
         return self._staged
 
 
-class Assembly:
-    """A file that is put together from others, in steps none of which takes long."""
-
-    def __init__(self, upload: FileUpload, sources: Iterator[BinaryIO]) -> None:
-        self._upload = upload
-        self._sources = sources
-        self._source: BinaryIO | None = None
-
-    def step(self) -> StoredObject | None:
-        """The file, once it has its place."""
-        left = _STEP_BYTES
-        while left > 0:
-            if self._source is None:
-                self._source = next(self._sources, None)
-            if self._source is None:
-                return self._upload.finish()
-            taken = self._upload.append(self._source, left)
-            left -= taken
-            if not taken:
-                self._close()
-        self._upload.sync()
-        return None
-
-    def abort(self) -> None:
-        """Does not raise."""
-        self._close()
-        self._upload.abort()
-
-    def _close(self) -> None:
-        source, self._source = self._source, None
-        if source is not None:
-            with suppress(OSError):  # all of it has been read, or is not needed
-                source.close()
-
-
-class WholeFile(FileUpload):
-    """A file all of whose bytes come at once, and are few."""
+class SmallObjectUpload(ObjectUpload):
+    """A small object whose bytes arrive in a single part."""
 
     _content: bytes | memoryview = b""
 
@@ -177,16 +146,53 @@ class WholeFile(FileUpload):
 
     def finish(self, sha256: str | None = None) -> StoredObject:
         self._tree.reserve.check(len(self._content))
-        with suppress(OSError):  # what is wrong with the disk itself is met again below
+        with suppress(OSError):  # an error of the disk itself occurs again below
             return stored(self._tree.create(self._path, self._content), sha256)
         super().write(memoryview(self._content))
         return super().finish(sha256)
 
 
-class PartUpload:
-    """A part on its way into the folder of its upload, which must be there."""
+class Assembly:
+    """An object that is concatenated from other files, in short steps."""
 
-    def __init__(self, uploads: "LocalUploads", tenant: str, upload_id: str, number: int) -> None:
+    def __init__(self, upload: ObjectUpload, sources: Iterator[BinaryIO]) -> None:
+        self._upload = upload
+        self._sources = sources
+        self._source: BinaryIO | None = None
+
+    def step(self) -> StoredObject | None:
+        """Copies up to 64 MiB. Returns the object once it is complete and published, else None."""
+        left = _STEP_BYTES
+        while left > 0:
+            if self._source is None:
+                self._source = next(self._sources, None)
+            if self._source is None:
+                return self._upload.finish()
+            copied = self._upload.append(self._source, left)
+            left -= copied
+            if not copied:
+                self._close_source()
+        self._upload.sync()
+        return None
+
+    def abort(self) -> None:
+        """Deletes what was written. Does not raise."""
+        self._close_source()
+        self._upload.abort()
+
+    def _close_source(self) -> None:
+        source, self._source = self._source, None
+        if source is not None:
+            with suppress(OSError):  # it was only read
+                source.close()
+
+
+class PartUpload:
+    """A part, written into the folder of its multipart upload, which must exist."""
+
+    def __init__(
+        self, uploads: "LocalMultipartUploads", tenant: str, upload_id: str, number: int
+    ) -> None:
         self._uploads = uploads
         self._folder = [tenant, upload_id]
         self._number = number
@@ -196,15 +202,15 @@ class PartUpload:
     def write(self, part: memoryview, number: int = 1) -> None:
         self._uploads.tree.reserve.check(len(part))
         with disk_errors(self._folder):
-            self._begun().write(part)
+            self._staged_file().write(part)
         self._size += len(part)
 
     def finish(self, sha256: str) -> StoredObject:
         with disk_errors(self._folder):
-            staged = self._begun()
+            staged = self._staged_file()
             staged.file.close()
             with self._uploads.tree.folder([UPLOADS, *self._folder]) as folder:
-                # Two that come at once must not remove each other's.
+                # Of two uploads of the same part at once, neither must remove the other's file.
                 fcntl.flock(folder, fcntl.LOCK_EX)
                 name = _part_name(Part(self._number, sha256))
                 os.replace(staged.name, name, src_dir_fd=folder, dst_dir_fd=folder)
@@ -217,24 +223,25 @@ class PartUpload:
         if self._staged is not None:
             self._staged.remove()
 
-    def _begun(self) -> StagedFile:
+    def _staged_file(self) -> StagedFile:
         if self._staged is None:
-            self._staged = StagedFile(self._uploads.tree, self._folder, create=False)
+            self._staged = StagedFile(self._uploads.tree, self._folder, create_folder=False)
         return self._staged
 
 
-class LocalUploads:
-    """The blocking work on uploads in parts."""
+class LocalMultipartUploads:
+    """Creates, completes, lists and removes multipart uploads."""
 
-    def __init__(self, tree: Tree) -> None:
+    def __init__(self, tree: DirectoryTree) -> None:
         self.tree = tree
 
     def create(self, path: list[str]) -> str:
+        """The id of a new upload for `path`."""
         tenant, key = path[0], "/".join(path[1:])
         upload_id = uuid.uuid4().hex
         self.tree.reserve.check(0)
         with disk_errors(path, writing=True):
-            name, file = self.tree.begin([tenant, upload_id])
+            name, file = self.tree.create_staged([tenant, upload_id])
             with file:
                 file.write(key.encode())
             with self.tree.folder([UPLOADS, tenant, upload_id]) as folder:
@@ -242,17 +249,17 @@ class LocalUploads:
         return upload_id
 
     def check(self, path: list[str], upload_id: str) -> None:
-        """Raises NotFoundError if there is no upload of that id and for that path."""
-        if self._key(path[0], upload_id) != "/".join(path[1:]):
+        """Raises NotFoundError where there is no upload of that id for that path."""
+        if self._read_key(path[0], upload_id) != "/".join(path[1:]):
             raise UploadNotFoundError(upload_id)
 
     def assembly(self, path: list[str], upload_id: str, parts: Sequence[Part]) -> Assembly:
-        """The upload's file, from its parts."""
-        sources = (self._part(path[0], upload_id, part) for part in parts)
-        return Assembly(FileUpload(self.tree, path), sources)
+        """Makes the upload's object from its parts."""
+        sources = (self._open_part(path[0], upload_id, part) for part in parts)
+        return Assembly(ObjectUpload(self.tree, path), sources)
 
     def remove(self, tenant: str, upload_id: str) -> None:
-        """Remove an upload in parts, or the file of a `put`."""
+        """Deletes a multipart upload, or the staged file of a `put`."""
         if not _UPLOAD_ID.fullmatch(upload_id):
             return
         path = [UPLOADS, tenant, upload_id]
@@ -263,19 +270,20 @@ class LocalUploads:
                 shutil.rmtree(upload_id, dir_fd=folder)
 
     def unfinished(self, tenant: str) -> Iterator[UnfinishedUpload]:
+        """The tenant's multipart uploads and staged files."""
         for upload_id, file in self.tree.entries([UPLOADS, tenant]):
             if file is not None:
                 yield UnfinishedUpload(upload_id, None, milliseconds(file))
                 continue
-            within = self.tree.entries([UPLOADS, tenant, upload_id])
-            times = [milliseconds(part) for _, part in within if part is not None]
+            parts = self.tree.entries([UPLOADS, tenant, upload_id])
+            times = [milliseconds(part) for _, part in parts if part is not None]
             with suppress(NotFoundError):
                 yield UnfinishedUpload(
-                    upload_id, self._key(tenant, upload_id), max(times, default=0)
+                    upload_id, self._read_key(tenant, upload_id), max(times, default=0)
                 )
 
-    def _key(self, tenant: str, upload_id: str) -> str | None:
-        """The key that an upload is for; None if there is no such upload."""
+    def _read_key(self, tenant: str, upload_id: str) -> str | None:
+        """The key that an upload is for; None where there is no such upload."""
         if not _UPLOAD_ID.fullmatch(upload_id):
             return None
         path = [UPLOADS, tenant, upload_id, _KEY]
@@ -285,7 +293,7 @@ class LocalUploads:
                 return file.read().decode()
         return None
 
-    def _part(self, tenant: str, upload_id: str, part: Part) -> BinaryIO:
+    def _open_part(self, tenant: str, upload_id: str, part: Part) -> BinaryIO:
         with suppress(NotFoundError):
             if _ETAG.fullmatch(part.etag):
                 return self.tree.open([UPLOADS, tenant, upload_id, _part_name(part)])[0]

@@ -1,4 +1,4 @@
-"""The blocking calls on the buckets of an S3 store, one for each tenant."""
+"""Calls on the buckets of an S3 store, one bucket for each tenant."""
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -14,8 +14,7 @@ from minio.error import S3Error
 from minio.lifecycleconfig import LifecycleConfig, NoncurrentVersionExpiration, Rule
 from minio.versioningconfig import VersioningConfig
 
-from app.artifacts.stores.contract import StoredKey, StoredObject
-from app.artifacts.stores.s3_errors import (
+from app.artifacts.stores.blocking.s3_errors import (
     ABSENT,
     DENIED,
     DeniedError,
@@ -23,20 +22,21 @@ from app.artifacts.stores.s3_errors import (
     failure,
     s3_errors,
 )
+from app.artifacts.stores.values import StoredKey, StoredObject
 from app.kernel.errors import NotFoundError, UnavailableError
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-# A listing gives as many keys, and a deletion takes as many.
-_KEYS_AT_ONCE = 1000
+# S3 deletes at most so many keys by one request.
+_KEYS_PER_DELETION = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class NewBucket:
-    """How a bucket is set up when it is made. `old_versions_days`: how long it keeps what was
-    overwritten or deleted; None is for good."""
+    """How a bucket is configured when it is created. `old_versions_days` is how long it keeps
+    overwritten and deleted versions; None for ever."""
 
     prefix: str
     versioning: bool = False
@@ -44,7 +44,7 @@ class NewBucket:
 
 
 class Buckets:
-    """A tenant's bucket is made when it is first written to."""
+    """A tenant's bucket is created by the first write to it."""
 
     def __init__(self, client: Minio, endpoint: str, new: NewBucket) -> None:
         self.client = client
@@ -58,10 +58,13 @@ class Buckets:
     def open(
         self, tenant: str, key: str, start: int, end: int | None
     ) -> tuple["_Body | None", StoredObject]:
-        """The open body of the range, None if that is empty."""
+        """The opened bytes [start, end), None where the range is empty, and the object.
+
+        Raises NotFoundError.
+        """
         if end is not None and end <= start:
             return None, self.stat(tenant, key)
-        length = 0 if end is None else end - start  # to minio-py, 0 is all the rest
+        length = 0 if end is None else end - start  # for minio-py, 0 is the rest of the object
         try:
             with s3_errors(key):
                 response = self.client.get_object(self.name(tenant), key, start, length)
@@ -69,12 +72,13 @@ class Buckets:
             return None, self.stat(tenant, key)
         body = _Body(response)
         try:
-            return body, _stored_of(response, ranged=bool(start or length))
+            return body, _stored(response, ranged=bool(start or length))
         except BaseException:
             body.close()
             raise
 
     def stat(self, tenant: str, key: str) -> StoredObject:
+        """Raises NotFoundError where there is no such object."""
         with s3_errors(key):
             found = self.client.stat_object(self.name(tenant), key)
         return StoredObject(found.size or 0, found.etag or "")
@@ -88,15 +92,15 @@ class Buckets:
 
     def delete_below(self, tenant: str, folder: str) -> None:
         keys = [found.key for found in self.walk(tenant, f"{folder}/", "")]
-        for at in range(0, len(keys), _KEYS_AT_ONCE):
-            self.delete(tenant, keys[at : at + _KEYS_AT_ONCE])
+        for at in range(0, len(keys), _KEYS_PER_DELETION):
+            self.delete(tenant, keys[at : at + _KEYS_PER_DELETION])
 
     def copy(self, tenant: str, source: str, target: str) -> StoredObject:
         bucket = self.name(tenant)
         with s3_errors(source):
             # Above 5 GiB minio-py copies in parts.
             copied = self.client.copy_object(bucket, target, CopySource(bucket, source))
-        # S3 may start to answer 200 and find out later that it can't copy.
+        # S3 may answer 200 first and fail later; the answer then has no etag.
         if not copied.etag:
             raise UnavailableError("The artifact store did not complete the copy")
         return self.stat(tenant, target)
@@ -124,8 +128,8 @@ class Buckets:
             ) from error
 
     def write(self, tenant: str, call: Callable[[str], T]) -> T:
-        """Call with the name of the tenant's bucket, which is made if it doesn't exist: found out
-        once in a process, and again if somebody removed the bucket since."""
+        """Calls `call` with the name of the tenant's bucket, which is created where it doesn't
+        exist. A process checks that once, and again where the bucket was removed since."""
         bucket = self.name(tenant)
         self._ensure(bucket)
         try:
@@ -140,18 +144,18 @@ class Buckets:
     def _ensure(self, bucket: str) -> None:
         if bucket not in self._known:
             if not self._exists(bucket):
-                self._make(bucket)
+                self._create(bucket)
             self._known.add(bucket)
 
-    def _make(self, bucket: str) -> None:
+    def _create(self, bucket: str) -> None:
         try:
             self.client.make_bucket(bucket)
         except S3Error:
-            # Another worker, or another account, may have been faster.
+            # Another worker, or another account, may have created it.
             if not self._exists(bucket):
                 raise
             return
-        log.info("made the bucket %s", bucket)
+        log.info("created the bucket %s", bucket)
         if self._new.versioning:
             self.client.set_bucket_versioning(bucket, VersioningConfig(ENABLED))
         if self._new.old_versions_days is not None:
@@ -165,7 +169,8 @@ class Buckets:
         except S3Error as error:
             if error.code not in DENIED:
                 raise
-            # The answer to a HEAD has no body, so everything that is wrong looks like this.
+            # The answer to a HEAD has no body, so every cause gets this code: a request with a
+            # body finds out.
             self._probe()
             raise UnavailableError(
                 f"The bucket '{bucket}' exists but the artifact store denies access to it: it"
@@ -173,16 +178,16 @@ class Buckets:
             ) from error
 
     def _probe(self) -> None:
-        """A request that fails with the reason if nothing can work."""
+        """Raises UnavailableError with the reason where no request can succeed."""
         try:
             with s3_errors():
                 self.client.list_buckets()
         except DeniedError:
-            pass  # a key that may not list buckets was recognised, and may still use its own
+            pass  # the key is valid, and may access its buckets though it may not list them
 
 
 class _Body:
-    """The body of an answer, and the connection under it."""
+    """The body of a response, and its connection."""
 
     file = None
 
@@ -191,19 +196,19 @@ class _Body:
 
     def read(self, size: int, /) -> bytes:
         with s3_errors():
-            # An object that was stored compressed is given as it is stored.
+            # An object that was stored compressed is returned as it is stored.
             return self._response.read(size, decode_content=False)
 
     def read_cached(self, size: int, /) -> None:
         return None
 
     def close(self) -> None:
-        # Reading the rest to reuse the connection could take gigabytes.
+        # The connection is not reused: that would need all the rest to be read.
         self._response.close()
         self._response.release_conn()
 
 
-def _stored_of(response: urllib3.BaseHTTPResponse, *, ranged: bool) -> StoredObject:
+def _stored(response: urllib3.BaseHTTPResponse, *, ranged: bool) -> StoredObject:
     headers = response.headers
     if ranged:
         size = headers.get("content-range", "").rpartition("/")[2]  # bytes 0-9/100

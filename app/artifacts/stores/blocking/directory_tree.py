@@ -1,11 +1,10 @@
-"""The blocking work on the folder of a local store.
+"""File operations below the folder of a local store.
 
-Folders are reached by descriptor and never through a symlink, so that nothing planted in the tree
-leads out of it. The root itself may be one: the operator's choice.
+Folders are opened by descriptor and never through a symlink, so that a symlink planted in the tree
+does not lead out of it. The root itself may be a symlink: that is the operator's choice.
 """
 
 import errno
-import logging
 import os
 import stat
 import time
@@ -15,39 +14,29 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from app.artifacts.paths import key_segments
-from app.artifacts.stores.contract import StoredKey, StoredObject
-from app.artifacts.stores.disk_reserve import DiskReserve
-from app.kernel.errors import (
-    ArtifactNotFoundError,
-    ConflictError,
-    InsufficientStorageError,
-    InvalidValueError,
-    NotFoundError,
-    UnavailableError,
-)
+from app.artifacts.stores.blocking.disk_errors import disk_errors
+from app.artifacts.stores.blocking.disk_reserve import DiskReserve
+from app.artifacts.stores.path_rules import key_segments
+from app.artifacts.stores.values import StoredKey, StoredObject
+from app.kernel.errors import NotFoundError, UnavailableError
 
-log = logging.getLogger(__name__)
-
-# No tenant's slug starts with a dot. Inside the root, since a rename can't leave its file system.
+# The folder of unfinished uploads. No tenant's slug starts with a dot. It is below the root, since
+# a rename can't leave its file system.
 UPLOADS = ".uploads"
 _CHECKS = ".checks"
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
-# O_NONBLOCK: opening a FIFO that somebody planted must not hang.
+# O_NONBLOCK: opening a planted FIFO must not hang.
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 
-# A file without a name, in the folder that it will get one in. Not everywhere.
+# Opens a file without a name, to be linked into the same folder later. Not every system has it.
 _UNNAMED: int = os.O_WRONLY | getattr(os, "O_TMPFILE", 0)
 
-_NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EISDIR)
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-# How often an upload makes its folders anew when deletions prune them at the same moment.
+# How often an upload creates its folders again when deletions prune them at the same moment.
 _PUBLISH_ATTEMPTS = 100
 
 
-class Tree:
+class DirectoryTree:
     """A path is the list of its segments below the root; the first is a tenant or UPLOADS."""
 
     def __init__(self, root: Path, reserve_bytes: int | None = None) -> None:
@@ -56,6 +45,7 @@ class Tree:
         self._real_root = os.path.realpath(root)
 
     def open(self, path: list[str], start: int = 0) -> tuple[BinaryIO, StoredObject]:
+        """The file, opened at the byte `start`. Raises NotFoundError."""
         with disk_errors(path), self.folder(path[:-1]) as folder:
             descriptor = os.open(path[-1], _FILE, dir_fd=folder)
             try:
@@ -63,7 +53,7 @@ class Tree:
                 if not stat.S_ISREG(found.st_mode):
                     raise FileNotFoundError(errno.ENOENT, "not a file")
                 os.lseek(descriptor, start, os.SEEK_SET)
-                if hasattr(os, "posix_fadvise"):  # read further ahead of us; not everywhere
+                if hasattr(os, "posix_fadvise"):  # more read-ahead; not every system has it
                     os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_SEQUENTIAL)
             except BaseException:
                 os.close(descriptor)
@@ -71,6 +61,7 @@ class Tree:
             return open(descriptor, "rb", buffering=0), stored(found)
 
     def stat(self, path: list[str]) -> StoredObject | None:
+        """The file's size and etag; None where there is no such file."""
         try:
             with disk_errors(path), self.folder(path[:-1]) as folder:
                 found = os.stat(path[-1], dir_fd=folder, follow_symlinks=False)
@@ -79,37 +70,38 @@ class Tree:
         return stored(found) if stat.S_ISREG(found.st_mode) else None
 
     def delete(self, paths: Sequence[Sequence[str]]) -> None:
+        """Deletes files, and the folders above them that are then empty."""
         for path in paths:
             with suppress(NotFoundError), disk_errors(path), self.folder(path[:-1]) as folder:
                 os.unlink(path[-1], dir_fd=folder)
         self._prune(paths)
 
     def delete_folder(self, path: list[str]) -> None:
-        """Remove a folder with all that it holds; none is no error."""
+        """Deletes a folder with all that it holds; one that doesn't exist is no error."""
         with suppress(NotFoundError), disk_errors(path):
             self._remove_tree(tuple(path))
         self._prune([path])
 
     def _remove_tree(self, path: tuple[str, ...]) -> None:
-        """Folder by folder, with few descriptors at a time, however deep they lie."""
+        """Removes folder by folder, with at most two open descriptors, however deep the tree is."""
         pending = [path]
         while pending:
             folder = pending[-1]
-            if below := self._emptied(folder):
+            if below := self._remove_files(folder):
                 pending.extend((*folder, name) for name in below)
                 continue
             try:
                 with self.folder(folder[:-1]) as parent:
                     os.rmdir(folder[-1], dir_fd=parent)
             except OSError as error:
-                if error.errno == errno.ENOTEMPTY:  # something has just come
+                if error.errno == errno.ENOTEMPTY:  # an upload has just filled it
                     continue
                 if error.errno != errno.ENOENT:
                     raise
             pending.pop()
 
-    def _emptied(self, path: Sequence[str]) -> list[str]:
-        """The folders in a folder, all else of which is removed."""
+    def _remove_files(self, path: Sequence[str]) -> list[str]:
+        """Removes everything in a folder but its subfolders, and returns their names."""
         below = []
         with suppress(FileNotFoundError), self.folder(path) as folder, os.scandir(folder) as found:
             for entry in found:
@@ -120,28 +112,30 @@ class Tree:
         return below
 
     def _prune(self, paths: Iterable[Sequence[str]]) -> None:
-        """Remove the folders above these paths that are empty, the tenants' own not. rmdir refuses
-        what an upload has just filled; an upload whose folder goes away makes it anew."""
+        """Removes the empty folders above these paths, except the tenants' own. rmdir refuses a
+        folder that an upload has just filled; an upload creates a pruned folder again."""
         folders = {tuple(path[:-1]) for path in paths}
         while folders:
             above = set()
             for *parents, name in folders:
-                if parents and self._pruned(parents, name):
+                if parents and self._remove_if_empty(parents, name):
                     above.add(tuple(parents))
             folders = above
 
-    def _pruned(self, parents: Sequence[str], name: str) -> bool:
+    def _remove_if_empty(self, parents: Sequence[str], name: str) -> bool:
+        """Whether the folder is gone."""
         try:
             with self.folder(parents) as parent:
                 os.rmdir(name, dir_fd=parent)
         except OSError as error:
-            return error.errno == errno.ENOENT  # another deletion's, which may end before it is up
+            # ENOENT: another deletion removed it, and may stop before it has removed the parents.
+            return error.errno == errno.ENOENT
         return True
 
     def walk(self, tenant: str, folder: str, after: str) -> Iterator[StoredKey]:
-        """The files below a folder whose keys come after `after`, in order. The names in the
-        folders that lead to the current one are in memory."""
-        levels = [self._sorted(tenant, folder)]
+        """The files below a folder whose keys sort after `after`, in order. Holds in memory the
+        names in the folders on the way to the current one."""
+        levels = [self._sorted_entries(tenant, folder)]
         while levels:
             entry = next(levels[-1], None)
             if entry is None:
@@ -150,19 +144,21 @@ class Tree:
             key, found = entry
             if found is None:
                 if f"{key}0" > after:
-                    levels.append(self._sorted(tenant, key))
+                    levels.append(self._sorted_entries(tenant, key))
             elif key > after:
                 yield StoredKey(key, found.st_size, milliseconds(found))
 
-    def _sorted(self, tenant: str, folder: str) -> Iterator[tuple[str, os.stat_result | None]]:
-        """The entries of a folder by their keys, in order."""
+    def _sorted_entries(
+        self, tenant: str, folder: str
+    ) -> Iterator[tuple[str, os.stat_result | None]]:
+        """The entries of a folder as (key, stat), in the order of the keys below them."""
         entries = self.entries(key_segments(f"{tenant}/{folder}" if folder else tenant))
-        # All that lies in a folder sorts by its name and a slash.
-        entries.sort(key=lambda one: one[0] if one[1] else f"{one[0]}/")
+        # The keys below a subfolder sort by its name and a slash.
+        entries.sort(key=lambda entry: entry[0] if entry[1] else f"{entry[0]}/")
         return ((f"{folder}/{name}" if folder else name, found) for name, found in entries)
 
     def entries(self, path: list[str]) -> list[tuple[str, os.stat_result | None]]:
-        """The files in a folder with what is known of them, and the folders with None; none where
+        """The entries of a folder: files as (name, stat), subfolders as (name, None). Empty where
         there is no such folder."""
         found: list[tuple[str, os.stat_result | None]] = []
         with (
@@ -180,16 +176,18 @@ class Tree:
         return found
 
     def tenants(self) -> list[str]:
+        """The names of the folders directly below the root, except hidden ones."""
         try:
             with os.scandir(self.root) as entries:
-                found = [one.name for one in entries if one.is_dir(follow_symlinks=False)]
+                found = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
         except FileNotFoundError:
             return []
         return [name for name in found if not name.startswith(".")]
 
     def check(self) -> None:
+        """Raises UnavailableError where the root can't be written to."""
         try:
-            name, file = self.begin([_CHECKS])
+            name, file = self.create_staged([_CHECKS])
             file.close()
             self.delete([[UPLOADS, _CHECKS, name]])
         except OSError as error:
@@ -198,18 +196,22 @@ class Tree:
                 f" ({error.strerror}): check TRACKING_DATA_DIR and its permissions"
             ) from error
 
-    def begin(self, folder: list[str], *, create: bool = True) -> tuple[str, BinaryIO]:
-        """A new file in a folder below UPLOADS, by its name."""
+    def create_staged(
+        self, folder: list[str], *, create_folder: bool = True
+    ) -> tuple[str, BinaryIO]:
+        """A new file with a random name in a folder below UPLOADS, as (name, file)."""
         name = uuid.uuid4().hex
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-        with self.folder([UPLOADS, *folder], create=create) as uploads:
+        with self.folder([UPLOADS, *folder], create=create_folder) as uploads:
             return name, open(os.open(name, flags, 0o600, dir_fd=uploads), "wb", buffering=0)
 
     def create(self, path: list[str], content: bytes | memoryview) -> os.stat_result:
-        """A file that is there at once with all its content, in a new folder of its own, and on the
-        disk. With half of the system calls, and of the waits for Python's lock that come with each,
-        of a file that is staged. OSError, and nothing is left, where that can't be: the folder may
-        be there, or the file system not know how."""
+        """Creates a file with all its content, in a new folder of its own, and syncs it.
+
+        Takes half of the system calls of a staged file, and half of the waits for Python's lock
+        that come with them. Raises OSError, and leaves nothing, where that is impossible: the
+        folder exists already, or the file system has no unnamed files.
+        """
         *parents, own, name = path
         with self.folder(parents, create=True) as folder:
             os.mkdir(own, mode=0o700, dir_fd=folder)
@@ -218,15 +220,15 @@ class Tree:
                 try:
                     if os.write(file, content) != len(content):
                         raise OSError(errno.ENOSPC, "not all was written")
-                    found = stamped(file)
+                    found = stamp(file)
                     os.link(
                         f"/proc/self/fd/{file}",
                         f"{own}/{name}",
-                        src_dir_fd=folder,  # which makes Python follow the symlink
+                        src_dir_fd=folder,  # makes Python follow the symlink
                         dst_dir_fd=folder,
                         follow_symlinks=True,
                     )
-                    # Takes what came before in the file system's journal along: the file's name,
+                    # The file system's journal is in order: this sync also writes the file's name
                     # and the folders that were made for it.
                     os.fsync(file)
                     return found
@@ -240,9 +242,9 @@ class Tree:
                 raise
 
     def publish(self, staged: list[str], path: list[str]) -> None:
-        """Give a file below UPLOADS its place, in one step that readers can't see the middle of.
+        """Moves a file from below UPLOADS to its path, atomically for readers.
 
-        Neither the file nor its folders are on the disk yet: that is the caller's business.
+        Syncs nothing: the caller syncs the file, and with it the name and the folders.
         """
         with self.folder([UPLOADS, *staged[:-1]]) as uploads:
             for _ in range(_PUBLISH_ATTEMPTS):
@@ -253,43 +255,44 @@ class Tree:
 
     @contextmanager
     def folder(self, path: Sequence[str], *, create: bool = False) -> Iterator[int]:
-        """A descriptor of a folder. OSError if a segment is missing, no folder, or a symlink."""
-        descriptor = self._descriptor(path, create)
+        """A descriptor of a folder. Raises OSError where a segment is missing, not a folder, or a
+        symlink."""
+        descriptor = self._open_folder(path, create)
         try:
             yield descriptor
         finally:
             os.close(descriptor)
 
-    def _descriptor(self, path: Sequence[str], create: bool) -> int:
-        descriptor, depth = self._nearest(path, create)
+    def _open_folder(self, path: Sequence[str], create: bool) -> int:
+        descriptor, depth = self._open_deepest(path, create)
         for name in path[depth:]:
             parent = descriptor
             try:
-                descriptor = _subfolder(parent, name, create=create)
+                descriptor = _open_subfolder(parent, name, create=create)
             finally:
                 os.close(parent)
         return descriptor
 
-    def _nearest(self, path: Sequence[str], create: bool) -> tuple[int, int]:
-        """The descriptor of the deepest folder on the way that can be had by one call, and how many
-        segments lead to it: all of them, but where folders are to be made."""
+    def _open_deepest(self, path: Sequence[str], create: bool) -> tuple[int, int]:
+        """A descriptor of the deepest folder on the path that one call can open, and how many
+        segments lead to it: all of them, unless folders have to be created."""
         for depth in range(len(path), 0, -1):
             try:
-                return self._at_once(path[:depth]), depth
+                return self._open_in_one_call(path[:depth]), depth
             except FileNotFoundError:
                 if not create:
                     raise
-            except OSError:  # a symlink, or a system that does not tell
+            except OSError:  # a symlink, or a system without /proc
                 break
         if create:
-            # Artifacts are nobody else's on a shared machine.
+            # Other users of the machine must not read artifacts.
             self.root.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.root.mkdir(mode=0o700, exist_ok=True)
         return os.open(self.root, os.O_RDONLY | os.O_DIRECTORY), 0
 
-    def _at_once(self, path: Sequence[str]) -> int:
-        """The descriptor by one call for all the segments, which follows symlinks; where the kernel
-        then says that it lies is where it must lie. OSError where it does not, or can't be told."""
+    def _open_in_one_call(self, path: Sequence[str]) -> int:
+        """Opens the folder by its whole path, which follows symlinks, and then compares the path
+        that the kernel reports for the descriptor. Raises OSError where they differ."""
         real = "/".join([self._real_root, *path])
         descriptor = os.open(real, _FOLDER)
         try:
@@ -301,31 +304,7 @@ class Tree:
         return descriptor
 
 
-class FileSource:
-    """A file's bytes from its position on, as `app.artifacts.stores.object_reader` reads them."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self.file = file
-
-    def read(self, size: int, /) -> bytes:
-        return self.file.read(size)
-
-    def read_cached(self, size: int, /) -> memoryview | None:
-        if not hasattr(os, "RWF_NOWAIT"):  # not everywhere
-            return None
-        buffer = bytearray(size)
-        try:
-            count = os.preadv(self.file.fileno(), [buffer], self.file.tell(), os.RWF_NOWAIT)
-        except OSError:  # what is wrong with the disk itself is met again by `read`
-            return None
-        self.file.seek(count, os.SEEK_CUR)
-        return memoryview(buffer)[:count] if count else None
-
-    def close(self) -> None:
-        self.file.close()
-
-
-def _subfolder(parent: int, name: str, *, create: bool) -> int:
+def _open_subfolder(parent: int, name: str, *, create: bool) -> int:
     try:
         return os.open(name, _FOLDER, dir_fd=parent)
     except FileNotFoundError:
@@ -340,48 +319,26 @@ def _replace(name: str, uploads: int, target: str, folder: int) -> None:
     try:
         os.replace(name, target, src_dir_fd=uploads, dst_dir_fd=folder)
     except IsADirectoryError:
-        # An empty folder, left where a deletion was cut short, is in nobody's way.
+        # An empty folder, left by a deletion that was interrupted, is removed.
         with suppress(OSError):
             os.rmdir(target, dir_fd=folder)
         os.replace(name, target, src_dir_fd=uploads, dst_dir_fd=folder)
 
 
 def stored(found: os.stat_result, checksum: str | None = None) -> StoredObject:
-    # Time of the write and size, as web servers do: a look at the file can't tell its checksum.
+    """A file as an object. Its etag is the time of the write and the size, as web servers make it:
+    stat tells no checksum."""
     return StoredObject(found.st_size, f"{found.st_mtime_ns:x}-{found.st_size:x}", checksum)
 
 
-def stamped(file: int) -> os.stat_result:
-    """What is known of a file that is written. The kernel's own stamp is as coarse as its clock
-    tick; the etag needs a finer one."""
+def stamp(file: int) -> os.stat_result:
+    """Sets a file's modification time to now, and returns its stat. The kernel's own timestamps are
+    as coarse as its clock tick; the etag needs a finer one."""
     now = time.time_ns()
     os.utime(file, ns=(now, now))
     return os.fstat(file)
 
 
 def milliseconds(found: os.stat_result) -> int:
+    """When the file was modified, in milliseconds since 1970."""
     return found.st_mtime_ns // 1_000_000
-
-
-@contextmanager
-def disk_errors(path: Sequence[str], *, writing: bool = False) -> Iterator[None]:
-    """The domain's errors for what the file system says about `path`."""
-    key = "/".join(path[1:])
-    try:
-        yield
-    except OSError as error:
-        if error.errno == errno.ENAMETOOLONG:
-            raise InvalidValueError(f"Invalid path: '{key}': a segment is too long") from error
-        if error.errno in _FULL:
-            log.warning("the artifact store is full: %s", error.strerror)
-            raise InsufficientStorageError("The artifact store is full") from error
-        if error.errno not in _NOT_THERE or (writing and error.errno == errno.ENOENT):
-            unavailable = f"The artifact store could not use its disk: {error.strerror}"
-            log.warning("%s", unavailable)
-            raise UnavailableError(unavailable) from error
-        if writing:
-            raise ConflictError(
-                f"Cannot store '{key}': it is a folder, or a part of its path is a file",
-                field="path",
-            ) from error
-        raise ArtifactNotFoundError(key, field=None) from error

@@ -1,4 +1,4 @@
-"""The domain's errors for what an S3 store answers, or doesn't."""
+"""Translates errors of S3 and of the connection to it into the domain's errors."""
 
 import logging
 from collections.abc import Iterator
@@ -41,7 +41,7 @@ _REASONS = {
     ),
     "SlowDown": "The artifact store is busy",
 }
-# What a client did wrong in an upload in parts.
+# A client's mistakes in a multipart upload.
 _BAD_PARTS = {
     "InvalidPart": "A part was not uploaded, or not with the ETag that is given",
     "InvalidPartOrder": "parts must be given once each, in ascending order",
@@ -50,17 +50,17 @@ _BAD_PARTS = {
 
 
 class EmptyRangeError(Exception):
-    """The range starts at the object's end or beyond."""
+    """The range starts at the object's end or after it."""
 
 
 class DeniedError(UnavailableError):
-    """The access key is known and may not do this."""
+    """The access key is valid and lacks the permission."""
 
 
 @contextmanager
 def s3_errors(key: str = "") -> Iterator[None]:
-    """The domain's errors for what the store answers, or doesn't. What keeps it from working is
-    logged, for whoever can do something about it."""
+    """Raises the domain's error for an error of the store. Logs those that an operator has to fix:
+    the store does not work, or is full."""
     try:
         with _translated(key):
             yield
@@ -106,6 +106,7 @@ def _translated(key: str) -> Iterator[None]:
 
 @contextmanager
 def upload_errors(key: str) -> Iterator[None]:
+    """As `s3_errors`, for uploads: a missing bucket is UnavailableError."""
     try:
         with s3_errors(key):
             yield
@@ -114,6 +115,7 @@ def upload_errors(key: str) -> Iterator[None]:
 
 
 def failure(code: str | None) -> UnavailableError:
+    """The error for a code of S3 that no request should get."""
     if code in DENIED:
         return DeniedError("The artifact store denies access: the access key lacks permission")
     return UnavailableError(

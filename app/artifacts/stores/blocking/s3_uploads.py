@@ -1,8 +1,9 @@
-"""Uploads to S3: whole objects, and objects in parts.
+"""Uploads to S3: whole objects, and multipart uploads.
 
-minio-py's `put_object` would hold a thread for as long as a client takes to send, and has nothing
-for uploads whose parts clients send themselves. So all of minio-py that is private is used here,
-the S3 calls underneath `put_object`, and an upgrade of it has this file to be tested for.
+minio-py's `put_object` would hold a thread for as long as a client takes to send, and minio-py has
+no public call for uploads whose parts clients send themselves. So this module uses private methods
+of minio-py, the S3 calls below `put_object`. No other module does: an upgrade of minio-py has to be
+tested against this one.
 """
 
 import logging
@@ -15,16 +16,16 @@ from minio.datatypes import Part as S3Part
 from minio.datatypes import Upload
 from minio.error import S3Error
 
-from app.artifacts.stores.contract import MAX_PARTS, Part, StoredObject, UnfinishedUpload
-from app.artifacts.stores.s3_buckets import Buckets
-from app.artifacts.stores.s3_errors import s3_errors, upload_errors
+from app.artifacts.stores.blocking.s3_buckets import Buckets
+from app.artifacts.stores.blocking.s3_errors import s3_errors, upload_errors
+from app.artifacts.stores.values import MAX_PARTS, Part, StoredObject, UnfinishedUpload
 from app.kernel.errors import InvalidValueError, NotFoundError, UnavailableError
 
 log = logging.getLogger(__name__)
 
 
-class S3Upload:
-    """An object in one request if it fits into one part, else an S3 multipart upload.
+class S3ObjectUpload:
+    """A whole object: one request if it fits into one part, else an S3 multipart upload.
 
     The size needs no check afterwards: each request carries its length and a checksum, and the
     multipart upload is completed from the etags of the parts.
@@ -62,7 +63,7 @@ class S3Upload:
                 field="Content-Length",
             )
         with upload_errors(self._key):
-            # Typed as bytes, but any buffer will do, and a copy would double the memory.
+            # The parameter is typed as bytes, but any buffer works; a copy would double the memory.
             etag = self._client._upload_part(
                 self._bucket, self._key, cast(bytes, part), None, self._upload_id, number
             )
@@ -80,7 +81,7 @@ class S3Upload:
                     sorted(self._parts, key=lambda part: part.part_number),
                 ).etag
         if not etag:
-            # S3 may start to answer 200 and find out later that it can't complete the upload.
+            # S3 may answer 200 first and fail later; the answer then has no etag.
             raise UnavailableError("The artifact store did not complete the upload")
         self._upload_id = None
         return StoredObject(self._size, etag, sha256)
@@ -91,19 +92,24 @@ class S3Upload:
         try:
             self._client._abort_multipart_upload(self._bucket, self._key, self._upload_id)
         except Exception:
-            log.warning("an unfinished upload was left in %s", self._bucket, exc_info=True)
+            log.warning(
+                "an unfinished upload in bucket %s could not be aborted; garbage collection removes"
+                " it",
+                self._bucket,
+                exc_info=True,
+            )
 
     def _create(self, bucket: str) -> str:
         return self._client._create_multipart_upload(bucket, self._key, {**self._headers})
 
     def _put_whole(self, bucket: str) -> str | None:
         data = cast(bytes, self._only_part)
-        # A copy of the headers, for minio-py adds its own to what it is given.
+        # A copy of the headers: minio-py adds its own to the dict.
         return self._client._put_object(bucket, self._key, data, {**self._headers}).etag
 
 
-class S3Uploads:
-    """The blocking work on uploads whose parts clients send to the store."""
+class S3MultipartUploads:
+    """Multipart uploads whose parts clients send to the store themselves."""
 
     def __init__(self, buckets: Buckets) -> None:
         self._buckets = buckets
@@ -121,10 +127,10 @@ class S3Uploads:
     def complete(
         self, tenant: str, key: str, upload_id: str, parts: Sequence[Part]
     ) -> StoredObject:
-        named = [S3Part(part.number, part.etag.strip('"')) for part in parts]
+        s3_parts = [S3Part(part.number, part.etag.strip('"')) for part in parts]
         with s3_errors(key):
             completed = self._client._complete_multipart_upload(
-                self._buckets.name(tenant), key, upload_id, named
+                self._buckets.name(tenant), key, upload_id, s3_parts
             )
         if not completed.etag:
             raise UnavailableError("The artifact store did not complete the upload")
@@ -149,8 +155,10 @@ class S3Uploads:
                         return
                     raise
             for found in page.uploads:
-                began = found.initiated_time.timestamp() if found.initiated_time else 0
-                yield UnfinishedUpload(found.upload_id or "", found.object_name, int(began * 1000))
+                started = found.initiated_time.timestamp() if found.initiated_time else 0
+                yield UnfinishedUpload(
+                    found.upload_id or "", found.object_name, int(started * 1000)
+                )
             if not (page.is_truncated and page.uploads):
                 return
             after = page.uploads[-1]
