@@ -6,7 +6,15 @@ from fastapi import APIRouter, Path, Query, Response
 from pydantic import ConfigDict, Field
 
 from app.api.workbench.dependencies import ManagedTenant, ServicesDep
-from app.api.workbench.fields import Body, EpochMs, Limit, Offset, Shown, Time, iso_time
+from app.api.workbench.fields import (
+    EpochMs,
+    Limit,
+    Offset,
+    RequestBody,
+    ResponseBody,
+    Time,
+    iso_time,
+)
 from app.api.workbench.json_body import JsonRoute
 from app.api.workbench.openapi import answers
 from app.api.workbench.schemas import example
@@ -32,7 +40,7 @@ _NEW_KEY = _KEY | {"last_used_at": None, "key": f"trk_acme-corp_{_ID}_{'x' * 43}
 KeyId = Annotated[str, Path(description="The key's id: 12 hexadecimal digits.", examples=[_ID])]
 
 
-class CreateKey(Body):
+class CreateKey(RequestBody):
     """A new key."""
 
     model_config = ConfigDict(
@@ -48,7 +56,7 @@ class CreateKey(Body):
     )
 
 
-class RotateKey(Body):
+class RotateKey(RequestBody):
     """The time to change over to the new key."""
 
     model_config = ConfigDict(json_schema_extra=example({"overlap_seconds": 3600}))
@@ -62,7 +70,7 @@ class RotateKey(Body):
     )
 
 
-class Key(Shown):
+class Key(ResponseBody):
     """A key, without its secret."""
 
     model_config = ConfigDict(json_schema_extra=example(_KEY))
@@ -88,7 +96,7 @@ class NewKey(Key):
     )
 
 
-class KeyPage(Shown):
+class KeyPage(ResponseBody):
     """A page of keys, the newest first."""
 
     model_config = ConfigDict(

@@ -11,7 +11,7 @@ from app.api.workbench.dependencies import (
     Operator,
     ServicesDep,
 )
-from app.api.workbench.fields import Body, Limit, Offset, Shown, Time, iso_time
+from app.api.workbench.fields import Limit, Offset, RequestBody, ResponseBody, Time, iso_time
 from app.api.workbench.json_body import JsonRoute
 from app.api.workbench.openapi import answers
 from app.api.workbench.schemas import example
@@ -41,7 +41,7 @@ _TENANT = {
 Description = Annotated[str, Field(max_length=MAX_DESCRIPTION_LENGTH)]
 
 
-class Quotas(Body):
+class Quotas(RequestBody):
     """The quotas of a tenant. Null removes a quota; one that is left out stays."""
 
     model_config = ConfigDict(json_schema_extra=example(_QUOTAS))
@@ -64,7 +64,7 @@ class Quotas(Body):
     )
 
 
-class CreateTenant(Body):
+class CreateTenant(RequestBody):
     """A new tenant."""
 
     model_config = ConfigDict(
@@ -79,7 +79,7 @@ class CreateTenant(Body):
     quotas: Quotas = Quotas()
 
 
-class UpdateTenant(Body):
+class UpdateTenant(RequestBody):
     """The fields to change; others keep their values."""
 
     model_config = ConfigDict(
@@ -90,7 +90,7 @@ class UpdateTenant(Body):
     quotas: Quotas = Quotas()
 
 
-class Tenant(Shown):
+class Tenant(ResponseBody):
     """A tenant and its quotas."""
 
     model_config = ConfigDict(json_schema_extra=example(_TENANT))
@@ -111,7 +111,7 @@ class Tenant(Shown):
         )
 
 
-class TenantPage(Shown):
+class TenantPage(ResponseBody):
     """A page of tenants, by slug."""
 
     model_config = ConfigDict(
@@ -124,7 +124,7 @@ class TenantPage(Shown):
     offset: int
 
 
-class Usage(Shown):
+class Usage(ResponseBody):
     """What a tenant uses, and its quotas."""
 
     model_config = ConfigDict(

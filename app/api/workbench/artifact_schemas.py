@@ -8,7 +8,7 @@ from fastapi import Path
 from pydantic import ConfigDict, Field
 
 from app.api.workbench.dependencies import RUN_EXAMPLE
-from app.api.workbench.fields import Body, Shown, Time, iso_time
+from app.api.workbench.fields import RequestBody, ResponseBody, Time, iso_time
 from app.api.workbench.schemas import example
 from app.artifacts.entities import Artifact, ListingEntry
 from app.kernel.errors import TrackingError
@@ -36,7 +36,7 @@ FilePath = Annotated[
 ]
 
 
-class ArtifactEntry(Shown):
+class ArtifactEntry(ResponseBody):
     """A file or a folder. A folder has only its path, and its size where `sizes` asks for it."""
 
     model_config = ConfigDict(json_schema_extra=example(FILE, _FOLDER))
@@ -54,7 +54,7 @@ class ArtifactEntry(Shown):
     )
 
 
-class LoggedArtifact(Shown):
+class LoggedArtifact(ResponseBody):
     """The stored file."""
 
     model_config = ConfigDict(
@@ -68,7 +68,7 @@ class LoggedArtifact(Shown):
     artifact: ArtifactEntry
 
 
-class LoggedArtifacts(Shown):
+class LoggedArtifacts(ResponseBody):
     """The stored files, in the order of the form."""
 
     model_config = ConfigDict(
@@ -79,7 +79,7 @@ class LoggedArtifacts(Shown):
     artifacts: list[ArtifactEntry]
 
 
-class CopyArtifacts(Body):
+class CopyArtifacts(RequestBody):
     """The source and the target of a copy."""
 
     model_config = ConfigDict(
@@ -95,7 +95,7 @@ class CopyArtifacts(Body):
     path: str = Field(description="The path of the copied file or folder.")
 
 
-class CopiedArtifacts(Shown):
+class CopiedArtifacts(ResponseBody):
     """The copied file or folder."""
 
     model_config = ConfigDict(
@@ -110,7 +110,7 @@ class CopiedArtifacts(Shown):
     bytes: int = Field(description="Their total size.")
 
 
-class Preview(Shown):
+class Preview(ResponseBody):
     """The beginning of a file. `text` is set for the kinds `text` and `json`, `columns` and `rows`
     for `table`, none of them for `binary`."""
 

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query
 from pydantic import ConfigDict, Field
 
 from app.api.workbench.dependencies import AdminTenant, Operator, ServicesDep
-from app.api.workbench.fields import MAX_TIME, Body, Limit, Shown, Time, iso_time
+from app.api.workbench.fields import MAX_TIME, Limit, RequestBody, ResponseBody, Time, iso_time
 from app.api.workbench.json_body import JsonRoute
 from app.api.workbench.openapi import answers
 from app.api.workbench.schemas import example
@@ -27,7 +27,7 @@ _EVENT = {
 }
 
 
-class AuditQuery(Body):
+class AuditQuery(RequestBody):
     """The query of a tenant's audit log."""
 
     actor: str | None = Field(
@@ -62,7 +62,7 @@ class AuditOfAllQuery(AuditQuery):
     )
 
 
-class Event(Shown):
+class Event(ResponseBody):
     """An audited action, and its actor."""
 
     model_config = ConfigDict(json_schema_extra=example(_EVENT))
@@ -77,7 +77,7 @@ class Event(Shown):
     details: dict[str, Any]
 
 
-class EventPage(Shown):
+class EventPage(ResponseBody):
     """A page of events, the newest first."""
 
     model_config = ConfigDict(

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Response
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
 from app.api.workbench.dependencies import RUN_EXAMPLE, ReadTenant, ServicesDep
-from app.api.workbench.fields import Body, Shown, ShownNumber, json_number
+from app.api.workbench.fields import RequestBody, ResponseBody, ShownNumber, json_number
 from app.api.workbench.json_body import JsonRoute
 from app.api.workbench.openapi import answers
 from app.api.workbench.schemas import RunStatus, example, run_status
@@ -31,7 +31,7 @@ def _distinct(values: list[str]) -> list[str]:
     return values
 
 
-class ComparedMetric(Body):
+class ComparedMetric(RequestBody):
     """A metric to compare by."""
 
     name: str = Field(min_length=1)
@@ -47,7 +47,7 @@ def _by_name(value: object) -> object:
 MetricOrName = Annotated[ComparedMetric, BeforeValidator(_by_name, str | ComparedMetric)]
 
 
-class CompareRuns(Body):
+class CompareRuns(RequestBody):
     """The runs to compare, and the metrics to compare them by."""
 
     model_config = ConfigDict(
@@ -68,7 +68,7 @@ class CompareRuns(Body):
     )
 
 
-class ComparedRun(Shown):
+class ComparedRun(ResponseBody):
     """A run of a comparison."""
 
     run_id: str
@@ -78,7 +78,7 @@ class ComparedRun(Shown):
     metrics: dict[str, ShownNumber]
 
 
-class MetricComparison(Shown):
+class MetricComparison(ResponseBody):
     """The values of one metric by run; null where a run lacks it. `best_run_id` is null on a tie,
     and if no run has a number."""
 
@@ -89,14 +89,14 @@ class MetricComparison(Shown):
     all_values: dict[str, ShownNumber | None]
 
 
-class ParamComparison(Shown):
+class ParamComparison(ResponseBody):
     """The values of one param by run; null where a run lacks it."""
 
     differs: bool
     values: dict[str, str | None]
 
 
-class Comparison(Shown):
+class Comparison(ResponseBody):
     """`best_run` is the run with the best values of most metrics; null on a tie."""
 
     best_run: str | None
@@ -104,7 +104,7 @@ class Comparison(Shown):
     params: dict[str, ParamComparison]
 
 
-class ComparedRuns(Shown):
+class ComparedRuns(ResponseBody):
     """Runs, and their comparison."""
 
     model_config = ConfigDict(

@@ -12,7 +12,7 @@ from app.api.workbench.dependencies import (
     WriteTenant,
 )
 from app.api.workbench.field_names import BY_KEY
-from app.api.workbench.fields import Body, Limit, Offset, Stage, refuse_mlflow_tags
+from app.api.workbench.fields import Limit, Offset, RequestBody, Stage, refuse_mlflow_tags
 from app.api.workbench.json_body import JsonRoute
 from app.api.workbench.openapi import answers
 from app.api.workbench.schemas import (
@@ -27,7 +27,7 @@ from app.runs.entities import DESCRIPTION_TAG
 router = APIRouter(prefix="/experiments", tags=["experiments"], route_class=JsonRoute)
 
 
-class ListExperiments(Body):
+class ListExperiments(RequestBody):
     """The query of a list of experiments."""
 
     search: str = Field(default="", description="A part of the name; case is ignored.")

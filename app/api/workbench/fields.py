@@ -25,13 +25,13 @@ _NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _MLFLOW_PREFIX = "mlflow."
 
 
-class Body(BaseModel):
+class RequestBody(BaseModel):
     """Base of requests. Unknown fields are refused: most of them are misspelt."""
 
     model_config = ConfigDict(extra="forbid")
 
 
-class Shown(BaseModel):
+class ResponseBody(BaseModel):
     """Base of answers. NaN and the infinities, which JSON lacks, are strings."""
 
     model_config = ConfigDict(ser_json_inf_nan="strings")

@@ -15,7 +15,7 @@ from app.api.workbench.dependencies import (
     RunId,
     ServicesDep,
 )
-from app.api.workbench.fields import Shown, ShownNumber, Time, iso_time, json_number
+from app.api.workbench.fields import ResponseBody, ShownNumber, Time, iso_time, json_number
 from app.api.workbench.openapi import answers
 from app.api.workbench.schemas import example
 from app.kernel.errors import InvalidValueError
@@ -40,7 +40,7 @@ class HistoryPoint(TypedDict):
     value: ShownNumber
 
 
-class MetricHistory(Shown):
+class MetricHistory(ResponseBody):
     """The values of a metric in the order of their steps."""
 
     model_config = ConfigDict(

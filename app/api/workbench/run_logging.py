@@ -9,11 +9,11 @@ from pydantic import ConfigDict, Discriminator, Field, Tag
 from app.api.workbench.dependencies import RUN_EXAMPLE, RunId, ServicesDep, WriteTenant
 from app.api.workbench.field_names import BY_KEY, METRICS_IN_LIST
 from app.api.workbench.fields import (
-    Body,
     EpochMs,
     MetricValue,
     ParamValue,
-    Shown,
+    RequestBody,
+    ResponseBody,
     Step,
     refuse_mlflow_tags,
 )
@@ -33,7 +33,7 @@ Params = Annotated[
 ]
 
 
-class LogMetrics(Body):
+class LogMetrics(RequestBody):
     """Metrics of one step, by name."""
 
     model_config = ConfigDict(
@@ -47,7 +47,7 @@ class LogMetrics(Body):
     )
 
 
-class LogParams(Body):
+class LogParams(RequestBody):
     """Params by name."""
 
     model_config = ConfigDict(
@@ -57,7 +57,7 @@ class LogParams(Body):
     params: Params = Field(min_length=1)
 
 
-class BatchPoint(Body):
+class BatchPoint(RequestBody):
     """One value of a metric."""
 
     key: str
@@ -72,7 +72,7 @@ def _shape_of_metrics(value: object) -> str:
     return MAPPING if isinstance(value, dict) else POINTS
 
 
-class LogBatch(Body):
+class LogBatch(RequestBody):
     """Metrics, params and tags."""
 
     model_config = ConfigDict(
@@ -98,7 +98,7 @@ class LogBatch(Body):
     tags: NewTags = Field(default={})
 
 
-class Logged(Shown):
+class Logged(ResponseBody):
     """Confirms what was logged."""
 
     model_config = ConfigDict(

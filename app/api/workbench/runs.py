@@ -9,7 +9,7 @@ from pydantic import Field
 
 from app.api.workbench.dependencies import ReadTenant, RunId, ServicesDep, WriteTenant
 from app.api.workbench.field_names import BY_KEY
-from app.api.workbench.fields import Body, Limit, Offset, Stage, refuse_mlflow_tags
+from app.api.workbench.fields import Limit, Offset, RequestBody, Stage, refuse_mlflow_tags
 from app.api.workbench.json_body import JsonRoute
 from app.api.workbench.openapi import answers
 from app.api.workbench.schemas import (
@@ -32,7 +32,7 @@ from app.services import Services
 router = APIRouter(prefix="/experiments/runs", tags=["runs"], route_class=JsonRoute)
 
 
-class ListRuns(Body):
+class ListRuns(RequestBody):
     """The query of a list of runs."""
 
     experiment_id: list[str] = Field(

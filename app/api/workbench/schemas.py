@@ -7,10 +7,10 @@ from pydantic import ConfigDict, Field
 
 from app.api.workbench.dependencies import EXPERIMENT_EXAMPLE, RUN_EXAMPLE
 from app.api.workbench.fields import (
-    Body,
     EpochMs,
     ParamValue,
-    Shown,
+    RequestBody,
+    ResponseBody,
     ShownNumber,
     Time,
     iso_time,
@@ -77,7 +77,7 @@ def example(*values: Any) -> dict[str, Any]:
     return {"examples": list(values)}
 
 
-class Experiment(Shown):
+class Experiment(ResponseBody):
     """A named collection of runs."""
 
     model_config = ConfigDict(json_schema_extra=example(_EXPERIMENT))
@@ -106,7 +106,7 @@ class Experiment(Shown):
         )
 
 
-class ExperimentPage(Shown):
+class ExperimentPage(ResponseBody):
     """A page of the experiments that match, and their total number."""
 
     model_config = ConfigDict(
@@ -121,7 +121,7 @@ class ExperimentPage(Shown):
     offset: int
 
 
-class Run(Shown):
+class Run(ResponseBody):
     """One execution of training code."""
 
     model_config = ConfigDict(json_schema_extra=example(_RUN))
@@ -165,7 +165,7 @@ class Run(Shown):
         )
 
 
-class RunPage(Shown):
+class RunPage(ResponseBody):
     """A page of the runs that match, and their total number."""
 
     model_config = ConfigDict(
@@ -178,7 +178,7 @@ class RunPage(Shown):
     offset: int
 
 
-class CreateExperiment(Body):
+class CreateExperiment(RequestBody):
     """A new experiment."""
 
     model_config = ConfigDict(
@@ -201,7 +201,7 @@ class CreateExperiment(Body):
     tags: NewTags = Field(default={})
 
 
-class UpdateExperiment(Body):
+class UpdateExperiment(RequestBody):
     """The fields to change; others keep their values."""
 
     model_config = ConfigDict(
@@ -216,7 +216,7 @@ class UpdateExperiment(Body):
     tags: ChangedTags = Field(default={})
 
 
-class CreateRun(Body):
+class CreateRun(RequestBody):
     """A new run, which starts now."""
 
     model_config = ConfigDict(
@@ -240,7 +240,7 @@ class CreateRun(Body):
     parent_run_id: str | None = Field(default=None, description="The run that this one is part of.")
 
 
-class UpdateRun(Body):
+class UpdateRun(RequestBody):
     """The fields to change; others keep their values."""
 
     model_config = ConfigDict(
@@ -253,7 +253,7 @@ class UpdateRun(Body):
     tags: ChangedTags = Field(default={})
 
 
-class EndRun(Body):
+class EndRun(RequestBody):
     """The final status of a run, and its end time."""
 
     model_config = ConfigDict(json_schema_extra=example({"status": "finished"}))
