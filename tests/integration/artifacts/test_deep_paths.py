@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from app.artifacts.object_keys import object_key
@@ -200,6 +201,7 @@ class TestDirectoryTree:
         ),
         st.data(),
     )
+    @hypothesis_settings(deadline=None)  # a busy disk takes longer than the default of 200 ms
     def test_walks_in_the_order_of_keys(
         self, tmp_path_factory: pytest.TempPathFactory, paths: list[list[str]], data: st.DataObject
     ) -> None:
