@@ -1,4 +1,4 @@
-"""MLflow 3's logged models, with their params, tags and metrics."""
+"""Logged models (MLflow 3) with their params, tags and metrics."""
 
 from uuid import UUID
 
@@ -58,7 +58,7 @@ class LoggedModelTag(TenantOwned, Base):
 
 
 class LoggedModelMetric(TenantOwned, Base):
-    """A run's point that was logged for a model, and for a dataset where one was named."""
+    """A metric point of a run that was logged for a model, and optionally for a dataset."""
 
     __tablename__ = "logged_model_metrics"
     __table_args__ = (
