@@ -149,7 +149,7 @@ class Settings(BaseSettings):
 
     @property
     def creates_tenants(self) -> bool:
-        """Whether the first write to an unknown tenant creates it; by default only with auth off."""
+        """Whether a write to an unknown tenant creates it; by default only with auth off."""
         return self.auth == "off" if self.auto_create_tenants is None else self.auto_create_tenants
 
     @property
