@@ -24,6 +24,8 @@ class Experiment(TenantOwned, Base):
 
 
 class ExperimentTag(TenantOwned, Base):
+    """A tag of an experiment."""
+
     __tablename__ = "experiment_tags"
     __table_args__ = (key("experiment_id", "key"), part_of("experiments", "experiment_id"))
 

@@ -27,6 +27,8 @@ class RegisteredModel(TenantOwned, Base):
 
 
 class RegisteredModelTag(TenantOwned, Base):
+    """A tag of a registered model."""
+
     __tablename__ = "registered_model_tags"
     __table_args__ = (
         key("registered_model_id", "key"),
@@ -70,6 +72,8 @@ class ModelVersion(TenantOwned, Base):
 
 
 class ModelVersionTag(TenantOwned, Base):
+    """A tag of a model version."""
+
     __tablename__ = "model_version_tags"
     __table_args__ = (key("version_id", "key"), part_of("model_versions", "version_id"))
 

@@ -51,6 +51,8 @@ class Run(TenantOwned, Base):
 
 
 class Param(TenantOwned, Base):
+    """A param of a run."""
+
     __tablename__ = "params"
     __table_args__ = (
         key("run_id", "key"),
@@ -64,6 +66,8 @@ class Param(TenantOwned, Base):
 
 
 class RunTag(TenantOwned, Base):
+    """A tag of a run."""
+
     __tablename__ = "run_tags"
     __table_args__ = (
         key("run_id", "key"),
@@ -112,6 +116,8 @@ class Input(TenantOwned, Base):
 
 
 class InputTag(TenantOwned, Base):
+    """A tag of a run's input."""
+
     __tablename__ = "input_tags"
     __table_args__ = (
         key("run_id", "dataset_id", "key"),
