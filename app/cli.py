@@ -9,9 +9,10 @@ from app.commands import keys, tenants
 from app.commands.audit import audit
 from app.commands.console import CommandError, say
 from app.commands.gc import gc
-from app.commands.migrate import migrate, revision
+from app.commands.migrate import downgrade, migrate, revision
 from app.commands.serve import serve
 from app.db.embedded import EmbeddedPostgresError
+from app.db.migrate import MigrationError
 from app.kernel.errors import TrackingError
 
 cli = typer.Typer(
@@ -27,7 +28,7 @@ def main() -> None:
     """Run a command. Errors that the user can correct are lines on stderr, with exit code 1."""
     try:
         cli(prog_name="tracking")
-    except (CommandError, EmbeddedPostgresError, TrackingError) as error:
+    except (CommandError, EmbeddedPostgresError, TrackingError, MigrationError) as error:
         for line in str(error).splitlines():
             say(line)
         sys.exit(1)
@@ -40,6 +41,7 @@ def version() -> None:
 
 cli.command()(serve)
 cli.command()(migrate)
+cli.command()(downgrade)
 cli.command(hidden=True)(revision)
 cli.add_typer(tenants.cli, name="tenant")
 cli.add_typer(keys.cli, name="key")

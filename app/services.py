@@ -27,6 +27,7 @@ from app.registry.registered_models import RegisteredModels
 from app.runs.batch_writer import write_queue
 from app.runs.entities import RunWrite
 from app.runs.inputs import Inputs
+from app.runs.rendering import RenderCache
 from app.runs.service import Runs
 from app.tenants.lookup import TenantLookup
 from app.tenants.quotas import Quotas
@@ -77,7 +78,7 @@ class Services:
     audit: AuditLog
 
     @classmethod
-    def build(cls, settings: Settings) -> "Services":
+    def build(cls, settings: Settings, rendered_runs: RenderCache) -> "Services":
         """Wire the services. Raises ValueError if the settings name no database."""
         if settings.database_url is None:
             raise ValueError("TRACKING_DATABASE_URL is not set; `tracking serve` sets it")
@@ -122,6 +123,7 @@ class Services:
                 quotas,
                 memory,
                 turns,
+                rendered_runs,
                 tenant_tag=tag,
                 search_timeout_seconds=settings.search_timeout_seconds,
             ),

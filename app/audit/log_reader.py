@@ -1,7 +1,6 @@
 """Reads the audit log: one tenant's events, or for operators all events."""
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -11,7 +10,7 @@ from psycopg.rows import class_row
 
 from app.db.database import Database
 from app.kernel import validation
-from app.kernel.errors import InvalidValueError
+from app.kernel.page_tokens import PageTokenCodec
 from app.kernel.tenant import NO_TENANT, Tenant
 
 # Keyset pagination, newest first. For one tenant it scans a range of the primary key; for all
@@ -34,6 +33,11 @@ LIMIT %(limit)s
 # Makes the table's policy show every tenant's rows in this transaction. The application's role may
 # set it, as it may set any tenant: policies guard against a statement that forgets its condition.
 SHOW_ALL = "SELECT set_config('app.audit', 'all', true)"
+
+# A token holds the id of the last event of its page.
+_PAGE_TOKENS: PageTokenCodec[UUID] = PageTokenCodec(
+    UUID, "it must be the next_page_token of an earlier page"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +115,7 @@ def parameters(wanted: Filter, limit: int, page_token: str | None = None) -> dic
         "target": wanted.target,
         "since": wanted.since,
         "until": wanted.until,
-        "before": _decode(page_token) if page_token else None,
+        "before": _PAGE_TOKENS.decode(page_token) if page_token else None,
         "limit": limit,
     }
 
@@ -123,12 +127,4 @@ async def _page(
         await cursor.execute(SELECT, values)
         events = await cursor.fetchall()
     more = len(events) > limit
-    return events[:limit], events[limit - 1].event_id.hex if more else None
-
-
-def _decode(page_token: str) -> UUID:
-    with suppress(ValueError):
-        return UUID(hex=page_token)
-    raise InvalidValueError(
-        "Invalid page token: it must be the next_page_token of an earlier page", field="page_token"
-    )
+    return events[:limit], _PAGE_TOKENS.encode(events[limit - 1].event_id) if more else None

@@ -25,7 +25,7 @@ from app.registry.entities import (
 )
 from app.registry.search import search_registered_models
 from app.registry.tags import MODEL_TAGS, VERSION_TAGS
-from app.search.page_sizes import measured, split
+from app.search.page_sizes import cut_page, fetch_rows, measure
 
 
 class RegisteredModels:
@@ -79,16 +79,16 @@ class RegisteredModels:
             tenant, filter=filter, order_by=order_by, limit=limit, page_token=page_token
         )
         async with self._database.read(tenant) as connection:
-            rows = (await connection.execute(page.statement)).all()
+            rows = await fetch_rows(connection, page)
             newest = await versions.newest(connection, tenant, [row[0] for row in rows[:limit]])
-            ids, token = await split(
+            ids, token = await cut_page(
                 self._memory,
                 connection,
                 tenant,
                 page,
                 rows,
-                (MODEL_TAGS.table, MODEL_TAGS.owner),
-                more=await _sizes(connection, tenant, newest),
+                (MODEL_TAGS.table, MODEL_TAGS.owner_column),
+                extra_bytes=await _sizes(connection, tenant, newest),
             )
             models = await model_repository.get(connection, tenant, ids)
             by_name = {model.name: model for model in models}
@@ -197,9 +197,9 @@ async def _sizes(
     connection: AsyncConnection, tenant: Tenant, newest: Mapping[UUID, UUID]
 ) -> Counter[UUID]:
     """How much the newest versions of each model take, given which model they are of."""
-    tags = (VERSION_TAGS.table, VERSION_TAGS.owner)
+    tags = (VERSION_TAGS.table, VERSION_TAGS.owner_column)
     sizes: Counter[UUID] = Counter()
-    for version_id, size in (await measured(connection, tenant, list(newest), tags)).items():
+    for version_id, size in (await measure(connection, tenant, list(newest), tags)).items():
         sizes[newest[version_id]] += size
     return sizes
 

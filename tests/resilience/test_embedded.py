@@ -18,7 +18,7 @@ import psycopg
 import pytest
 
 from app.db.embedded import EmbeddedPostgres, running
-from tests.conftest import ROOT, free_port, running_server
+from tests.conftest import ROOT, answers, free_port, running_server
 from tests.resilience.load import load
 
 # The command, with less patience than an operator wants it to have.
@@ -133,7 +133,7 @@ def test_one_that_a_killed_owner_left(
         assert running_in(data_dir) == left
         os.kill(left.pid, signal.SIGKILL)
         until(lambda: (found := running(data_dir)) and found != left)
-        until(lambda: httpx.get(f"{url}/ready").status_code == 200)
+        until(lambda: answers(url, "/ready"))
         assert process.poll() is None
     assert processes_in(data_dir / "postgres") == []
 
@@ -198,7 +198,7 @@ def test_one_that_can_be_started_in_the_end(
             until(lambda: "trying again" in log.read_text())
             answer = httpx.post(f"{url}/api/2.0/mlflow/runs/create", json={})
             assert (answer.status_code, "retry-after" in answer.headers) == (503, True)
-        until(lambda: httpx.get(f"{url}/ready").status_code == 200)
+        until(lambda: answers(url, "/ready"))
         assert httpx.post(f"{url}/api/2.0/mlflow/runs/create", json={}).status_code == 200
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0

@@ -9,6 +9,7 @@ import pytest
 import pytest_asyncio
 from fastapi import FastAPI
 
+from app.api.run_json_cache import RunJsonCache
 from app.config import Settings
 from app.kernel.errors import RateLimitedError
 from app.kernel.tenant import Tenant
@@ -250,7 +251,7 @@ class TestUsage:
 async def test_another_worker_goes_by_new_quotas_within_seconds(
     settings: Settings, services: Services, tenant: Tenant
 ) -> None:
-    other = Services.build(settings)
+    other = Services.build(settings, RunJsonCache())
     try:
         await other.tenant_lookup.resolve(tenant.slug)
         assert other.tenant_lookup.limits(tenant) is None

@@ -31,7 +31,7 @@ async def alone(postgres: Postgres) -> AsyncIterator[Database]:
 @pytest.fixture(autouse=True)
 def more_than_may_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
     """As much as may have come from another server."""
-    monkeypatch.setattr(key_values, "MAX_PAIRS_BYTES", 1 << 30)
+    monkeypatch.setattr(key_values, "MAX_VALUES_BYTES", 1 << 30)
 
 
 async def test_an_experiment(services: Services, tenant: Tenant, alone: Database) -> None:
