@@ -15,12 +15,12 @@ from app.kernel.tenant import is_slug
 
 MIN_ADMIN_KEY_LENGTH = 32
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
-# As a browser writes it.
+# An origin as browsers send it.
 _ORIGIN = re.compile(r"https?://(\[[0-9a-f:.]+\]|[a-z0-9.-]+)(:[0-9]{1,5})?")
 
 
 class Settings(BaseSettings):
-    """Everything an operator can set; the README's table mirrors this class."""
+    """The settings; the table in the README documents them."""
 
     model_config = SettingsConfigDict(env_prefix="TRACKING_", env_file=".env", extra="ignore")
 
@@ -74,21 +74,21 @@ class Settings(BaseSettings):
 
     @field_validator("database_url", "migration_database_url")
     @classmethod
-    def _postgres_only(cls, url: str | None) -> str | None:
+    def _postgres_url(cls, url: str | None) -> str | None:
         if url and not url.startswith(("postgresql://", "postgres://")):
             raise ValueError("must be a postgresql:// URL")
         return url or None
 
     @field_validator("default_tenant")
     @classmethod
-    def _slug_or_empty(cls, name: str) -> str:
+    def _valid_default_tenant(cls, name: str) -> str:
         if name and not is_slug(name):
             raise ValueError("must be a tenant slug, or empty to refuse requests that name none")
         return name
 
     @field_validator("admin_key")
     @classmethod
-    def _long_enough(cls, key: SecretStr | None) -> SecretStr | None:
+    def _valid_admin_key(cls, key: SecretStr | None) -> SecretStr | None:
         given = key.get_secret_value() if key else ""
         if not given:
             return None
@@ -101,18 +101,18 @@ class Settings(BaseSettings):
 
     @field_validator("cors_origins")
     @classmethod
-    def _origins(cls, given: str) -> str:
-        for origin in given.split(",") if given else ():
+    def _valid_origins(cls, origins: str) -> str:
+        for origin in origins.split(",") if origins else ():
             if not _ORIGIN.fullmatch(origin.strip()):
                 raise ValueError(
                     "must be origins with commas between, as https://workbench.example.org: a"
                     " scheme and a host, in lower case, without a path, and never *"
                 )
-        return given
+        return origins
 
     @field_validator("metrics_token")
     @classmethod
-    def _no_empty_token(cls, token: SecretStr | None) -> SecretStr | None:
+    def _none_if_empty_secret(cls, token: SecretStr | None) -> SecretStr | None:
         return token if token and token.get_secret_value() else None
 
     @field_validator(
@@ -124,19 +124,21 @@ class Settings(BaseSettings):
         mode="before",
     )
     @classmethod
-    def _none_for_empty(cls, given: object) -> object:
-        return None if given == "" else given
+    def _none_if_empty(cls, value: object) -> object:
+        return None if value == "" else value
 
     @field_validator("jwt_jwks")
     @classmethod
-    def _private(cls, location: str | None) -> str | None:
+    def _trusted_location(cls, location: str | None) -> str | None:
         url = urlsplit(location or "")
         if url.scheme == "http" and url.hostname not in LOOPBACK_NAMES:
-            raise ValueError("must be an https:// URL or a file: whoever can change it gets in")
+            raise ValueError(
+                "must be an https:// URL or a file: whoever can change it can sign tokens"
+            )
         return location
 
     @model_validator(mode="after")
-    def _whole(self) -> "Settings":
+    def _complete_jwt_settings(self) -> "Settings":
         given = [self.jwt_issuer, self.jwt_audience, self.jwt_jwks]
         if any(given) and not all(given):
             raise ValueError(
@@ -147,18 +149,17 @@ class Settings(BaseSettings):
 
     @property
     def creates_tenants(self) -> bool:
-        """Whether an unknown tenant springs into being: unless said, where nobody is asked who
-        they are."""
+        """Whether a write to an unknown tenant creates it; by default only with auth off."""
         return self.auth == "off" if self.auto_create_tenants is None else self.auto_create_tenants
 
     @property
     def implied_tenant(self) -> str:
-        """The tenant of a request that names none; a key always names one."""
+        """The tenant of requests that name none; empty with keys, which always name one."""
         return self.default_tenant if self.auth == "off" else ""
 
     @property
     def loopback(self) -> bool:
-        """Whether only this machine reaches the port."""
+        """Whether the service listens on loopback only."""
         if self.host in LOOPBACK_NAMES:
             return True
         with suppress(ValueError):
@@ -167,10 +168,10 @@ class Settings(BaseSettings):
 
     @cached_property
     def hosts(self) -> frozenset[str] | None:
-        """The names, without a port, that requests may call this server by; None for any.
+        """The values, without a port, that the Host header may have; None for any.
 
-        Without authentication, a web page that has its own name point to this machine could
-        otherwise have its visitor's browser read and write here (DNS rebinding).
+        Without authentication and this check, a web page whose name resolves to this machine could
+        read and write here through its visitor's browser (DNS rebinding).
         """
         given = frozenset(name.strip().lower() for name in self.allowed_hosts.split(",") if name)
         if "*" in given or (not given and (self.auth != "off" or self.allow_unauthenticated)):
@@ -179,10 +180,10 @@ class Settings(BaseSettings):
 
     @property
     def origins(self) -> list[str]:
-        """Those whose pages may call the APIs."""
+        """The origins whose pages may call the APIs (CORS)."""
         return [origin.strip() for origin in self.cors_origins.split(",") if origin]
 
     @cached_property
     def owner_url(self) -> str | None:
-        """The URL of the role that owns the schema; None where Postgres is embedded."""
+        """The URL for the role that owns the schema; None with the embedded Postgres."""
         return self.migration_database_url or self.database_url

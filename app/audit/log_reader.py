@@ -1,4 +1,4 @@
-"""Reading the audit log: a tenant's own, or as an operator that of all."""
+"""Reads the audit log: one tenant's events, or for operators all events."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ from app.kernel import validation
 from app.kernel.page_tokens import PageTokenCodec
 from app.kernel.tenant import NO_TENANT, Tenant
 
-# Newest first. What is asked for by tenant is a range of the primary key; what is asked for of all
-# tenants looks at every row, which for this table is bearable.
+# Keyset pagination, newest first. For one tenant it scans a range of the primary key; for all
+# tenants it scans the table, which is small enough.
 SELECT = """
 SELECT event_id, created_time, tenant, actor, action, target, request_id, details
 FROM audit_log
@@ -30,8 +30,8 @@ ORDER BY event_id DESC
 LIMIT %(limit)s
 """
 
-# The policy of the table shows every tenant's rows to a transaction that says so. The role of the
-# service may set it, as it may name any tenant; what it keeps apart is a forgotten condition.
+# Makes the table's policy show every tenant's rows in this transaction. The application's role may
+# set it, as it may set any tenant: policies guard against a statement that forgets its condition.
 SHOW_ALL = "SELECT set_config('app.audit', 'all', true)"
 
 # A token holds the id of the last event of its page.
@@ -42,6 +42,8 @@ _PAGE_TOKENS: PageTokenCodec[UUID] = PageTokenCodec(
 
 @dataclass(frozen=True, slots=True)
 class Event:
+    """An event of the audit log. `created_time` is in epoch milliseconds."""
+
     event_id: UUID
     created_time: int
     tenant: str
@@ -54,7 +56,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """What is None does not matter. Times are epoch milliseconds; `until` is not within."""
+    """Conditions; None is no condition. Times are epoch milliseconds, `since` <= time < `until`."""
 
     tenant: str | None = None
     actor: str | None = None
@@ -65,9 +67,9 @@ class Filter:
 
 
 class AuditLog:
-    """Both methods give a page of events, the newest first, and the token of the next page.
+    """Pages of events, newest first, each with the token of the next page or None.
 
-    They raise InvalidValueError for a token that no page gave.
+    Both methods raise InvalidValueError for an invalid token.
     """
 
     def __init__(self, database: Database) -> None:
@@ -76,6 +78,7 @@ class AuditLog:
     async def of_tenant(
         self, tenant: Tenant, wanted: Filter, *, limit: int, page_token: str | None = None
     ) -> tuple[list[Event], str | None]:
+        """A page of a tenant's events."""
         values = parameters(wanted, limit + 1, page_token) | {"tenant_id": tenant.id}
         async with self._database.read_pipeline(tenant) as connection:
             return await _page(connection, values, limit)
@@ -83,6 +86,7 @@ class AuditLog:
     async def of_all(
         self, wanted: Filter, *, limit: int, page_token: str | None = None
     ) -> tuple[list[Event], str | None]:
+        """A page of all tenants' events."""
         values = parameters(wanted, limit + 1, page_token)
         async with self._database.read_pipeline(NO_TENANT) as connection:
             await connection.execute(SHOW_ALL)
@@ -90,7 +94,7 @@ class AuditLog:
 
 
 def read_all(owner_url: str, wanted: Filter, limit: int) -> list[Event]:
-    """The newest events of all tenants, for the command line: a plain connection of the owner."""
+    """The newest events of all tenants, read on a connection of the schema's owner."""
     with (
         psycopg.connect(owner_url) as connection,
         connection.cursor(row_factory=class_row(Event)) as cursor,
@@ -100,7 +104,7 @@ def read_all(owner_url: str, wanted: Filter, limit: int) -> list[Event]:
 
 
 def parameters(wanted: Filter, limit: int, page_token: str | None = None) -> dict[str, Any]:
-    """The values of SELECT for all tenants. Raises InvalidValueError for what no text can be."""
+    """The parameters of SELECT for all tenants. Raises InvalidValueError for invalid text."""
     for name in ("tenant", "actor", "action", "target"):
         validation.text(getattr(wanted, name) or "", name)
     return {

@@ -1,4 +1,4 @@
-"""Writing to the audit log, in the transaction of what is told there: both happen, or neither."""
+"""Writes the audit log, in the transaction of the action: both are committed, or neither."""
 
 from typing import Any
 
@@ -31,10 +31,10 @@ async def record(
     target: str,
     **details: Any,
 ) -> None:
-    """Tell of an action of the request that is being answered.
+    """Record an action of the current request, in a transaction of `tenant`.
 
-    `action` is `thing.verb`, `target` the thing's id or name, and `details` what JSON can hold:
-    never a secret. The transaction has to be of `tenant`.
+    `action` is `object.verb`, as `run.delete`; `target` the object's id or name; `details` are
+    JSON values, and never secrets.
     """
     values = row(tenant, action, target, details)
     if isinstance(connection, AsyncConnection):
@@ -44,7 +44,7 @@ async def record(
 
 
 def row(tenant: Tenant, action: str, target: str, details: dict[str, Any]) -> dict[str, Any]:
-    """The values of INSERT. Outside of a request, the actor is whoever typed the command."""
+    """The parameters of INSERT. Outside a request the actor is the command line."""
     request = current()
     caller = request.caller if request else None
     return {

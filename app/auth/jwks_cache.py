@@ -43,8 +43,8 @@ class JwksCache:
         """The key with that id; for None, the only key of a set of one.
 
         A key in the set is returned at once, even if a refresh is due. For any other, waits for a
-        read. Raises UnauthenticatedError if the set has no such key, UnavailableError if the set
-        cannot be read, so that nobody knows.
+        read. Raises UnauthenticatedError if the set has no such key, UnavailableError if it is not
+        in the set and the set cannot be read.
         """
         key = self._get(kid)
         if self._refresh_due(known=key is not None):

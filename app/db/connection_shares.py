@@ -39,6 +39,7 @@ class _TenantShare:
     waiting_writes: deque[_Waiter] = field(default_factory=deque)
 
     def queue(self, read_only: bool) -> deque[_Waiter]:
+        """The queue of the tenant's reads or of its writes."""
         return self.waiting_reads if read_only else self.waiting_writes
 
 
@@ -76,6 +77,7 @@ class ConnectionShares:
         return _Connection(self, tenant, read_only)
 
     async def acquire(self, tenant: str, read_only: bool) -> None:
+        """Wait for a connection; raises UnavailableError after `wait_seconds`."""
         share = self._shares.get(tenant)
         if share is None:
             share = self._shares[tenant] = _TenantShare()
@@ -85,6 +87,7 @@ class ConnectionShares:
             await self._wait(tenant, share, read_only)
 
     def release(self, tenant: str, read_only: bool) -> None:
+        """Return a connection, and grant it to a waiting request."""
         share = self._shares[tenant]
         self._count(share, read_only, -1)
         if self._waiting:

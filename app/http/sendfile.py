@@ -17,8 +17,8 @@ from app.kernel.fair_thread_pool import FairThreadPool
 
 EXTENSION = "http.response.zerocopysend"
 
-# Only Linux tells how much of a file a client has taken; elsewhere a client that takes nothing
-# would keep its connection forever.
+# Only on Linux can be found out how much of a file a client has taken. Elsewhere a client that
+# takes nothing would keep its connection forever.
 _AVAILABLE = sys.platform == "linux"
 _threads = FairThreadPool(8)  # they wait for the disk
 _TURN_BYTES = 16 << 20  # after so many bytes the thread serves another transfer

@@ -66,8 +66,8 @@ def artifact_root(experiment_id: int, artifact_location: str | None) -> str:
 
 
 def run_artifact_uri(experiment_id: int, artifact_location: str | None, run_id: str) -> str:
-    """The URI of a run's artifacts. At a location of the user's own it has no `runs` folder, as in
-    MLflow."""
+    """The URI of a run's artifacts: `…/experiments/{id}/runs/{run}/artifacts` in this server's
+    store; in a user's own location MLflow's layout, without `runs`."""
     if artifact_location:
         return f"{artifact_location.rstrip('/')}/{run_id}/artifacts"
     return ARTIFACT_SCHEME + run_folder(experiment_id, run_id)

@@ -1,4 +1,4 @@
-"""The time, as MLflow writes it."""
+"""The current time in epoch milliseconds, as MLflow has it."""
 
 import time
 

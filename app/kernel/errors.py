@@ -1,15 +1,15 @@
-"""The domain's errors. Each API turns them into its own status and shape.
+"""Errors of the domain; each API maps them to its own status codes and format.
 
-Messages follow MLflow's wording wherever its client or its users match on it.
+Messages follow MLflow's wording where clients match on it.
 """
 
 from app.kernel.lifecycle import stage
 
 
 class TrackingError(Exception):
-    """An error that the caller can act on; its text is shown to them.
+    """Base of the errors whose message is shown to the caller.
 
-    `field` names the part of the request that is at fault, as a dotted path, where one is.
+    `field` is the part of the request that is at fault, as a dotted path; None if there is none.
     """
 
     def __init__(self, message: str, *, field: str | None = None) -> None:
@@ -30,7 +30,7 @@ class AliasNotFoundError(InvalidValueError):
 
 
 class NotFoundError(TrackingError):
-    """No such thing in this tenant, whether or not another tenant has it."""
+    """The tenant has no such object, whether or not another tenant has it."""
 
 
 class TenantNotFoundError(NotFoundError):
@@ -85,14 +85,14 @@ class ModelVersionNotFoundError(NotFoundError):
 
 
 class ArtifactNotFoundError(NotFoundError):
-    """No file lies at the path, or no object at the key of a store."""
+    """There is no file at the path, or no object at the store's key."""
 
     def __init__(self, path: str, *, field: str | None = "path") -> None:
         super().__init__(f"No such artifact: '{path}'", field=field)
 
 
 class UploadNotFoundError(NotFoundError):
-    """No upload in parts has that id, or it was completed or aborted."""
+    """No multipart upload in progress has that id."""
 
     def __init__(self, upload_id: str) -> None:
         super().__init__(f"No such upload: '{upload_id[:200]}'", field="upload_id")
@@ -110,15 +110,15 @@ class AlreadyExistsError(TrackingError):
 
 
 class ConflictError(TrackingError):
-    """The value is well formed but what is stored forbids it: a param that has another value."""
+    """The value is valid but conflicts with what is stored: a param that has another value."""
 
 
 class InvalidStateError(TrackingError):
-    """The resource is in a lifecycle stage that does not allow the operation."""
+    """The object is in a state that does not allow the operation."""
 
 
 class RunNotActiveError(InvalidStateError):
-    """The run is archived (`deleted_time` is in epoch milliseconds)."""
+    """The run is soft-deleted (`deleted_time` is in epoch milliseconds)."""
 
     def __init__(self, run_id: str, deleted_time: int | None) -> None:
         super().__init__(
@@ -129,7 +129,7 @@ class RunNotActiveError(InvalidStateError):
 
 
 class ExperimentNotActiveError(InvalidStateError):
-    """The experiment is archived (`deleted_time` is in epoch milliseconds)."""
+    """The experiment is soft-deleted (`deleted_time` is in epoch milliseconds)."""
 
     def __init__(
         self, experiment_id: str, deleted_time: int | None, message: str | None = None
@@ -143,26 +143,23 @@ class ExperimentNotActiveError(InvalidStateError):
 
 
 class NotEmptyError(TrackingError):
-    """What was to be deleted still holds something."""
+    """The object to be deleted still contains others."""
 
 
 class PermissionDeniedError(TrackingError):
-    """The caller is known and may not do this."""
+    """The caller is authenticated, and not allowed to do this."""
 
 
 class UnauthenticatedError(TrackingError):
-    """Nobody knows who is asking: there are no credentials, or none that are good."""
+    """The request has no credentials, or invalid ones."""
 
 
 class QuotaExceededError(PermissionDeniedError):
-    """The tenant has all that its quota allows it to keep."""
+    """The tenant's quota of stored runs or bytes is used up."""
 
 
 class RateLimitedError(TrackingError):
-    """The tenant did more in a time than its quota allows.
-
-    `retry_after` is in seconds: when it is worth to try again.
-    """
+    """The tenant's quota for a period is used up; retry after `retry_after` seconds."""
 
     def __init__(self, message: str, *, retry_after: int) -> None:
         super().__init__(message)
@@ -170,20 +167,20 @@ class RateLimitedError(TrackingError):
 
 
 class UnavailableError(TrackingError):
-    """A part that is needed (a database, a store) did not answer; retrying may help."""
+    """The database, the store or another resource is not available now; retrying may help."""
 
 
 class InsufficientStorageError(TrackingError):
-    """The store has no room; trying again helps only once somebody has made some."""
+    """The store is full; retrying helps only after space was freed."""
 
 
 class StalledError(TrackingError):
-    """The client began to send and stopped."""
+    """The client stopped sending in the middle of its request."""
 
 
 class UnsupportedError(TrackingError):
-    """The service as it is set up can't do this, however often it is asked."""
+    """The service's configuration does not support this; retrying does not help."""
 
 
 class TooLargeError(TrackingError):
-    """The request has more bytes than are read for one of its kind."""
+    """The request, or what it asks for, has more bytes than the limit."""

@@ -1,13 +1,13 @@
-"""MLflow's lifecycle stages, shared by experiments and runs."""
+"""MLflow's lifecycle stages of experiments and runs: active, or soft-deleted."""
 
 from typing import Literal
 
-# The deleted_time of what garbage collection has begun to remove: it can't be restored any more.
+# The deleted_time of rows that garbage collection is deleting; they cannot be restored.
 PURGING = 0
 
 ViewType = Literal["ACTIVE_ONLY", "DELETED_ONLY", "ALL"]
 
 
 def stage(deleted_time: int | None) -> str:
-    """The lifecycle stage of what was deleted then, or never."""
+    """The lifecycle stage by the time of the soft delete; None is not deleted."""
     return "active" if deleted_time is None else "deleted"

@@ -1,22 +1,22 @@
-"""The data folder is nobody else's, on a machine that others use too."""
+"""Private files: the data folder and its contents are accessible to their owner only."""
 
 import os
 import stat
 from contextlib import suppress
 from pathlib import Path
 
-# What lies in it, and is made private where an older version or a copy left it open.
+# The contents of the data folder, which an older version or a copy may have left accessible.
 _CONTENTS = ("lock", "postgres.log", "postgres.log.old", "ballast", "signing-key", "artifacts")
 
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 def make_private(folder: Path) -> bool:
-    """Make the folder, or take from group and others what they may do in it, and with what the
-    service keeps there. False where that can't be, since it belongs to another user.
+    """Create the folder, or remove the permissions of group and others on it and its contents.
 
-    A folder that is everybody's, as /tmp is, stays so; what is ours in it is private all the same.
-    Raises OSError where the folder can't be made.
+    Returns False if that is not permitted, because it belongs to another user. A shared folder
+    with the sticky bit, as /tmp, keeps its permissions; its contents do not. Raises OSError if the
+    folder cannot be created.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     for path in (folder, *(folder / name for name in _CONTENTS)):
@@ -32,8 +32,8 @@ def make_private(folder: Path) -> bool:
 
 
 def open_private(path: Path, flags: int) -> int:
-    """The descriptor of a file that only its owner may read, also where it was there before."""
+    """Open or create a file with mode 0600; returns its descriptor."""
     descriptor = os.open(path, flags | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    with suppress(PermissionError):  # another user's, who let us in
+    with suppress(PermissionError):  # it belongs to another user, who permits us to open it
         os.fchmod(descriptor, 0o600)
     return descriptor

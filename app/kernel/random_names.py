@@ -1,4 +1,4 @@
-"""Names for runs that were given none."""
+"""Random names for runs and logged models without a name."""
 
 import secrets
 
@@ -21,5 +21,5 @@ _NOUNS = (  # noqa: SIM905
 
 
 def random_name() -> str:
-    """Three parts, such as `brisk-heron-417`."""
+    """An adjective, a noun and a number, as `brisk-heron-417`."""
     return f"{secrets.choice(_ADJECTIVES)}-{secrets.choice(_NOUNS)}-{secrets.randbelow(1000)}"

@@ -1,20 +1,21 @@
-"""The schemes of URIs that clients are led to: an experiment's artifact location, the source of a
-model version. This server opens neither; clients do, with credentials of their own.
+"""Classes of URI schemes, for locations that users set: of artifacts, and of model versions.
+
+This server never opens such a URI. Clients do, with their own credentials.
 """
 
 import re
 
-# A letter alone is a drive of Windows.
+# At least two letters: one is a drive of Windows.
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
 
-# Clients send any host that is named so the credentials that they have for this server, or those
-# that their user has for SSH.
+# Schemes of a host. Clients would send it the credentials that they have for this server, or
+# those of their user for SSH.
 OF_A_HOST = frozenset({"http", "https", "ftp", "ftps", "sftp", "scp", "ssh"})
-# The client's own; `scheme` of a path is empty.
+# Schemes of the client's own disk; the scheme of a path is empty.
 OF_A_DISK = frozenset({"", "file"})
-# No place at all, but something for a browser to show or run.
+# Schemes of content that a browser renders or runs.
 OF_A_PAGE = frozenset({"data", "javascript", "vbscript", "blob"})
-# Names of things that this server has, and no place for new ones.
+# Schemes that refer to runs and models of this server.
 OF_A_THING = frozenset({"runs", "models"})
 
 

@@ -1,6 +1,6 @@
-"""The rules for names and values, with MLflow's limits and wording (mlflow.utils.validation, 3.17).
+"""Validation of names and values, with MLflow's limits and wording (mlflow.utils.validation, 3.17).
 
-`field` is where the value stood in the request, as a dotted path.
+`field` is the value's place in the request, as a dotted path; it goes into the error.
 """
 
 import json
@@ -24,29 +24,30 @@ MAX_PARAMS_PER_BATCH = 100
 MAX_TAGS_PER_BATCH = 100
 MAX_ENTITIES_PER_BATCH = 1000
 MAX_BATCH_BYTES = 1_000_000
-# Tags or params in one request that has no tighter limit.
+# Tags or params in a request that has no tighter limit.
 MAX_PAIRS = 1_000
 
-# What a run may have in all, and models and experiments of the same: whoever reads one reads all of
-# them. Those that came with more, as from another server, keep what they have.
+# How many metrics, params and tags a run may have; a model or experiment as many of its own. They
+# are always read together. Runs with more, imported from another server, keep them.
 MAX_METRICS = 20_000
 MAX_PARAMS = 5_000
 MAX_TAGS = 1_000
 
-# How much of a value an error repeats.
+# How much of a value an error message repeats.
 _SHOWN_CHARACTERS = 200
 
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 
 _KEY = re.compile(r"[/\w.\- :]*")
 _PLAIN_KEY = re.compile(r"\w+")
-# Postgres stores neither; a lone surrogate cannot even be sent.
+# NUL, which Postgres cannot store, and lone surrogates, which UTF-8 cannot encode.
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _LOCATION = re.compile(r"[^:/]+:/{1,3}[^/]")
 _NO_LOCATION = OF_A_HOST | OF_A_DISK | OF_A_PAGE | OF_A_THING
 
 
 def invalid(field: str, value: object, reason: str) -> InvalidValueError:
+    """The error for a value that breaks a rule, in MLflow's words."""
     shown = json.dumps(value, separators=(",", ":"))
     if len(shown) > _SHOWN_CHARACTERS:
         shown = shown[:_SHOWN_CHARACTERS] + "…"
@@ -56,6 +57,7 @@ def invalid(field: str, value: object, reason: str) -> InvalidValueError:
 
 
 def missing(field: str) -> InvalidValueError:
+    """The error for a missing value, in MLflow's words."""
     return InvalidValueError(
         f"Missing value for required parameter '{field}'."
         " See the API docs for more information about request parameters.",
@@ -64,15 +66,15 @@ def missing(field: str) -> InvalidValueError:
 
 
 def key(value: str, field: str, *, called: str = "") -> None:
-    """A param, metric or tag key: MLflow's alphabet, and no name that is another path's.
+    """Validate a param, metric or tag key: MLflow's characters, and a normalized path.
 
-    `called` is what MLflow calls a key that is too long, where that is not the field's name.
+    `called` is MLflow's name of the key in the error for one that is too long, if not `field`.
     """
     if not value:
         raise missing(field)
     if len(value) > MAX_KEY_LENGTH:
         raise InvalidValueError(_too_long(called or field, MAX_KEY_LENGTH), field=field)
-    # Nearly all keys are one word; the full rules are for the others.
+    # Fast path: nearly all keys are one word.
     if _PLAIN_KEY.fullmatch(value) and value.isascii():
         return
     text(value, field)
@@ -94,7 +96,7 @@ def key(value: str, field: str, *, called: str = "") -> None:
 
 
 def text(value: str, field: str, limit: int | None = None) -> None:
-    """Any text that Postgres can hold, of at most `limit` characters."""
+    """Validate a text: one that Postgres can store, of at most `limit` characters."""
     if limit is not None and len(value) > limit:
         raise too_long(field, limit)
     if _UNSTORABLE.search(value):
@@ -102,6 +104,7 @@ def text(value: str, field: str, limit: int | None = None) -> None:
 
 
 def unstorable(field: str) -> InvalidValueError:
+    """The error for a text that Postgres cannot store."""
     return InvalidValueError(
         f"Invalid value for parameter '{field}' supplied: it holds a NUL character or half of"
         " a surrogate pair, which cannot be stored",
@@ -110,6 +113,7 @@ def unstorable(field: str) -> InvalidValueError:
 
 
 def too_long(field: str, limit: int) -> InvalidValueError:
+    """The error for a text of more than `limit` characters."""
     return InvalidValueError(_too_long(field, limit), field=field)
 
 
@@ -118,13 +122,14 @@ def _too_long(name: str, limit: int) -> str:
 
 
 def tag(name: str, value: str, field: str = "", limit: int = MAX_TAG_VALUE_LENGTH) -> None:
-    """A tag of a run, an experiment or a model."""
+    """Validate a tag of a run, an experiment or a model."""
     key(name, f"{field}key")
     text(value, f"{field}value", limit)
     settable(name, f"{field}key")
 
 
 def settable(name: str, field: str) -> None:
+    """Raises InvalidValueError for the tag that is derived from the tenant."""
     if name == TENANT_TAG:
         raise InvalidValueError(
             f"The tag '{TENANT_TAG}' is derived from the tenant and cannot be set or deleted",
@@ -133,7 +138,7 @@ def settable(name: str, field: str) -> None:
 
 
 def at_most(count: int, limit: int, field: str) -> None:
-    """How many of a thing one request may name."""
+    """Raises InvalidValueError if a request has more than `limit` of `field`."""
     if count > limit:
         raise InvalidValueError(
             f"A request may have at most {limit} {field}, got {count}", field=field
@@ -141,12 +146,13 @@ def at_most(count: int, limit: int, field: str) -> None:
 
 
 def int64(value: int, field: str, minimum: int = INT64_MIN) -> None:
+    """Validate an integer that is stored as 64 bits."""
     if not minimum <= value <= INT64_MAX:
         raise invalid(field, value, f"it must be an integer between {minimum} and {INT64_MAX}")
 
 
 def batch(metrics: Sized, params: Sized, tags: Sized) -> None:
-    """The sizes of one log-batch."""
+    """Validate the sizes of a log-batch request, with MLflow's limits."""
     sizes = (
         ("metrics", len(metrics), MAX_METRICS_PER_BATCH),
         ("params", len(params), MAX_PARAMS_PER_BATCH),
@@ -167,39 +173,41 @@ def batch(metrics: Sized, params: Sized, tags: Sized) -> None:
 
 
 def fits(owner: str, field: str, count: int, limit: int, *, unit: str = "") -> None:
-    """Raises InvalidValueError where what is called `owner` would have more than it may have."""
+    """Raises InvalidValueError if `owner` (as "The run") would have too many of `field`."""
     if count > limit:
         raise too_many(owner, field, limit, unit=unit)
 
 
 def too_many(owner: str, field: str, limit: int, *, unit: str = "") -> InvalidValueError:
+    """The error of `fits`."""
     return InvalidValueError(f"{owner} may have at most {limit} {unit}{field}", field=field)
 
 
 def experiment_name(value: str, limit: int = MAX_EXPERIMENT_NAME_LENGTH) -> None:
+    """Validate an experiment's name."""
     if not value:
         raise InvalidValueError(f"Invalid experiment name: '{value}'", field="name")
     text(value, "name", limit)
 
 
 def artifact_location(value: str) -> None:
-    """An override of where an experiment's artifacts lie: a cloud storage URI, kept verbatim.
+    """Validate an experiment's own artifact location: a cloud storage URI, stored verbatim.
 
-    A local path would be one of this server's disks, which is how MLflow servers were made to
-    read their own files; so it is refused, and so are hosts that are no storage, as for the sources
+    A local path is refused: it would be on this server's disk, and MLflow servers were exploited
+    that way to read their own files. So are URIs of hosts other than storage, as for the sources
     of model versions, and anything with `..`, a query or a fragment.
     """
     field = "artifact_location"
     text(value, field, MAX_ARTIFACT_LOCATION_LENGTH)
-    its_scheme = scheme(value)
-    if its_scheme in _NO_LOCATION or not _LOCATION.match(value):
+    location_scheme = scheme(value)
+    if location_scheme in _NO_LOCATION or not _LOCATION.match(value):
         raise invalid(
             field,
             value,
             "it must be a cloud storage URI such as s3://bucket/path; local paths, and URIs of"
             " other hosts such as http: and sftp: ones, are refused",
         )
-    if its_scheme == "mlflow-artifacts":
+    if location_scheme == "mlflow-artifacts":
         raise invalid(field, value, "leave it out to keep artifacts with this server")
     if set(value) & set("#?\\%") or ".." in value.split("/") or not value.isprintable():
         raise invalid(field, value, "it must not contain '..', '#', '?', '%' or '\\'")

@@ -16,7 +16,7 @@ import pytest
 import uvicorn
 
 from app.http.protocol import BoundedHttp
-from app.http.response_writer import SLICE_BYTES
+from app.http.response_writer import CLIENT_DISCONNECTED, SLICE_BYTES
 from tests.conftest import Postgres, new_slug
 from tests.security.raw import received
 from tests.security.test_slow_clients import Impatient, calling
@@ -47,7 +47,7 @@ class Server:
         while left:
             left -= 1
             await send({"type": "http.response.body", "body": piece, "more_body": left > 0})
-        self.gone.append("client_gone" in scope["state"])
+        self.gone.append(CLIENT_DISCONNECTED in scope["state"])
         self.ended += 1
 
     def ask(self, path: str, *headers: str, buffer: int = SMALL_BUFFER) -> socket.socket:

@@ -1,4 +1,4 @@
-"""The index of stored objects: listings are read from here and not from the store."""
+"""Artifacts: the index of stored objects, usage, and reservations of uploads."""
 
 from uuid import UUID
 
@@ -9,11 +9,11 @@ from app.db.tables.base import Base, TenantOwned, belongs_to_tenant, key
 
 
 class Artifact(TenantOwned, Base):
-    """A file. Writing one is this row's commit: it is what makes an object visible.
+    """A file. Its object in the store becomes visible when this row is committed.
 
-    `path` starts at the tenant's root. It sorts by bytes (collation "C"), which makes a folder one
-    contiguous range of the primary key. `object_id` names the object that holds this version of the
-    file; null where that lies at the path itself. `sha256` is null where nobody computed it.
+    `path` is relative to the tenant's root. It sorts by bytes (collation "C"), so that a folder is
+    one range of the primary key. `object_id` identifies the object with this version of the file;
+    null if the object's key is the path. `sha256` is null if it was not computed.
     """
 
     __tablename__ = "artifacts"
@@ -29,7 +29,7 @@ class Artifact(TenantOwned, Base):
 
 
 class ArtifactUsage(TenantOwned, Base):
-    """How many bytes a tenant's artifacts have: the sum of its slots, which triggers keep."""
+    """The bytes of a tenant's artifacts: the sum over its slots, which triggers maintain."""
 
     __tablename__ = "artifact_usage"
     __table_args__ = (
@@ -43,8 +43,10 @@ class ArtifactUsage(TenantOwned, Base):
 
 
 class ArtifactReservation(TenantOwned, Base):
-    """Bytes that a tenant with a quota may yet store: for the object of an upload that is under
-    way, or for a part of one. Worth nothing after `expiry_time`, if its worker was killed."""
+    """Bytes of a tenant's quota that are reserved for an upload in progress, or for a part of it.
+
+    Void after `expiry_time`, in case the worker was killed.
+    """
 
     __tablename__ = "artifact_reservations"
     __table_args__ = (key("object_id", "part"), belongs_to_tenant())

@@ -1,4 +1,4 @@
-"""The audit log: who did what that cannot be undone, or that lets others in."""
+"""The audit log: deletions, changes of access, and who made them."""
 
 from typing import Any
 from uuid import UUID
@@ -11,15 +11,15 @@ from app.db.tables.base import Base, TenantOwned, key
 
 
 class AuditEvent(TenantOwned, Base):
-    """Without a foreign key to its tenant, whose end it outlives; hence the slug beside its id.
+    """An event. It outlives its tenant: it has no foreign key to it, and the slug beside its id.
 
-    The application's role may add rows, and neither change nor remove any.
+    The application's role may add rows, and neither change nor delete them.
     """
 
     __tablename__ = "audit_log"
     __table_args__ = (key("event_id"),)
 
-    event_id: Mapped[UUID]  # in the order of time
+    event_id: Mapped[UUID]  # UUIDv7, in the order of time
     created_time: Mapped[int]
     tenant: Mapped[str] = mapped_column(Text)
     actor: Mapped[str] = mapped_column(Text)

@@ -1,4 +1,4 @@
-"""What every table has in common: naming, and the tenant that owns each row."""
+"""Declarative base of the tables, names of constraints, and keys that begin with the tenant."""
 
 from collections.abc import Sequence
 from typing import cast
@@ -24,7 +24,7 @@ NAMES = {
 
 
 class Base(DeclarativeBase):
-    """The declarative base of every table. Times are epoch milliseconds, as in MLflow's API."""
+    """Declarative base. Times are epoch milliseconds, as in MLflow's API."""
 
     metadata = MetaData(naming_convention=NAMES)
     type_annotation_map = {int: BigInteger}  # noqa: RUF012 (SQLAlchemy reads it from the class)
@@ -36,7 +36,7 @@ def table_of(model: type[Base]) -> Table:
 
 
 class TenantOwned:
-    """A row that belongs to one tenant: the column comes first in the table and in every key."""
+    """Mixin of tables with rows of tenants: the first column of the table and of its keys."""
 
     tenant_id: Mapped[int] = mapped_column(Integer, sort_order=-100)
 
@@ -47,16 +47,20 @@ def key(*columns: str) -> PrimaryKeyConstraint:
 
 
 def unique(*columns: str) -> UniqueConstraint:
+    """A unique constraint on `columns` within a tenant."""
     return UniqueConstraint("tenant_id", *columns)
 
 
 def belongs_to_tenant() -> ForeignKeyConstraint:
-    """The foreign key of the tables at the top of a tenant's tree."""
+    """The foreign key to the tenant, for tables without another parent."""
     return ForeignKeyConstraint(["tenant_id"], ["tenants.id"])
 
 
 def part_of(table: str, *columns: str, referred: Sequence[str] = ()) -> ForeignKeyConstraint:
-    """A foreign key within one tenant; the row goes when what it is a part of goes."""
+    """A foreign key within a tenant; the row is deleted with its parent.
+
+    `referred` are the parent's columns, where their names differ.
+    """
     return ForeignKeyConstraint(
         ["tenant_id", *columns],
         [f"{table}.{name}" for name in ("tenant_id", *(referred or columns))],

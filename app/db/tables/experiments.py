@@ -7,9 +7,9 @@ from app.db.tables.base import Base, TenantOwned, belongs_to_tenant, key, part_o
 
 
 class Experiment(TenantOwned, Base):
-    """`artifact_location` is null where artifacts go through this server, which is the default.
+    """An experiment. As in MLflow, the name of a deleted experiment stays taken.
 
-    A name stays taken while its experiment is deleted, as in MLflow.
+    `artifact_location` is null if artifacts are stored through this server, the default.
     """
 
     __tablename__ = "experiments"
@@ -24,6 +24,8 @@ class Experiment(TenantOwned, Base):
 
 
 class ExperimentTag(TenantOwned, Base):
+    """A tag of an experiment."""
+
     __tablename__ = "experiment_tags"
     __table_args__ = (key("experiment_id", "key"), part_of("experiments", "experiment_id"))
 

@@ -1,4 +1,4 @@
-"""MLflow 3's logged models, with their params, tags and metrics."""
+"""Logged models (MLflow 3) with their params, tags and metrics."""
 
 from uuid import UUID
 
@@ -10,6 +10,8 @@ from app.db.tables.base import Base, TenantOwned, key, part_of
 
 
 class LoggedModel(TenantOwned, Base):
+    """A logged model."""
+
     __tablename__ = "logged_models"
     __table_args__ = (
         key("model_id"),
@@ -40,6 +42,8 @@ class LoggedModel(TenantOwned, Base):
 
 
 class LoggedModelParam(TenantOwned, Base):
+    """A param of a logged model."""
+
     __tablename__ = "logged_model_params"
     __table_args__ = (key("model_id", "key"), part_of("logged_models", "model_id"))
 
@@ -49,6 +53,8 @@ class LoggedModelParam(TenantOwned, Base):
 
 
 class LoggedModelTag(TenantOwned, Base):
+    """A tag of a logged model."""
+
     __tablename__ = "logged_model_tags"
     __table_args__ = (key("model_id", "key"), part_of("logged_models", "model_id"))
 
@@ -58,7 +64,7 @@ class LoggedModelTag(TenantOwned, Base):
 
 
 class LoggedModelMetric(TenantOwned, Base):
-    """A run's point that was logged for a model, and for a dataset where one was named."""
+    """A metric point of a run that was logged for a model, and optionally for a dataset."""
 
     __tablename__ = "logged_model_metrics"
     __table_args__ = (

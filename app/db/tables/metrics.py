@@ -1,4 +1,4 @@
-"""Metrics: a dictionary of series with their latest values, and the points."""
+"""Metric series with their latest values, and metric points."""
 
 from uuid import UUID
 
@@ -10,14 +10,14 @@ from app.db.tables.base import Base, TenantOwned, belongs_to_tenant, key, part_o
 
 
 class MetricSeries(TenantOwned, Base):
-    """One metric of one run: its points' short id, its latest point, and a summary.
+    """One metric of one run: the id in its points, its latest point, and a summary.
 
-    The latest point is the greatest by (step, timestamp, value), NaN counting as 0, as MLflow
-    has it. `min_value` and `max_value` leave NaN out and are null while nothing else was logged.
-    Points after `max_timestamp` cannot be there yet.
+    The latest point is the greatest by (step, timestamp, value), with NaN as 0, as in MLflow.
+    `min_value` and `max_value` ignore NaN; they are null if all values are NaN. No point is later
+    than `max_timestamp`.
 
-    `settled_value` is the latest value where the series is at rest, and null while it is logged
-    to: searches walk the index on it, and logging stays clear of that index (HOT).
+    `settled_value` is the latest value of a series that is not being logged to, and null for the
+    others: searches scan the index on it, and logging does not update that index (HOT updates).
     """
 
     __tablename__ = "metric_series"
@@ -52,9 +52,9 @@ class MetricSeries(TenantOwned, Base):
 
 
 class MetricSeriesCounter(TenantOwned, Base):
-    """The last series id a tenant used.
+    """The last series id of a tenant.
 
-    Ids are counted by tenant so that four bytes last: they stand in every point and in its key.
+    Ids are counted by tenant so that four bytes suffice: each point and its index entry has one.
     """
 
     __tablename__ = "metric_series_counters"
@@ -64,18 +64,18 @@ class MetricSeriesCounter(TenantOwned, Base):
 
 
 class MetricPoint(TenantOwned, Base):
-    """A point; the same one logged again is the same row.
+    """A metric point; the same point logged again is stored once.
 
-    The table itself has no key that says so: one over all columns took more room than the points
-    do. Who inserts holds the run's lock, and looks for twins of what may be there already. For the
-    same reason there is no foreign key to the series.
+    There is no unique constraint, as it would take more space than the points. Instead an insert
+    holds the run's lock and looks for duplicates. For the same reason there is no foreign key to
+    the series.
 
-    Postgres packs the pages of an ascending index whose entries have at most 16 bytes.
+    Index entries have at most 16 bytes: Postgres then fills the pages of an ascending index.
     """
 
     __tablename__ = "metric_points"
     __table_args__ = (Index("metric_points_series_idx", "tenant_id", "series_id", "timestamp"),)
-    # The mapper wants one; the table has none.
+    # The table has no primary key, but SQLAlchemy's mapper needs one.
     __mapper_args__ = {"primary_key": ["tenant_id", "series_id", "timestamp", "step", "value"]}  # noqa: RUF012
 
     series_id: Mapped[int] = mapped_column(Integer)

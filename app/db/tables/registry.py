@@ -1,6 +1,6 @@
-"""The model registry: named models, their numbered versions, tags, and the aliases of versions.
+"""The model registry: registered models, their versions, tags and aliases.
 
-Models and versions have ids of their own, so that a rename writes one name and nothing else.
+Models and versions have ids, so that renaming a model updates one row.
 """
 
 from uuid import UUID
@@ -12,8 +12,8 @@ from app.db.tables.base import Base, TenantOwned, belongs_to_tenant, key, part_o
 
 
 class RegisteredModel(TenantOwned, Base):
-    """`last_version` is the greatest number given so far: a deleted version's is not given again,
-    and whoever takes the next one has locked the row."""
+    """A registered model. `last_version` is the greatest version number so far: numbers of deleted
+    versions are not reused. The next one is taken under a lock of the row."""
 
     __tablename__ = "registered_models"
     __table_args__ = (key("registered_model_id"), unique("name"), belongs_to_tenant())
@@ -27,6 +27,8 @@ class RegisteredModel(TenantOwned, Base):
 
 
 class RegisteredModelTag(TenantOwned, Base):
+    """A tag of a registered model."""
+
     __tablename__ = "registered_model_tags"
     __table_args__ = (
         key("registered_model_id", "key"),
@@ -39,10 +41,11 @@ class RegisteredModelTag(TenantOwned, Base):
 
 
 class ModelVersion(TenantOwned, Base):
-    """`source` is what the version was made from, as given; `storage_location` is where its files
-    lie, which stays true when the version that it was copied from goes.
+    """A model version.
 
-    `run_id` is free text, as in MLflow: a run that there may never have been.
+    `source` is the URI that it was created from, as given; `storage_location` is where its files
+    are, which stays valid if the version that it was copied from is deleted. `run_id` is free
+    text, as in MLflow: there need not be such a run.
     """
 
     __tablename__ = "model_versions"
@@ -69,6 +72,8 @@ class ModelVersion(TenantOwned, Base):
 
 
 class ModelVersionTag(TenantOwned, Base):
+    """A tag of a model version."""
+
     __tablename__ = "model_version_tags"
     __table_args__ = (key("version_id", "key"), part_of("model_versions", "version_id"))
 
@@ -78,7 +83,7 @@ class ModelVersionTag(TenantOwned, Base):
 
 
 class RegisteredModelAlias(TenantOwned, Base):
-    """A name for one version of a model; it goes with the version."""
+    """A name for a version of a model; it is deleted with the version."""
 
     __tablename__ = "registered_model_aliases"
     __table_args__ = (

@@ -1,4 +1,4 @@
-"""Runs, their params and tags, and what went into and came out of them."""
+"""Runs with their params, tags, datasets, and input and output models."""
 
 from uuid import UUID
 
@@ -7,12 +7,12 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.tables.base import Base, TenantOwned, key, part_of, unique
 
-# Longer values are not in the indexes on values: an entry of one has room for 2,700 bytes.
+# Longer values are not in the indexes on values: an index entry has at most 2,700 bytes.
 MAX_INDEXED_BYTES = 200
 
 
 def _by_value(name: str) -> Index:
-    """The runs with one value of a key, in the order of their ids."""
+    """An index that finds the runs with a value of a key, in the order of their ids."""
     return Index(
         name,
         *("tenant_id", "key", "value", "run_id"),
@@ -22,9 +22,9 @@ def _by_value(name: str) -> Index:
 
 
 class Run(TenantOwned, Base):
-    """`name` is MLflow's run name and its tag `mlflow.runName` in one.
+    """A run. `name` is both MLflow's run name and the tag `mlflow.runName`.
 
-    `version` rises with every write to the run or to what hangs on it.
+    `version` increases with every write to the run or to its params, tags, metrics and inputs.
     """
 
     __tablename__ = "runs"
@@ -35,7 +35,7 @@ class Run(TenantOwned, Base):
             "status IN ('RUNNING', 'SCHEDULED', 'FINISHED', 'FAILED', 'KILLED')", name="status"
         ),
         Index("runs_newest_idx", "tenant_id", "experiment_id", text("start_time DESC"), "run_id"),
-        # Every flush updates the row; the spare room keeps those updates on the page (HOT).
+        # Every flush updates the row; the free space keeps the update on the page (HOT).
         {"postgresql_with": {"fillfactor": 80}},
     )
 
@@ -51,6 +51,8 @@ class Run(TenantOwned, Base):
 
 
 class Param(TenantOwned, Base):
+    """A param of a run."""
+
     __tablename__ = "params"
     __table_args__ = (
         key("run_id", "key"),
@@ -64,6 +66,8 @@ class Param(TenantOwned, Base):
 
 
 class RunTag(TenantOwned, Base):
+    """A tag of a run."""
+
     __tablename__ = "run_tags"
     __table_args__ = (
         key("run_id", "key"),
@@ -77,7 +81,7 @@ class RunTag(TenantOwned, Base):
 
 
 class Dataset(TenantOwned, Base):
-    """A dataset that runs of an experiment used; the same name and digest are the same dataset."""
+    """A dataset that runs of an experiment used, identified by its name and digest."""
 
     __tablename__ = "datasets"
     __table_args__ = (
@@ -112,6 +116,8 @@ class Input(TenantOwned, Base):
 
 
 class InputTag(TenantOwned, Base):
+    """A tag of a run's input."""
+
     __tablename__ = "input_tags"
     __table_args__ = (
         key("run_id", "dataset_id", "key"),

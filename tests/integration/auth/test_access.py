@@ -1,4 +1,4 @@
-"""Who gets in, as which tenant, and in which shape the others are told that they don't."""
+"""Authentication and authorization, and the errors of both APIs."""
 
 import secrets
 from typing import Any

@@ -1,4 +1,4 @@
-"""Keys as MLflow's own client sends them, against a service of two workers as its users run it."""
+"""API keys with MLflow's client, against a service with two workers."""
 
 import base64
 import time

@@ -1,4 +1,4 @@
-"""Every route of the application declares the role that it needs, and holds to it."""
+"""Every route declares the role that it needs, and enforces it."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Tokens of an identity provider: which get in, and which of all the forged ones do not."""
+"""Tokens of an identity provider: valid ones are accepted, forged ones refused."""
 
 import asyncio
 import base64

@@ -1,4 +1,4 @@
-"""The command line, as the processes that a user starts."""
+"""The command line, as processes."""
 
 import os
 import re

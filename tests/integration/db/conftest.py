@@ -1,4 +1,4 @@
-"""Empty databases on the oldest Postgres that is supported and on the embedded one."""
+"""Empty databases on the oldest supported Postgres and on the embedded one."""
 
 import os
 import shutil

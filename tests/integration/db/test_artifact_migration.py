@@ -1,4 +1,4 @@
-"""Files that were there before they had objects of their own, and before used bytes were kept."""
+"""Migration of artifacts from before object ids and counted bytes."""
 
 import psycopg
 

@@ -1,4 +1,4 @@
-"""Transactions: committed whole, or not at all, in both ways to reach Postgres."""
+"""Transactions and pipelines: committed whole, or not at all."""
 
 from collections.abc import AsyncIterator
 

@@ -1,4 +1,4 @@
-"""The embedded Postgres, as real processes. As root, pytest's folders are private to root."""
+"""The embedded Postgres with real processes. As root, pytest's folders are private to root."""
 
 import os
 import shutil

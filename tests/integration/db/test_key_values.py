@@ -1,4 +1,4 @@
-"""Tags and params of what has a lot of them, read in memory that does not grow with them."""
+"""Reading objects with many tags and params takes bounded memory."""
 
 from collections.abc import AsyncIterator
 

@@ -1,4 +1,4 @@
-"""One tenant's slow requests, and what another notices of them: nothing."""
+"""Slow requests of one tenant do not delay another tenant's."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine

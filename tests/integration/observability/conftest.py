@@ -1,4 +1,4 @@
-"""An application of each test's own, with settings of its own, on the common database."""
+"""An application for each test, with its own settings, on the shared database."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager

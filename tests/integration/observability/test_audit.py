@@ -1,4 +1,4 @@
-"""The audit log: written with what it tells of, never changed, read by who may."""
+"""The audit log: committed with its actions, never changed, and read by authorized callers."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Log lines: one JSON object each, whatever is in them, and no secrets."""
+"""Log lines: one JSON object each, for any content, and without secrets."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""/metrics: what it counts, for whom, and who may see it."""
+"""/metrics: the counts, and who may read them."""
 
 import asyncio
 import re

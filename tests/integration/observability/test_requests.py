@@ -1,4 +1,4 @@
-"""What every answer carries: a request id, and headers that keep browsers from doing harm."""
+"""Request ids and security headers of every response."""
 
 import re
 

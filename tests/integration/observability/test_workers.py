@@ -1,4 +1,4 @@
-"""Several worker processes: counted as one, and ended with the process that started them."""
+"""Several worker processes: common metrics, and their end with the parent process."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Tenants and their keys by the admin API."""
+"""The admin API for tenants and their keys."""
 
 from collections.abc import AsyncIterator
 from typing import Any

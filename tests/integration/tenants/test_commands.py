@@ -1,4 +1,4 @@
-"""`tracking key …` and `tracking tenant …`, and when `tracking serve` refuses to."""
+"""`tracking key …` and `tracking tenant …`, and the settings that `tracking serve` refuses."""
 
 import os
 import subprocess

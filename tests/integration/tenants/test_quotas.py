@@ -1,4 +1,4 @@
-"""What a tenant with quotas may do and keep, and that one without has none."""
+"""Quotas of requests, points, runs and artifact bytes."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""What is read out of an Authorization header, whatever stands in it."""
+"""Parsing of Authorization headers and of API keys."""
 
 import base64
 import hashlib

@@ -1,5 +1,4 @@
-"""Who may have a connection: whatever comes, in whatever order, no bound is passed, nobody who may
-go waits, and what goes first is what a slow and simple model says."""
+"""Connection shares: for any requests their bounds hold, and no request waits without need."""
 
 import asyncio
 from contextlib import AsyncExitStack

@@ -1,4 +1,4 @@
-"""Headers that a client may fill with anything."""
+"""Parsing of headers with any content."""
 
 import pytest
 

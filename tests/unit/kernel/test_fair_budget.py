@@ -1,4 +1,4 @@
-"""A budget that tenants share: its bounds, and who is served when there is little left."""
+"""The fair budget: its limits, and the order in which waiting requests are served."""
 
 import asyncio
 from collections import Counter

@@ -1,4 +1,4 @@
-"""What a tenant may be called."""
+"""Which names are tenant slugs."""
 
 import pytest
 
