@@ -95,7 +95,7 @@ async def list_runs(
     An experiment that does not exist has no runs. Without `experiment_id`, runs of archived
     experiments are listed like those that were deleted by themselves.
     """
-    found, total = await services.runs.search_and_count(
+    found, total = await services.run_search.page_and_count(
         tenant,
         query.experiment_id or None,
         filter=query.filter,

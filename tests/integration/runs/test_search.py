@@ -40,7 +40,7 @@ async def search(
     services: Services, tenant: Tenant, experiment: str, **arguments: Any
 ) -> list[str]:
     """The ids of all that is found."""
-    found, _ = await services.runs.search(
+    found, _ = await services.run_search.page(
         tenant, [experiment], limit=100, render=render, **arguments
     )
     return [httpx.Response(200, content=body).json()["info"]["run_id"] for body in found]
