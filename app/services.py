@@ -27,7 +27,9 @@ from app.registry.registered_models import RegisteredModels
 from app.runs.batch_writer import write_queue
 from app.runs.entities import RunWrite
 from app.runs.inputs import Inputs
+from app.runs.reader import RunReader
 from app.runs.rendering import RenderCache
+from app.runs.search_service import RunSearch
 from app.runs.service import Runs
 from app.tenants.lookup import TenantLookup
 from app.tenants.quotas import Quotas
@@ -67,6 +69,7 @@ class Services:
     tenants: Tenants
     experiments: Experiments
     runs: Runs
+    run_search: RunSearch
     metrics: Metrics
     inputs: Inputs
     models: LoggedModels
@@ -100,6 +103,7 @@ class Services:
         )
         queue = write_queue(database)
         memory, turns = MemoryBudget(), EventLoopTurns()
+        reader = RunReader(database, memory, turns, rendered_runs, tenant_tag=tag)
         return cls(
             settings=settings,
             memory=memory,
@@ -117,15 +121,13 @@ class Services:
                 on_delete=(tenant_lookup.forget, authenticator.forget, slots.forget),
             ),
             experiments=Experiments(database, memory, tenant_tag=tag),
-            runs=Runs(
+            runs=Runs(database, queue, quotas, reader),
+            run_search=RunSearch(
                 database,
-                queue,
-                quotas,
-                memory,
+                reader,
                 turns,
-                rendered_runs,
                 tenant_tag=tag,
-                search_timeout_seconds=settings.search_timeout_seconds,
+                timeout_seconds=settings.search_timeout_seconds,
             ),
             metrics=Metrics(database),
             inputs=Inputs(database),

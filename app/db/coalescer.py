@@ -1,4 +1,4 @@
-"""Group commit: concurrent requests of a tenant share one transaction; each is answered after it.
+"""Group commit: concurrent requests of a tenant share a transaction, answered after its commit.
 
 While a batch of a tenant is being processed, further requests of the tenant wait; the next batch
 takes all of them. There is no timer: a lone request is processed at once, and batches grow with the

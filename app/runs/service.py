@@ -1,8 +1,7 @@
-"""The lifecycle of runs, logging to them, and searching them."""
+"""The lifecycle of runs, reading them, and logging to them."""
 
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -22,22 +21,16 @@ from app.kernel.errors import (
     RunNotActiveError,
     RunNotFoundError,
     TrackingError,
-    UnavailableError,
 )
-from app.kernel.event_loop_turns import EventLoopTurns
 from app.kernel.field_names import WITHOUT_INDEX, FieldNames, check_params, check_tags
 from app.kernel.ids import new_uuid, parse_experiment_id
-from app.kernel.lifecycle import ViewType
-from app.kernel.memory_budget import MemoryBudget
 from app.kernel.tenant import Tenant
 from app.runs import key_limits, repository
 from app.runs.coalescers import creation_queue, version_queue
 from app.runs.entities import ENDED_STATUSES, LOGGED_MODELS_TAG, RUN_NAME_TAG, Run, RunWrite
-from app.runs.reader import MAX_PAGE_BYTES, RunReader
-from app.runs.rendering import Render, RenderCache, RenderedRun
-from app.runs.statement_cache import MAX_LENGTH, compiled_run_search
+from app.runs.reader import RunReader
+from app.runs.rendering import Render, RenderedRun
 from app.runs.validation import check_write, new_name, recorded_models, run_uuid
-from app.search.page import CompiledPage
 from app.tenants.quotas import Quotas
 
 
@@ -49,22 +42,14 @@ class Runs:
         database: Database,
         write_queue: Coalescer[RunWrite, None],
         quotas: Quotas,
-        memory: MemoryBudget,
-        turns: EventLoopTurns,
-        rendered: RenderCache,
-        *,
-        tenant_tag: bool = True,
-        search_timeout_seconds: float = 30,
+        reader: RunReader,
     ) -> None:
         self._database = database
         self._writes = write_queue
         self._creations = creation_queue(database, quotas)
         self._versions = version_queue(database)
         self._quotas = quotas
-        self._turns = turns
-        self._tenant_tag = tenant_tag
-        self._timeout_ms = round(search_timeout_seconds * 1000)
-        self._reader = RunReader(database, memory, turns, rendered, tenant_tag=tenant_tag)
+        self._reader = reader
 
     async def create(
         self,
@@ -163,95 +148,6 @@ class Runs:
             found = {run.run_id for run in runs}
             raise RunNotFoundError(next(i.hex for i in ids if i not in found))
         return runs
-
-    async def search(
-        self,
-        tenant: Tenant,
-        experiment_ids: Sequence[str],
-        *,
-        filter: str = "",
-        order_by: Sequence[str] = (),
-        view: ViewType = "ACTIVE_ONLY",
-        limit: int,
-        page_token: str | None = None,
-        render: Render,
-    ) -> tuple[list[bytes], str | None]:
-        """A page of rendered runs, newest first without `order_by`, and the next page's token.
-
-        A page of large runs may have fewer than `limit`. Raises InvalidValueError for a malformed
-        filter, order or token, and for a search that takes too long.
-        """
-        page = await self._compiled(
-            tenant,
-            _existing_ids(experiment_ids),
-            filter=filter,
-            order_by=order_by,
-            view=view,
-            limit=limit,
-            page_token=page_token,
-            tenant_tag=self._tenant_tag,
-        )
-        async with self._refusing_timeouts(), self._database.read_pipeline(tenant) as connection:
-            cursor = await repository.find_page(connection, page, timeout_ms=self._timeout_ms)
-        rows = await cursor.fetchall()
-        found = [(row[0], row[-1]) for row in rows[:limit]]
-        runs, count = await self._reader.rendered(tenant, found, render)
-        _, token = page.split(rows, count)
-        return [run.body for run in runs], token
-
-    async def search_and_count(
-        self,
-        tenant: Tenant,
-        experiment_ids: Sequence[str] | None,
-        *,
-        filter: str = "",
-        order_by: Sequence[str] = (),
-        statuses: Sequence[str] = (),
-        view: ViewType = "ACTIVE_ONLY",
-        limit: int,
-        offset: int,
-        render: Render,
-    ) -> tuple[list[RenderedRun], int]:
-        """A page of rendered runs by offset, and how many runs match in all.
-
-        `experiment_ids` of None searches all experiments.
-
-        Raises InvalidValueError for a malformed filter or order, for a search that takes too long,
-        and for a page of runs that are too large: a shorter page would make clients that add
-        `limit` to `offset` skip runs.
-        """
-        page = await self._compiled(
-            tenant,
-            None if experiment_ids is None else _existing_ids(experiment_ids),
-            filter=filter,
-            order_by=order_by,
-            statuses=statuses,
-            view=view,
-            limit=limit,
-            offset=offset,
-            tenant_tag=self._tenant_tag,
-        )
-        async with self._refusing_timeouts(), self._database.read_pipeline(tenant) as connection:
-            found = await repository.find_page(connection, page, timeout_ms=self._timeout_ms)
-            counted = await repository.count_matches(connection, page)
-        rows = await found.fetchall()
-        versions = [(row[0], row[-1]) for row in rows[:limit]]
-        ((total,),) = await counted.fetchall()
-        runs, count = await self._reader.rendered(tenant, versions, render)
-        if count < len(versions):
-            raise InvalidValueError(
-                f"The runs of this page take more than {MAX_PAGE_BYTES} bytes; the first {count}"
-                " do not",
-                field="limit",
-            )
-        return runs, total
-
-    async def _compiled(self, tenant: Tenant, *search: Any, **more: Any) -> CompiledPage:
-        """Compile a search. A long filter takes the event loop a while, and so waits for a turn."""
-        if len(more["filter"]) <= MAX_LENGTH:
-            return compiled_run_search(tenant, *search, **more)
-        async with self._turns.turn(tenant):
-            return compiled_run_search(tenant, *search, **more)
 
     async def log(self, tenant: Tenant, write: RunWrite) -> None:
         """Log points, params and tags, all or nothing; returns once they are committed.
@@ -364,21 +260,6 @@ class Runs:
             action = "run.restore" if deleted_time is None else "run.delete"
             await trail.record(connection, tenant, action, run_id)
 
-    @asynccontextmanager
-    async def _refusing_timeouts(self) -> AsyncIterator[None]:
-        """Raises InvalidValueError, and not UnavailableError, for a search that took too long:
-        clients retry after UnavailableError, and the search would take as long again."""
-        try:
-            yield
-        except UnavailableError as error:
-            if not isinstance(error.__cause__, psycopg.errors.QueryCanceled):
-                raise
-            raise InvalidValueError(
-                f"The search took more than {self._timeout_ms / 1000:g} seconds and was ended."
-                " Search fewer experiments, or name a param or a tag that the runs have in common",
-                field="filter",
-            ) from error
-
 
 async def _lock_active(connection: psycopg.AsyncConnection, tenant: Tenant, run_id: str) -> UUID:
     """Lock an active run until the commit. Raises RunNotFoundError and RunNotActiveError."""
@@ -399,8 +280,3 @@ async def _set_tags(
     if tags:
         await key_limits.check_tags(connection, tenant, run_id.hex, tags.keys())
         await repository.upsert_tags(connection, tenant, run_id, tags)
-
-
-def _existing_ids(experiment_ids: Sequence[str]) -> list[int]:
-    """The ids that can be an experiment's; a search in the others finds nothing."""
-    return [number for text in experiment_ids if (number := parse_experiment_id(text)) is not None]

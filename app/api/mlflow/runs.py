@@ -190,7 +190,7 @@ async def restore(call: Call, message: RunId) -> Empty:
 
 @routes.add("POST", "runs/search", SearchRuns, Role.READ)
 async def search(call: Call, message: SearchRuns) -> SearchRunsAnswer:
-    runs, token = await call.services.runs.search(
+    runs, token = await call.services.run_search.page(
         call.tenant,
         [experiment_id(given) for given in message.experiment_ids],
         filter=message.filter,

@@ -98,7 +98,7 @@ async def list_runs(
 
     An experiment that does not exist has no runs. Runs of archived experiments count as deleted.
     """
-    found, total = await services.runs.search_and_count(
+    found, total = await services.run_search.page_and_count(
         tenant,
         query.experiment_id or None,
         filter=query.filter,

@@ -1,4 +1,4 @@
-"""A series of any length is read by page, and sampled, in memory that does not grow with it."""
+"""Pages and samples of a series take the same memory of Postgres, however long the series."""
 
 import math
 from collections.abc import AsyncIterator
@@ -28,7 +28,7 @@ POINTS = st.lists(
     max_size=40,
 )
 MANY = 500_000
-# Whole, so many points take a backend some 60 MB and more.
+# In one piece, so many points would take a backend more than 60 MB.
 MOST_MB = 40
 
 
@@ -37,7 +37,7 @@ def rows(points: PointColumns) -> list[PointRow]:
 
 
 def in_order(points: list[PointRow]) -> list[PointRow]:
-    """Without twins, by timestamp, step and value; NaN comes last, as Postgres has it."""
+    """Without duplicates, by timestamp, step and value. As in Postgres, NaN comes last."""
     return sorted({str(p): p for p in points}.values(), key=lambda p: (p[:2], math.isnan(p[2]), p))
 
 
@@ -61,12 +61,14 @@ class TestPages:
         """Wherever pages end, also between points that share a timestamp."""
         run_id = await logged(services, tenant, points)
         pages = [
-            rows(one)
-            async for one, _ in services.metrics.history_pages(tenant, run_id, "m", size=page)
+            rows(page_points)
+            async for page_points, _ in services.metrics.history_pages(
+                tenant, run_id, "m", size=page
+            )
         ]
         expected = in_order(points)
-        assert str([row for one in pages for row in one]) == str(expected)
-        assert all(1 <= len(one) <= page for one in pages)
+        assert str([row for page_rows in pages for row in page_rows]) == str(expected)
+        assert all(1 <= len(page_rows) <= page for page_rows in pages)
         assert len(pages) == math.ceil(len(expected) / page)
 
     async def test_no_connection_is_held_between_them(
@@ -93,7 +95,7 @@ async def test_an_interval_has_the_first_of_each_even_part_and_the_last_of_all(
 
 
 def even_places(total: int, limit: int) -> list[int]:
-    """As MLflow picks them."""
+    """The places that MLflow picks."""
     if total <= limit:
         return list(range(total))
     size, larger = divmod(total, limit)
@@ -106,7 +108,7 @@ def even_places(total: int, limit: int) -> list[int]:
 async def long_series(
     services: Services,
 ) -> tuple[Tenant, str]:
-    """A run whose metric `m` has many points, put there past the service."""
+    """A run whose metric `m` has MANY points, inserted directly into the table."""
     tenant = await services.tenant_lookup.resolve("t-long-series", create=True)
     run_id = await logged(services, tenant, [(0, 0, 0.0)])
     values = {"run": UUID(run_id), "many": MANY}
@@ -126,8 +128,8 @@ async def long_series(
 
 
 @pytest_asyncio.fixture
-async def alone(postgres: Postgres) -> AsyncIterator[Database]:
-    """One connection, so that it is known which backend answers."""
+async def one_backend(postgres: Postgres) -> AsyncIterator[Database]:
+    """A pool of one connection, so that one backend answers all requests."""
     database = Database(postgres.app_url, pool_size=1)
     yield database
     await database.close()
@@ -136,11 +138,13 @@ async def alone(postgres: Postgres) -> AsyncIterator[Database]:
 class TestPostgresStaysSmall:
     @pytest.mark.parametrize("what", ["page by page", "whole", "interval", "sampled", "bulk"])
     async def test_however_long_the_series(
-        self, alone: Database, long_series: tuple[Tenant, str], what: str
+        self, one_backend: Database, long_series: tuple[Tenant, str], what: str
     ) -> None:
         tenant, run_id = long_series
-        metrics = Metrics(alone)
-        assert await growth(alone, tenant, self._read(metrics, tenant, run_id, what)) < MOST_MB
+        metrics = Metrics(one_backend)
+        assert (
+            await growth(one_backend, tenant, self._read(metrics, tenant, run_id, what)) < MOST_MB
+        )
 
     async def _read(self, metrics: Metrics, tenant: Tenant, run_id: str, what: str) -> None:
         if what == "page by page":

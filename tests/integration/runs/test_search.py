@@ -1,4 +1,4 @@
-"""Searches among runs that are being logged to, and searches that take too long."""
+"""Searches among runs that are being logged to, and the timeout of searches."""
 
 import asyncio
 import math
@@ -39,8 +39,8 @@ STEPS = st.lists(
 async def search(
     services: Services, tenant: Tenant, experiment: str, **arguments: Any
 ) -> list[str]:
-    """The ids of all that is found."""
-    found, _ = await services.runs.search(
+    """The ids of the runs that are found."""
+    found, _ = await services.run_search.page(
         tenant, [experiment], limit=100, render=render, **arguments
     )
     return [httpx.Response(200, content=body).json()["info"]["run_id"] for body in found]
@@ -56,7 +56,7 @@ class TestLatestValues:
     async def test_are_found_at_rest_and_while_logged_to(
         self, services: Services, database: Database, tenant: Tenant, steps: list[Any]
     ) -> None:
-        """In the order of the latest values, whatever was logged when."""
+        """In the order of the latest values, whether they are settled or not."""
         experiment = str(await services.experiments.create(tenant, new_slug()))
         runs = [(await services.runs.create(tenant, experiment)).run_id.hex for _ in range(4)]
         latest: dict[str, tuple[int, float]] = {}
@@ -128,16 +128,16 @@ class TestLatestValues:
 
 class TestTimeout:
     @pytest.fixture
-    async def hasty(self, settings: Settings, tenant: Tenant) -> AsyncIterator[FastAPI]:
+    async def impatient(self, settings: Settings, tenant: Tenant) -> AsyncIterator[FastAPI]:
         application = create_app(settings.model_copy(update={"search_timeout_seconds": 0.2}))
         async with application.router.lifespan_context(application):
             yield application
 
     async def test_a_search_that_takes_too_long_is_refused(
-        self, hasty: FastAPI, tenant: Tenant, postgres: Postgres
+        self, impatient: FastAPI, tenant: Tenant, postgres: Postgres
     ) -> None:
-        """And what comes after it on the connection is not."""
-        async with client_of(hasty, tenant) as client:
+        """The next search on the same connection is not."""
+        async with client_of(impatient, tenant) as client:
             asked = {"experiment_ids": ["0"]}
             async with await psycopg.AsyncConnection.connect(postgres.owner_url) as owner:
                 await owner.execute("LOCK TABLE runs IN ACCESS EXCLUSIVE MODE")
@@ -151,10 +151,10 @@ class TestTimeout:
             assert (await client.post(MLFLOW, json=asked)).status_code == 200
             assert (await client.get(WORKBENCH)).status_code == 200
 
-    async def test_what_is_no_search_waits(
-        self, hasty: FastAPI, tenant: Tenant, postgres: Postgres
+    async def test_other_requests_have_no_search_timeout(
+        self, impatient: FastAPI, tenant: Tenant, postgres: Postgres
     ) -> None:
-        async with client_of(hasty, tenant) as client:
+        async with client_of(impatient, tenant) as client:
             assert (await client.post(MLFLOW, json={"experiment_ids": ["0"]})).status_code == 200
             async with await psycopg.AsyncConnection.connect(postgres.owner_url) as owner:
                 await owner.execute("LOCK TABLE runs IN ACCESS EXCLUSIVE MODE")

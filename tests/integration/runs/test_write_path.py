@@ -1,4 +1,4 @@
-"""The write path: what is acknowledged, what is refused, and what Postgres then holds."""
+"""The write path: which writes are accepted or refused, and what Postgres holds afterwards."""
 
 import asyncio
 import math
@@ -58,7 +58,7 @@ class TestMetricSeries:
     async def test_agrees_with_a_model(
         self, services: Services, tenant: Tenant, batches: list[list[Point]]
     ) -> None:
-        """Latest, count, least and greatest, and the history, after any batches."""
+        """The summary of a series, and its history, after any batches."""
         run_id = await new_run(services, tenant)
         for batch in batches:
             await services.runs.log(tenant, RunWrite(run_id, batch))
@@ -81,7 +81,7 @@ class TestMetricSeries:
     async def test_points_are_stored_once_whatever_order_they_come_in(
         self, services: Services, tenant: Tenant
     ) -> None:
-        """In order, late, in part again, and with one timestamp for all."""
+        """Batches in order, late, repeated in part, and with one timestamp for all points."""
         run_id = await new_run(services, tenant)
         rising = [Point("loss", i / 7, 1_000 + i, i) for i in range(100)]
         together = [Point("loss", i / 3, 2_000, 100 + i) for i in range(100)]
@@ -143,10 +143,10 @@ async def read_series(
 
 
 class TestCoalescing:
-    async def test_neighbours_of_a_bad_write_are_written(
+    async def test_a_refused_write_does_not_affect_its_batch(
         self, services: Services, tenant: Tenant
     ) -> None:
-        """Writes that wait together share a transaction, and yet fail alone."""
+        """Writes that share a transaction are accepted or refused each by itself."""
         run_id, gone = await new_run(services, tenant), await new_run(services, tenant)
         await services.runs.delete(tenant, gone)
         await services.runs.log(tenant, RunWrite(run_id, params={"depth": "1"}))
@@ -178,7 +178,7 @@ class TestCoalescing:
         assert run.params == {"depth": "1", "width": "3"}
         assert run.tags.keys() & {"t", "u", "v"} == {"t"}
 
-    async def test_of_two_values_for_a_param_one_wins(
+    async def test_of_several_values_for_a_param_one_is_stored(
         self, services: Services, tenant: Tenant
     ) -> None:
         run_id = await new_run(services, tenant)
@@ -189,7 +189,9 @@ class TestCoalescing:
         (winner,) = [i for i, answer in enumerate(answers) if answer is None]
         assert (await services.runs.get(tenant, run_id)).params == {"p": str(winner)}
 
-    async def test_later_tags_win(self, services: Services, tenant: Tenant) -> None:
+    async def test_the_last_value_of_a_tag_is_stored(
+        self, services: Services, tenant: Tenant
+    ) -> None:
         run_id = await new_run(services, tenant)
         await asyncio.gather(
             *(
@@ -205,7 +207,7 @@ class TestCoalescing:
     async def test_a_write_that_postgres_refuses_fails_alone(
         self, services: Services, tenant: Tenant
     ) -> None:
-        """Should validation ever let through what Postgres does not take, neighbours survive."""
+        """If validation accepts a value that Postgres refuses, the other writes are committed."""
         run_id = await new_run(services, tenant)
         queue = write_queue(services.database)
         answers = await asyncio.gather(
@@ -234,7 +236,7 @@ class TestCoalescing:
 
 
 class TestConcurrentWorkers:
-    """Several queues, as several workers have, on the same runs."""
+    """Several coalescers, as of several workers, write to the same runs."""
 
     @pytest.fixture
     async def queues(self, services: Services) -> AsyncIterator[list[Coalescer[RunWrite, None]]]:
@@ -277,7 +279,7 @@ class TestConcurrentWorkers:
     async def test_deleting_an_experiment_meanwhile(
         self, services: Services, tenant: Tenant, queues: list[Coalescer[RunWrite, None]]
     ) -> None:
-        """Each write is wholly there or was refused; none hangs."""
+        """Each write is stored or refused; none hangs."""
         experiment = str(await services.experiments.create(tenant, "meanwhile"))
         runs = [(await services.runs.create(tenant, experiment)).run_id.hex for _ in range(4)]
 
@@ -303,10 +305,8 @@ class TestConcurrentWorkers:
 
 
 class TestReaders:
-    async def test_see_a_write_wholly_or_not_at_all(
-        self, services: Services, tenant: Tenant
-    ) -> None:
-        """A run read while it is written to: each write sets a metric, a tag and the name."""
+    async def test_see_all_of_a_write_or_nothing(self, services: Services, tenant: Tenant) -> None:
+        """A run is read while each write sets a metric, a tag and the name."""
         run_id = await new_run(services, tenant)
         writing = True
 

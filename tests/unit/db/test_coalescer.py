@@ -1,4 +1,4 @@
-"""Requests that share a transaction: who waits, who is turned away, and who answers for what."""
+"""The coalescer: which requests wait, share a batch, are refused, or fail."""
 
 import asyncio
 from collections.abc import Sequence
@@ -16,8 +16,8 @@ A, B = Tenant(1, "a"), Tenant(2, "b")
 
 
 class Work:
-    """Answers numbers with their doubles once it may; a negative one is refused, and 13 breaks
-    the whole batch."""
+    """Answers each number with its double, once `may_go_on` is set; a negative number is refused,
+    and a batch with 13 fails."""
 
     def __init__(self) -> None:
         self.batches: list[tuple[Tenant, list[int]]] = []
@@ -44,7 +44,7 @@ async def started(
     return tasks
 
 
-async def test_what_waits_goes_together(work: Work) -> None:
+async def test_waiting_items_share_a_batch(work: Work) -> None:
     queue = Coalescer(work, max_batch=100, max_waiting=1_000)
     tasks = await started(queue, A, [0]) + await started(queue, A, range(1, 8))
     work.may_go_on.set()
@@ -53,7 +53,7 @@ async def test_what_waits_goes_together(work: Work) -> None:
     assert queue.statistics().waiting_items == 0
 
 
-async def test_a_batch_has_a_size(work: Work) -> None:
+async def test_a_batch_holds_at_most_its_size_or_one_item(work: Work) -> None:
     queue = Coalescer(work, max_batch=10, max_waiting=1_000, size=lambda item: item)
     tasks = await started(queue, A, [1, 4, 6, 1, 50, 2])
     work.may_go_on.set()
@@ -61,11 +61,11 @@ async def test_a_batch_has_a_size(work: Work) -> None:
     assert [items for _, items in work.batches] == [[1, 4], [6, 1], [50], [2]]
 
 
-async def test_a_full_batch_goes_beside_the_first(work: Work) -> None:
+async def test_a_full_batch_starts_beside_the_first(work: Work) -> None:
     queue = Coalescer(work, max_batch=3, max_waiting=1_000, max_concurrent=2)
     tasks = await started(queue, A, [0])
     tasks += await started(queue, A, [1, 2])
-    assert [items for _, items in work.batches] == [[0]]  # they may yet be joined by others
+    assert [items for _, items in work.batches] == [[0]]  # the batch is not full
     tasks += await started(queue, A, [3, 4, 5, 6, 7])
     assert [items for _, items in work.batches] == [[0], [1, 2, 3]]  # no more than two
     work.may_go_on.set()
@@ -81,10 +81,10 @@ async def test_a_full_batch_goes_beside_the_first(work: Work) -> None:
     max_concurrent=st.integers(1, 3),
 )
 @settings(deadline=None)
-async def test_whatever_comes_is_answered(
+async def test_each_item_is_processed_once(
     items: list[int], pauses: list[bool], max_concurrent: int
 ) -> None:
-    """In batches that are not too large, so many at once at most, and each once."""
+    """Batches are not too large, and at most `max_concurrent` are processed at a time."""
     seen: list[int] = []
     under_way = 0
 
@@ -121,7 +121,7 @@ async def test_tenants_do_not_wait_for_one_another(work: Work) -> None:
     await asyncio.gather(*tasks)
 
 
-async def test_one_tenant_has_half_of_the_room(work: Work) -> None:
+async def test_one_tenant_may_fill_half_of_the_queue(work: Work) -> None:
     queue = Coalescer(work, max_batch=1, max_waiting=10)
     under_way = [*await started(queue, A, [0]), *await started(queue, B, [0])]
     waiting = 0
@@ -139,7 +139,7 @@ async def test_one_tenant_has_half_of_the_room(work: Work) -> None:
     assert await queue.submit(A, 21) == 42
 
 
-async def test_each_answers_for_itself(work: Work) -> None:
+async def test_errors_are_raised_for_their_own_items(work: Work) -> None:
     queue = Coalescer(work, max_batch=10, max_waiting=1_000)
     work.may_go_on.set()
     answers = await asyncio.gather(
@@ -148,7 +148,7 @@ async def test_each_answers_for_itself(work: Work) -> None:
     assert [str(answer) for answer in answers] == ["2", "-2", "unlucky", "6"]
 
 
-async def test_a_client_that_goes_leaves_the_others_alone(work: Work) -> None:
+async def test_a_cancelled_request_does_not_affect_others(work: Work) -> None:
     queue = Coalescer(work, max_batch=10, max_waiting=1_000)
     first, *rest = await started(queue, A, [1, 2, 3])
     rest[0].cancel()
@@ -158,8 +158,8 @@ async def test_a_client_that_goes_leaves_the_others_alone(work: Work) -> None:
     assert queue.statistics().waiting_items == 0
 
 
-async def test_a_batch_is_not_in_the_context_of_a_request() -> None:
-    """It outlives the first one: what it logged would name that request for the others' errors."""
+async def test_a_batch_does_not_run_in_the_context_of_a_request() -> None:
+    """Its log lines would otherwise name the first request for errors of later ones."""
     request: ContextVar[str] = ContextVar("request", default="none")
     seen = []
 

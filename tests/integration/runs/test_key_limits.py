@@ -1,4 +1,4 @@
-"""How many metrics, params and tags there may be, on whichever way they come."""
+"""Limits on how many metrics, params and tags there may be, by every way to add some."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -21,7 +21,7 @@ LIMIT = 5
 
 
 @pytest.fixture
-def few(monkeypatch: pytest.MonkeyPatch) -> None:
+def low_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     """A run may have five of each kind."""
     monkeypatch.setattr(key_limits, "LIMITS", dict.fromkeys(key_limits.LIMITS, LIMIT))
 
@@ -60,34 +60,34 @@ WRITES = st.lists(
 )
 
 
-@pytest.mark.usefixtures("few")
-class TestFlush:
+@pytest.mark.usefixtures("low_limits")
+class TestBatch:
     @settings(
         max_examples=60,
         deadline=None,
         suppress_health_check=[HealthCheck.function_scoped_fixture],
     )
     @given(writes=WRITES, batches=st.lists(st.integers(1, 3), min_size=6, max_size=6))
-    async def test_each_write_goes_in_wholly_or_not_at_all(
+    async def test_each_write_is_all_or_nothing(
         self,
         services: Services,
         tenant: Tenant,
         writes: list[dict[str, list[str]]],
         batches: list[int],
     ) -> None:
-        """Two runs, and writes that share a flush or not: the same as one after another."""
+        """Writes to two runs in batches have the same effect as one write after another."""
         runs = [await new_run(services, tenant) for _ in range(2)]
         expected: list[dict[str, set[str]]] = [
             {kind: set() for kind in key_limits.LIMITS} for _ in runs
         ]
         waiting = [(number % 2, keys) for number, keys in enumerate(writes)]
         for size in batches:
-            some, waiting = waiting[:size], waiting[size:]
-            together = [whole_write(runs[place], keys) for place, keys in some]
+            in_batch, waiting = waiting[:size], waiting[size:]
+            together = [whole_write(runs[place], keys) for place, keys in in_batch]
             answers = together and await batch_writer.write_batch(
                 services.database, tenant, together
             )
-            for (place, keys), answer in zip(some, answers, strict=True):
+            for (place, keys), answer in zip(in_batch, answers, strict=True):
                 after = {kind: expected[place][kind] | set(keys[kind]) for kind in keys}
                 full = [kind for kind in keys if len(after[kind]) > LIMIT]
                 assert (answer is None) == (not full)
@@ -111,19 +111,21 @@ class TestFlush:
         assert caught.value.field == kind
 
     @pytest.mark.parametrize("kind", key_limits.LIMITS)
-    async def test_one_that_came_with_more_keeps_them(
+    async def test_a_run_over_the_limit_keeps_its_keys(
         self, services: Services, tenant: Tenant, monkeypatch: pytest.MonkeyPatch, kind: str
     ) -> None:
         run_id = await new_run(services, tenant)
-        with monkeypatch.context() as roomy:
-            roomy.setattr(key_limits, "LIMITS", dict.fromkeys(key_limits.LIMITS, 100))
+        with monkeypatch.context() as raised:
+            raised.setattr(key_limits, "LIMITS", dict.fromkeys(key_limits.LIMITS, 100))
             await services.runs.log(tenant, write(run_id, kind, "abcdefgh"))
         await services.runs.log(tenant, write(run_id, kind, "abcdefgh"))
         with pytest.raises(InvalidValueError):
             await services.runs.log(tenant, write(run_id, kind, "i"))
         assert (await stored(services, tenant, run_id))[kind] == set("abcdefgh")
 
-    async def test_the_name_takes_no_room(self, services: Services, tenant: Tenant) -> None:
+    async def test_the_name_does_not_count_as_a_tag(
+        self, services: Services, tenant: Tenant
+    ) -> None:
         run_id = await new_run(services, tenant)
         await services.runs.log(tenant, write(run_id, "tags", "abcde"))
         await services.runs.log(tenant, RunWrite(run_id, tags={"mlflow.runName": "n", "a": "1"}))
@@ -132,20 +134,20 @@ class TestFlush:
         assert run.name == "m"
 
     @pytest.mark.parametrize("kind", key_limits.LIMITS)
-    async def test_neighbours_in_a_flush_share_what_is_left(
+    async def test_the_writes_of_a_batch_share_what_remains(
         self, services: Services, tenant: Tenant, kind: str
     ) -> None:
-        """The same key takes one place, however many bring it; the next finds none."""
+        """A key counts once, however many writes have it; a further key is refused."""
         run_id = await new_run(services, tenant)
         await services.runs.log(tenant, write(run_id, kind, "abcd"))
         together = [write(run_id, kind, key) for key in ("x", "x", "y", "xa")]
         answers = await batch_writer.write_batch(services.database, tenant, together)
         assert [answer is None for answer in answers] == [True, True, False, True]
 
-    async def test_two_that_race_for_the_last_place(
+    async def test_writes_that_race_for_the_last_key(
         self, services: Services, tenant: Tenant
     ) -> None:
-        """In two workers: under the run's lock."""
+        """In several workers: they count under the run's lock."""
         run_id = await new_run(services, tenant)
         await services.runs.log(tenant, write(run_id, "metrics", "abcd"))
         answers = await asyncio.gather(
@@ -165,14 +167,14 @@ async def test_a_write_to_existing_series_sends_no_further_statement(
     sent: list[object] = []
     execute = psycopg.AsyncCursor.execute
 
-    async def noting(self: Any, query: Any, *args: Any, **options: Any) -> Any:
+    async def recorded(self: Any, query: Any, *args: Any, **options: Any) -> Any:
         sent.append(query)
         return await execute(self, query, *args, **options)
 
-    monkeypatch.setattr(psycopg.AsyncCursor, "execute", noting)
+    monkeypatch.setattr(psycopg.AsyncCursor, "execute", recorded)
     points = [Point(key, 2.0, 2, 1) for key in "ab"]
     await services.runs.log(tenant, RunWrite(run_id, points))
-    # The tenant, the lock, the series; the points, and the series again.
+    # Set the tenant, lock the run, find the series, insert the points, update the series.
     assert len(sent) == 5
 
 
@@ -187,18 +189,18 @@ class TestUpdate:
         sent: list[object] = []
         execute = psycopg.AsyncCursor.execute
 
-        async def noting(self: Any, query: Any, *args: Any, **options: Any) -> Any:
+        async def recorded(self: Any, query: Any, *args: Any, **options: Any) -> Any:
             sent.append(query)
             return await execute(self, query, *args, **options)
 
-        monkeypatch.setattr(psycopg.AsyncCursor, "execute", noting)
+        monkeypatch.setattr(psycopg.AsyncCursor, "execute", recorded)
         await services.runs.update(tenant, run_id, tags=dict.fromkeys(many))
         run = await services.runs.get(tenant, run_id)
         assert run.tags.keys().isdisjoint(many)
         assert len(sent) < 20
 
-    @pytest.mark.usefixtures("few")
-    async def test_places_that_are_given_up_can_be_taken(
+    @pytest.mark.usefixtures("low_limits")
+    async def test_deleted_tags_make_room_for_new_ones(
         self, services: Services, tenant: Tenant
     ) -> None:
         run_id = await new_run(services, tenant)
@@ -238,7 +240,7 @@ async def make_logged_model(services: Services, tenant: Tenant, tags: Mapping[st
 @pytest.mark.parametrize(
     "make", [make_run, make_experiment, make_registered_model, make_version, make_logged_model]
 )
-async def test_what_is_new_has_at_most_a_thousand_tags(
+async def test_at_most_a_thousand_tags_can_be_created_with(
     services: Services, tenant: Tenant, make: Make
 ) -> None:
     tags = {f"k{number}": "v" for number in range(validation.MAX_TAGS)}
@@ -249,7 +251,7 @@ async def test_what_is_new_has_at_most_a_thousand_tags(
 
 
 @pytest.mark.parametrize("kind", ["run", "logged model"])
-async def test_what_is_new_has_at_most_5000_params(
+async def test_at_most_5000_params_can_be_created_with(
     services: Services, tenant: Tenant, kind: str
 ) -> None:
     create = services.runs.create if kind == "run" else services.models.create
@@ -261,8 +263,8 @@ async def test_what_is_new_has_at_most_5000_params(
     assert caught.value.field == "params"
 
 
-class TestLater:
-    """Set on what is full already: a new key is refused, a new value is not."""
+class TestAtTheLimit:
+    """A new key is refused, a new value of an existing key is not."""
 
     TAGS = {f"k{number}": "v" for number in range(validation.MAX_TAGS)}  # noqa: RUF012
 
