@@ -5,7 +5,7 @@ from app.kernel.lifecycle import PURGING
 # Runs and logged models whose files a version in the registry uses, by the 32 hexadecimal digits
 # of their ids: they are kept, since deleting them would break the version. Who registers a version
 # holds its run or model, and their experiment, FOR KEY SHARE until the version is there
-# (`app.registry.version_repository.hold`): what is locked FOR UPDATE is looked at once more.
+# (`app.registry.version_repository.lock_sources`): what is locked FOR UPDATE is looked at again.
 _USED = """
 used AS MATERIALIZED (
     SELECT DISTINCT found.digits[1] AS id

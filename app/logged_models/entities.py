@@ -1,4 +1,4 @@
-"""A logged model as both APIs see it."""
+"""Logged models and their metrics."""
 
 from dataclasses import dataclass, field
 from typing import Literal, get_args
@@ -8,13 +8,13 @@ from app.kernel.artifact_uris import ARTIFACT_SCHEME, model_artifact_uri
 from app.kernel.errors import ConflictError
 
 Status = Literal["LOGGED_MODEL_PENDING", "LOGGED_MODEL_READY", "LOGGED_MODEL_UPLOAD_FAILED"]
-# In the order of MLflow's numbers, which start at 1.
+# In the order of MLflow's enum, whose numbers start at 1.
 STATUSES: tuple[Status, ...] = get_args(Status)
 
 
 @dataclass(slots=True)
 class ModelMetric:
-    """A point that a run logged for the model. `timestamp` is in epoch milliseconds."""
+    """A metric point that a run logged for the model. `timestamp` is in epoch milliseconds."""
 
     key: str
     value: float
@@ -27,9 +27,10 @@ class ModelMetric:
 
 @dataclass(slots=True)
 class LoggedModel:
-    """`artifact_location` is the experiment's: None where artifacts go through this server.
+    """A logged model. Times are in epoch milliseconds.
 
-    `metrics` holds every point, by key and then by time.
+    `artifact_location` is the experiment's: None where artifacts are kept with this server.
+    `metrics` holds all points, by key and then by time.
     """
 
     model_id: str
@@ -52,9 +53,9 @@ class LoggedModel:
 
 
 def model_folder(model: LoggedModel) -> str:
-    """The folder of a model's artifacts, from the tenant's root.
+    """The folder of a model's artifacts, relative to the tenant's root.
 
-    Raises ConflictError where they lie at a location of the user's.
+    Raises ConflictError where the artifacts are not kept with this server.
     """
     if not model.artifact_uri.startswith(ARTIFACT_SCHEME):
         raise ConflictError(
