@@ -29,7 +29,7 @@ from app.search.page_sizes import cut_page, fetch_rows, measure
 
 
 class RegisteredModels:
-    """Every method raises RegisteredModelNotFoundError for a model that the tenant does not have, and
+    """Methods raise RegisteredModelNotFoundError for a model that the tenant does not have, and
     InvalidValueError for a malformed name."""
 
     def __init__(self, database: Database, memory: MemoryBudget) -> None:

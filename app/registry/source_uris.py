@@ -123,7 +123,7 @@ def invalid(source: str, reason: str) -> InvalidValueError:
 
 
 def _decoded(text: str) -> str:
-    """The text with percent-encoding undone to any depth: a proxy or a client may decode it again."""
+    """The text decoded until nothing changes, since a proxy or a client may decode it again."""
     while (once := unquote(text)) != text:
         text = once
     return text
