@@ -48,8 +48,8 @@ class TestLogInputs:
     async def test_datasets_are_entered_in_one_order(
         self, database: Database, services: Services, tenant: Tenant
     ) -> None:
-        """Otherwise a transaction that locked `b` and waits for `a` deadlocks with one that locked `a`
-        and waits for `b`."""
+        """In any order, one that locked `b` and waits for `a` could deadlock with one that locked
+        `a` and waits for `b`."""
         run = await services.runs.create(tenant, "0")
         datasets = [DatasetInput(name, "g", "local", "s", None, None, {}) for name in "ba"]
         async with database.write(tenant) as connection:

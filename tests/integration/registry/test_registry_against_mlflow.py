@@ -59,7 +59,7 @@ class Both:
         *,
         words: bool = True,
     ) -> None:
-        """`words`: whether error messages must be the same; of two mistakes either may be reported."""
+        """`words`: whether messages must be the same; of two mistakes either may be reported."""
         expected, found = _theirs(theirs), await _ours(ours)
         if isinstance(expected, Refusal) and isinstance(found, Refusal):
             words = words and bool(expected.words)

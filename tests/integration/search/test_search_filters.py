@@ -1,4 +1,4 @@
-"""Filters that MLflow's store is no reference for: tenants, derived values, numbers out of range."""
+"""Filters that MLflow's store cannot be compared by: tenants, derived values, large numbers."""
 
 import math
 from typing import Any
