@@ -1,5 +1,6 @@
-"""The services of one worker, built once and handed to both APIs."""
+"""Composition root: builds the services of one worker, which both APIs use."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,10 +15,13 @@ from app.config import Settings
 from app.db.coalescer import Coalescer
 from app.db.database import Database
 from app.experiments.service import Experiments
+from app.kernel.errors import NotFoundError
 from app.kernel.event_loop_turns import EventLoopTurns
 from app.kernel.memory_budget import MemoryBudget
+from app.kernel.tenant import Tenant
 from app.logged_models.service import LoggedModels
 from app.metrics.service import Metrics
+from app.observability.monitor import ServiceStatistics
 from app.registry.model_versions import ModelVersions
 from app.registry.registered_models import RegisteredModels
 from app.runs.batch_writer import write_queue
@@ -30,11 +34,28 @@ from app.tenants.quotas import Quotas
 from app.tenants.service import Tenants
 
 if TYPE_CHECKING:
-    from app.auth.jwt_tokens import JwtVerifier
+    from app.auth.jwt_verifier import JwtVerifier
+
+
+@dataclass(frozen=True)
+class StoredTenantFiles:
+    """`TenantFiles` of the tenant service, by the artifact services."""
+
+    artifacts: Artifacts
+    uploads: Uploads
+
+    async def delete_all(self, tenant: Tenant) -> None:
+        with suppress(NotFoundError):
+            await self.artifacts.delete(tenant, "experiments")
+
+    async def abandon_uploads(self, tenant: Tenant) -> None:
+        await self.uploads.abandon(tenant)
 
 
 @dataclass(frozen=True)
 class Services:
+    """The services, wired by `build` from the settings."""
+
     settings: Settings
     memory: MemoryBudget
     turns: EventLoopTurns
@@ -58,6 +79,7 @@ class Services:
 
     @classmethod
     def build(cls, settings: Settings, rendered_runs: RenderCache) -> "Services":
+        """Wire the services. Raises ValueError if the settings name no database."""
         if settings.database_url is None:
             raise ValueError("TRACKING_DATABASE_URL is not set; `tracking serve` sets it")
         database = Database(
@@ -73,7 +95,9 @@ class Services:
         slots = TransferSlots(settings.tenant_transfers)
         artifacts = Artifacts(database, store, quotas, slots)
         uploads = Uploads(artifacts, store, slots)
-        authenticator = Authenticator(settings, tenant_lookup, keys, quotas, _tokens(settings))
+        authenticator = Authenticator(
+            settings, tenant_lookup, keys, quotas, _jwt_verifier(settings)
+        )
         queue = write_queue(database)
         memory, turns = MemoryBudget(), EventLoopTurns()
         return cls(
@@ -88,10 +112,9 @@ class Services:
             tenants=Tenants(
                 database,
                 tenant_lookup,
-                artifacts,
-                uploads,
+                StoredTenantFiles(artifacts, uploads),
                 settings.implied_tenant,
-                forget=(tenant_lookup.gone, authenticator.forget, slots.forget),
+                on_delete=(tenant_lookup.forget, authenticator.forget, slots.forget),
             ),
             experiments=Experiments(database, memory, tenant_tag=tag),
             runs=Runs(
@@ -115,15 +138,36 @@ class Services:
             audit=AuditLog(database),
         )
 
+    def statistics(self) -> ServiceStatistics:
+        """What /metrics shows of the services."""
+        queue, pool = self.write_queue.statistics(), self.database.pool_statistics()
+        return ServiceStatistics(
+            counters={"flush_failures": queue.failures},
+            gauges={
+                "held_bytes": self.memory.held,
+                "waiting_writes": queue.waiting_requests,
+                "waiting_items": queue.waiting_items,
+                "pool_size": pool.size,
+                "pool_in_use": pool.in_use,
+                "pool_waiting": pool.waiting,
+            },
+            histograms={
+                "flush_items": queue.batch_items,
+                "flush_seconds": queue.batch_seconds,
+            },
+        )
+
     async def close(self) -> None:
+        """Close the store and the connections."""
         await self.artifacts.close()
         await self.database.close()
 
 
-def _tokens(settings: Settings) -> "JwtVerifier | None":
+def _jwt_verifier(settings: Settings) -> "JwtVerifier | None":
     if not settings.jwt_jwks:
         return None
-    # Who has no identity provider does not pay for importing cryptography.
-    from app.auth.jwt_tokens import JwksCache, JwtVerifier
+    # Imported here, so that a service without an identity provider does not load cryptography.
+    from app.auth.jwks_cache import JwksCache
+    from app.auth.jwt_verifier import JwtVerifier
 
     return JwtVerifier(settings, JwksCache(settings.jwt_jwks))

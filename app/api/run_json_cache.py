@@ -36,5 +36,5 @@ class RunJsonCache:
         """Render a run, and cache it unless it is larger than MAX_RUN_BYTES."""
         rendered = RenderedRun(run.run_id, run.artifact_uri, render(run))
         if len(rendered.body) <= MAX_RUN_BYTES:
-            self._runs.add((tenant_id, run.run_id.int, render), run.version, rendered)
+            self._runs.put((tenant_id, run.run_id.int, render), run.version, rendered)
         return rendered

@@ -11,7 +11,7 @@ from psycopg.rows import class_row
 from app.db.database import Database
 from app.kernel import validation
 from app.kernel.page_tokens import PageTokenCodec
-from app.kernel.tenant import NOBODY, Tenant
+from app.kernel.tenant import NO_TENANT, Tenant
 
 # Newest first. What is asked for by tenant is a range of the primary key; what is asked for of all
 # tenants looks at every row, which for this table is bearable.
@@ -84,7 +84,7 @@ class AuditLog:
         self, wanted: Filter, *, limit: int, page_token: str | None = None
     ) -> tuple[list[Event], str | None]:
         values = parameters(wanted, limit + 1, page_token)
-        async with self._database.read_pipeline(NOBODY) as connection:
+        async with self._database.read_pipeline(NO_TENANT) as connection:
             await connection.execute(SHOW_ALL)
             return await _page(connection, values, limit)
 

@@ -31,7 +31,7 @@ class _JsonRequest(Request):
             limit,
             services.memory,
             caller.tenant,
-            refusal=_too_large,
+            over_limit=_over_limit,
         )
         if not self._body:
             return
@@ -70,7 +70,7 @@ def _check_count(document: object) -> None:
             waiting.extend(value.values() if isinstance(value, dict) else value)
 
 
-def _too_large(limit: int, size: int) -> TrackingError:
+def _over_limit(limit: int, size: int) -> TrackingError:
     return TooLargeError(f"The body of this request may have at most {limit} bytes")
 
 

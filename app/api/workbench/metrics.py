@@ -15,7 +15,7 @@ from app.api.workbench.types import Shown, ShownNumber, Time, shown_number, show
 from app.kernel import validation
 from app.kernel.errors import InvalidValueError
 from app.kernel.validation import INT64_MAX, INT64_MIN
-from app.metrics.service import PointRow
+from app.metrics.entities import PointRow
 
 router = APIRouter(
     prefix="/experiments/runs/{run_id}/metrics", tags=["metrics"], route_class=GuardedRoute
@@ -98,7 +98,7 @@ async def get_metric_history(
         raise InvalidValueError(
             f"step_min {step_min} is above step_max {step_max}", field="step_min"
         )
-    sampled = await services.metrics.sampled(
+    sampled = await services.metrics.sample_extremes(
         tenant, run_id, key, max_points=max_points, step_min=step_min, step_max=step_max
     )
     points = sampled.points

@@ -13,7 +13,8 @@ from fastapi import FastAPI
 
 from app.gc.service import GarbageCollector, Policy
 from app.kernel.tenant import Tenant
-from app.runs.entities import Point, RunWrite
+from app.metrics.entities import Point
+from app.runs.entities import RunWrite
 from app.services import Services
 from tests.conftest import client_of, new_slug
 from tests.contract.isolation.belongings import Belongings, Ids, belongings, filled_in, never_was
@@ -145,7 +146,7 @@ async def filled_tenant(app: FastAPI, slug: str | None = None) -> Belongings:
     """A fresh tenant that has something of every kind."""
     services = app.state.services
     tenant = await services.tenant_lookup.resolve(slug or new_slug(), create=True)
-    await services.quotas.limit(tenant, {"points_per_day": 1000, "artifact_bytes": 1 << 30})
+    await services.quotas.set_limits(tenant, {"points_per_day": 1000, "artifact_bytes": 1 << 30})
     key, _ = await services.keys.create(tenant, "read")
     await _half_collected(services, tenant)
     async with await _client(app, tenant) as client:

@@ -15,7 +15,8 @@ from app.gc.service import GarbageCollector, Policy
 from app.kernel.errors import NotFoundError
 from app.kernel.ids import new_uuid
 from app.kernel.tenant import Tenant
-from app.runs.entities import Point, Run, RunWrite
+from app.metrics.entities import Point
+from app.runs.entities import Run, RunWrite
 from app.services import Services
 from tests.integration.artifacts.indexed import (
     chunks,

@@ -198,8 +198,8 @@ async def test_copies_within_a_model_while_versions_are_deleted(
         ),
         return_exceptions=True,
     )
-    errors = [result for result in results if isinstance(result, BaseException)]
-    assert [error for error in errors if not isinstance(error, NotFoundError)] == []
+    refused = [one for one in results if isinstance(one, BaseException)]
+    assert all(isinstance(one, NotFoundError) for one in refused), refused
 
 
 @pytest.mark.usefixtures("champion")
@@ -341,5 +341,5 @@ async def test_points_and_links_of_a_model_that_goes(
             *(log(model.model_id) for model in models for _ in range(3)),
             return_exceptions=True,
         )
-        errors = [result for result in results if isinstance(result, BaseException)]
-        assert [error for error in errors if not isinstance(error, NotFoundError)] == []
+        failures = [one for one in results if isinstance(one, BaseException)]
+        assert all(isinstance(one, NotFoundError) for one in failures), failures

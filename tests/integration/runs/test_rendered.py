@@ -1,4 +1,4 @@
-"""Ready-made runs: never older than what was committed, whoever wrote it, and bounded in bytes."""
+"""The cache of rendered runs: never older than what was committed, by any worker, and bounded."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any

@@ -18,8 +18,9 @@ from app.kernel.errors import (
     RunNotFoundError,
 )
 from app.kernel.tenant import Tenant
+from app.metrics.entities import LatestMetric, Point
 from app.runs.batch_writer import write_queue
-from app.runs.entities import LatestMetric, Point, RunWrite
+from app.runs.entities import RunWrite
 from app.services import Services
 
 # Few values, so that points repeat and tie.

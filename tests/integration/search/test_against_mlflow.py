@@ -6,6 +6,7 @@ Both must find the same entities in the same order, and refuse the same searches
 import math
 import random
 import re
+import shutil
 import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -99,8 +100,11 @@ def _outcome(search: Callable[[], Any]) -> Any:
 
 
 @pytest.fixture(scope="module")
-def both(connection: Connection, tmp_path_factory: pytest.TempPathFactory) -> Both:
+def both(
+    connection: Connection, mlflow_tables: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Both:
     path = tmp_path_factory.mktemp("mlflow")
+    shutil.copy(mlflow_tables, path / "mlflow.db")
     store = SqlAlchemyStore(f"sqlite:///{path}/mlflow.db", (path / "artifacts").as_uri())
     chance = random.Random(7)
     ids = [store.create_experiment(name, None, None) for name in ("a", "b", "A b", "100%", "a_b")]

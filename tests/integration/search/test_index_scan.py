@@ -22,7 +22,7 @@ from app.runs.search import search_runs
 from tests.integration.search.search_seed import Seed, new_tenant
 
 EXAMPLES = settings(
-    max_examples=300,
+    max_examples=120,
     deadline=None,
     database=None,
     derandomize=True,

@@ -33,7 +33,7 @@ async def limited(services: Services, tenant: Tenant) -> Any:
     """Sets quotas of the test's tenant, which this worker goes by at once."""
 
     async def limit(**quotas: int | None) -> None:
-        await services.quotas.limit(tenant, quotas)
+        await services.quotas.set_limits(tenant, quotas)
         await services.tenant_lookup.resolve(tenant.slug)
 
     return limit
@@ -253,12 +253,12 @@ async def test_another_worker_goes_by_new_quotas_within_seconds(
 ) -> None:
     other = Services.build(settings, RunJsonCache())
     try:
-        await other.tenants.resolve(tenant.slug)
-        assert other.tenants.limits(tenant) is None
-        await services.quotas.limit(tenant, {"runs": 7})
-        while (limits := other.tenants.limits(tenant)) is None:
+        await other.tenant_lookup.resolve(tenant.slug)
+        assert other.tenant_lookup.limits(tenant) is None
+        await services.quotas.set_limits(tenant, {"runs": 7})
+        while (limits := other.tenant_lookup.limits(tenant)) is None:
             await asyncio.sleep(0.1)
-            await other.tenants.resolve(tenant.slug)
+            await other.tenant_lookup.resolve(tenant.slug)
         assert limits.runs == 7
     finally:
         await other.close()

@@ -1,4 +1,4 @@
-"""Threads that tenants share: each has its turn, and none has them all."""
+"""The fair thread pool: tenants are served round-robin, and none holds all threads."""
 
 import asyncio
 import threading
@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 import pytest_asyncio
 
-from app.kernel.thread_pools import Threads
+from app.kernel.fair_thread_pool import FairThreadPool
 
 COUNT = 8
 MOST = 6  # of one tenant
@@ -30,8 +30,8 @@ class Gate:
 
 
 @pytest_asyncio.fixture
-async def threads() -> AsyncIterator[Threads]:
-    it = Threads(COUNT)
+async def threads() -> AsyncIterator[FairThreadPool]:
+    it = FairThreadPool(COUNT)
     yield it
     await it.close()
 
@@ -42,7 +42,7 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.005)  # it happens in threads
 
 
-async def test_one_tenant_leaves_some_to_others(threads: Threads) -> None:
+async def test_one_tenant_leaves_some_to_others(threads: FairThreadPool) -> None:
     gate = Gate()
     greedy = [threads.of("greedy").start(gate.work("greedy")) for _ in range(100)]
     await until(lambda: len(gate.begun) == MOST)
@@ -53,7 +53,7 @@ async def test_one_tenant_leaves_some_to_others(threads: Threads) -> None:
     assert await asyncio.gather(*greedy) == ["greedy"] * 100
 
 
-async def test_what_waits_goes_by_turns(threads: Threads) -> None:
+async def test_what_waits_goes_by_turns(threads: FairThreadPool) -> None:
     """With every thread held, a tenant that asks last for one piece is not behind a hundred."""
     first, second = Gate(), Gate()
     held = [threads.of(name).start(first.work(name)) for name in "ab" for _ in range(MOST)]
@@ -74,7 +74,7 @@ async def test_what_waits_goes_by_turns(threads: Threads) -> None:
 
 
 async def test_one_thread_is_everybodys() -> None:
-    threads = Threads(1)
+    threads = FairThreadPool(1)
     gate = Gate()
     gate.open.set()
     work = [threads.of(name).start(gate.work(name)) for name in "aab"]
@@ -82,7 +82,7 @@ async def test_one_thread_is_everybodys() -> None:
     await threads.close()
 
 
-async def test_errors_and_cancellations_free_the_thread(threads: Threads) -> None:
+async def test_errors_and_cancellations_free_the_thread(threads: FairThreadPool) -> None:
     mine = threads.of("a")
 
     def fail() -> None:
@@ -106,7 +106,7 @@ async def test_errors_and_cancellations_free_the_thread(threads: Threads) -> Non
     assert not threads._held
 
 
-async def test_many_tenants_at_once(threads: Threads) -> None:
+async def test_many_tenants_at_once(threads: FairThreadPool) -> None:
     running: dict[str, int] = {}
     most = 0
     lock = threading.Lock()

@@ -1,4 +1,4 @@
-"""Shapes and conversions that several of MLflow's resources share."""
+"""Fields that the messages of several of MLflow's resources share: their types and conversions."""
 
 import math
 import re
@@ -12,10 +12,11 @@ from app.kernel import validation
 from app.kernel.errors import InvalidValueError
 from app.kernel.lifecycle import ViewType
 
-# A field that MLflow requires, for which an empty string is as good as none.
+# A field that MLflow requires; an empty string counts as missing.
 Required = Annotated[str, msgspec.Meta(min_length=1)]
 
-# MLflow lets clients ask for up to 200,000 of a thing in one answer.
+# The most that a page holds. MLflow lets clients ask for up to 200,000, and they follow the token
+# of the next page in any case.
 MAX_PAGE = 5_000
 
 Name = TypeVar("Name", bound=str)
@@ -28,30 +29,33 @@ class KeyValue(msgspec.Struct):
     value: str = ""
 
 
-def pairs(values: Mapping[str, str]) -> list[KeyValue]:
+def key_values(values: Mapping[str, str]) -> list[KeyValue]:
+    """Tags or params as MLflow writes them."""
     return [KeyValue(key, value) for key, value in values.items()]
 
 
-def strings(values: Sequence[KeyValue], field: str = "tags") -> dict[str, str]:
+def tags_by_key(tags: Sequence[KeyValue], field: str = "tags") -> dict[str, str]:
     """The last value of each key. Raises InvalidValueError for more than one request may have."""
-    validation.at_most(len(values), validation.MAX_PAIRS, field)
-    return {one.key: one.value for one in values}
+    validation.at_most(len(tags), validation.MAX_PAIRS, field)
+    return {tag.key: tag.value for tag in tags}
 
 
-def params(values: Sequence[KeyValue]) -> dict[str, str]:
-    """Raises InvalidValueError for a key that comes twice: a param has one value."""
-    given = strings(values, "params")
-    if len(given) < len(values):
-        repeated = [key for key, count in Counter(one.key for one in values).items() if count > 1]
+def params_by_key(params: Sequence[KeyValue]) -> dict[str, str]:
+    """The value of each key. Raises InvalidValueError for a key that is given twice, and for more
+    params than one request may have."""
+    by_key = tags_by_key(params, "params")
+    if len(by_key) < len(params):
+        counts = Counter(param.key for param in params)
+        repeated = [key for key, count in counts.items() if count > 1]
         raise InvalidValueError(
             f"Duplicate parameter keys have been submitted: {sorted(repeated)}. Please ensure the"
             " request contains only one param value per param key.",
             field="params",
         )
-    return given
+    return by_key
 
 
-def number(value: float) -> float | str:
+def json_double(value: float) -> float | str:
     """A double as protobuf's JSON mapping writes it: NaN and the infinities as strings."""
     if math.isfinite(value):
         return value
@@ -61,9 +65,10 @@ def number(value: float) -> float | str:
 
 
 def page_size(max_results: int, limit: int, default: int | None = None) -> int:
-    """`max_results`, or as many as a page holds at most; the next page's token leads to the rest.
+    """How many items a page holds: `max_results`, or MAX_PAGE where that is less. `default` is for
+    a `max_results` of 0.
 
-    Raises InvalidValueError where it is out of range.
+    Raises InvalidValueError for a `max_results` that is not between 1 and `limit`.
     """
     if max_results == 0 and default is not None:
         return default
@@ -76,23 +81,27 @@ def page_size(max_results: int, limit: int, default: int | None = None) -> int:
     return min(max_results, MAX_PAGE)
 
 
-def enum(field: str, given: str | int, names: Sequence[Name]) -> Name:
-    """One of an enum's names, which protobuf counts from 1, by its name or its number."""
+def enum_name(field: str, given: str | int, names: Sequence[Name]) -> Name:
+    """A name of an enum, which is given by that name or by its number; protobuf counts from 1.
+
+    Raises InvalidValueError for anything else.
+    """
     for number, name in enumerate(names, start=1):
         if given in (name, number, str(number)):
             return name
     raise validation.invalid(field, given, f"it must be one of {', '.join(names)}")
 
 
-def view(field: str, given: str | int) -> ViewType:
+def view_type(field: str, given: str | int) -> ViewType:
+    """A view type, which is given by its name or its number. Raises InvalidValueError."""
     names: Sequence[ViewType] = get_args(ViewType)
-    return enum(field, given, names)
+    return enum_name(field, given, names)
 
 
 def experiment_id(given: str) -> str:
-    """An experiment's id as given, if it can be one of MLflow's, which are numbers.
+    """The id of an experiment as given, if it is a number.
 
-    Who gives an experiment's name instead is told so. Raises InvalidValueError.
+    Raises InvalidValueError, as MLflow does, where somebody gives an experiment's name instead.
     """
     if not re.fullmatch(r"-?[0-9]+", given):
         raise InvalidValueError(

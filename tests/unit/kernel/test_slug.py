@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.kernel.slug import is_slug
+from app.kernel.tenant import is_slug
 
 
 @pytest.mark.parametrize("name", ["a", "7", "acme-corp", "a" * 48, "0-0", "a--b"])
