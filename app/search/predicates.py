@@ -48,7 +48,7 @@ def run_id(comparator: str, value: str | Sequence[str]) -> Predicate:
             return lambda column: pattern(run_id_text(column))
         case _:
             texts = [value] if isinstance(value, str) else value
-            ids = [found for each in texts if (found := parse_run_id(each))]
+            ids = [number for text in texts if (number := parse_run_id(text))]
             return _member("IN" if comparator in ("=", "IN") else "NOT IN", ids)
 
 
