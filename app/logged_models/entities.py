@@ -1,4 +1,4 @@
-"""A logged model as both APIs see it."""
+"""Logged models and their metrics."""
 
 from dataclasses import dataclass, field
 from typing import Literal, get_args
@@ -7,13 +7,13 @@ from uuid import UUID
 from app.kernel.artifact_uris import model_artifact_uri
 
 Status = Literal["LOGGED_MODEL_PENDING", "LOGGED_MODEL_READY", "LOGGED_MODEL_UPLOAD_FAILED"]
-# In the order of MLflow's numbers, which start at 1.
+# In the order of MLflow's enum, whose numbers start at 1.
 STATUSES: tuple[Status, ...] = get_args(Status)
 
 
 @dataclass(slots=True)
 class ModelMetric:
-    """A point that a run logged for the model. `timestamp` is in epoch milliseconds."""
+    """A metric point that a run logged for the model. `timestamp` is in epoch milliseconds."""
 
     key: str
     value: float
@@ -26,9 +26,10 @@ class ModelMetric:
 
 @dataclass(slots=True)
 class LoggedModel:
-    """`artifact_location` is the experiment's: None where artifacts go through this server.
+    """A logged model. Times are in epoch milliseconds.
 
-    `metrics` holds every point, by key and then by time.
+    `artifact_location` is the experiment's: None where artifacts are kept with this server.
+    `metrics` holds all points, by key and then by time.
     """
 
     model_id: str

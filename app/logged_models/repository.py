@@ -1,4 +1,4 @@
-"""Logged models in SQL."""
+"""SQL of logged models, their params, tags and metrics."""
 
 from collections.abc import Sequence
 
@@ -67,9 +67,12 @@ _MODELS = select(
 async def get(
     connection: AsyncConnection, tenant: Tenant, model_ids: Sequence[str]
 ) -> list[LoggedModel]:
-    """The models of those ids that exist, deleted ones too, whole, in the order of the ids."""
+    """The models with these ids, deleted ones included, with their params, tags and metrics.
+
+    They are in the order of the ids; absent ones are left out.
+    """
     rows = await connection.execute(
-        _MODELS.where(ModelRow.tenant_id == tenant.id, _one_of(ModelRow.model_id, model_ids))
+        _MODELS.where(ModelRow.tenant_id == tenant.id, _is_any(ModelRow.model_id, model_ids))
     )
     found = {row.model_id: row._mapping for row in rows}
     params = await PARAMS.read(connection, tenant, list(found))
@@ -81,7 +84,7 @@ async def get(
     if models:
         for model_id, metric in await _metrics(connection, tenant, list(models)):
             models[model_id].metrics.append(metric)
-    return [models[one] for one in model_ids if one in models]
+    return [models[model_id] for model_id in model_ids if model_id in models]
 
 
 async def locate(
@@ -116,7 +119,7 @@ async def _metrics(
             point.dataset_name,
             point.dataset_digest,
         )
-        .where(point.tenant_id == tenant.id, _one_of(point.model_id, model_ids))
+        .where(point.tenant_id == tenant.id, _is_any(point.model_id, model_ids))
         .order_by(point.model_id, point.key, point.timestamp, point.step, point.run_id)
     )
     return [(row.model_id, ModelMetric(*row[1:])) for row in rows]
@@ -127,7 +130,8 @@ async def create(connection: AsyncConnection, tenant: Tenant, **values: object) 
 
 
 async def lock(connection: AsyncConnection, tenant: Tenant, model_id: str) -> bool:
-    """Keep other writers from a model until the transaction ends; False where there is none."""
+    """Lock a model against other writers until the transaction ends. False if there is no such
+    model."""
     rows = await connection.execute(
         select(ModelRow.model_id)
         .where(ModelRow.tenant_id == tenant.id, ModelRow.model_id == model_id)
@@ -139,7 +143,7 @@ async def lock(connection: AsyncConnection, tenant: Tenant, model_id: str) -> bo
 async def change(
     connection: AsyncConnection, tenant: Tenant, model_id: str, **values: object
 ) -> bool:
-    """False where there is no such model."""
+    """Update columns of the model. False if there is no such model."""
     rows = await connection.execute(
         update(ModelRow)
         .where(ModelRow.tenant_id == tenant.id, ModelRow.model_id == model_id)
@@ -149,5 +153,5 @@ async def change(
     return rows.first() is not None
 
 
-def _one_of(column: InstrumentedAttribute[str], values: Sequence[str]) -> ColumnElement[bool]:
+def _is_any(column: InstrumentedAttribute[str], values: Sequence[str]) -> ColumnElement[bool]:
     return column == any_(text_array(values))

@@ -108,6 +108,8 @@ _ATTRIBUTES = {
     **dict.fromkeys(("last_updated_time", "last_updated_timestamp"), _UPDATED),
 }
 
+_METRIC_TABLE = ModelMetrics()
+
 _INVALID_OPERATOR = (
     "Invalid comparison operator for {kind}.{key}: '{comparator}'. Expected one of ({allowed})."
 )
@@ -124,7 +126,7 @@ LOGGED_MODELS = EntitySchema(
     # In MLflow's tables the statuses are numbers, in the order of these names.
     sort_attributes={**_ATTRIBUTES, "status": attribute("status", _MODELS.c.status)},
     child_tables={
-        FieldKind.METRIC: ModelMetrics(),
+        FieldKind.METRIC: _METRIC_TABLE,
         FieldKind.PARAM: KeyValueChildTable(table_of(LoggedModelParam), "model_id", "value"),
         FieldKind.TAG: KeyValueChildTable(table_of(LoggedModelTag), "model_id", "value"),
     },
@@ -166,10 +168,11 @@ def search_logged_models(
     `page_token`.
     """
     tree = parse_filter(filter)
-    metrics = ModelMetrics(_on_any(datasets)) if datasets else ModelMetrics()
-    schema = replace(
-        LOGGED_MODELS, child_tables={**LOGGED_MODELS.child_tables, FieldKind.METRIC: metrics}
-    )
+    schema = LOGGED_MODELS
+    metrics = _METRIC_TABLE
+    if datasets:
+        metrics = ModelMetrics(_on_any(datasets))
+        schema = replace(schema, child_tables={**schema.child_tables, FieldKind.METRIC: metrics})
     ids = distinct_ids(experiment_ids)
     where = [
         _MODELS.c.tenant_id == tenant.id,

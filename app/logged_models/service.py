@@ -1,4 +1,4 @@
-"""The rules of logged models. They are those of MLflow 3.17's SQL store."""
+"""Service of logged models, with the rules of MLflow 3.17's SQL store."""
 
 from collections.abc import Mapping, Sequence
 
@@ -31,16 +31,16 @@ MAX_NAME_LENGTH = 500
 MAX_MODEL_TYPE_LENGTH = 500
 MAX_SOURCE_RUN_ID_LENGTH = 32
 MAX_KEY_LENGTH = 255
-# MLflow's own column is a TEXT, which on MySQL, the narrowest of its databases, ends here.
+# MLflow's column is a TEXT, which on MySQL, its database with the shortest, has this length.
 MAX_VALUE_LENGTH = 65_535
 
 _FORBIDDEN_IN_NAME = ("/", ":", ".", "%", '"', "'")
 
 
 class LoggedModels:
-    """Every method raises NotFoundError for a model that is not the tenant's.
+    """Every method raises LoggedModelNotFoundError for a model that the tenant does not have.
 
-    A deleted model is found where it is changed, as in MLflow, but not where it is read.
+    As in MLflow, a soft-deleted model can be changed, but it is not read unless asked for.
     """
 
     def __init__(self, database: Database, memory: MemoryBudget) -> None:
@@ -58,9 +58,10 @@ class LoggedModels:
         params: Mapping[str, str] | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> LoggedModel:
-        """A new model in an active experiment, pending; a random name stands in for an empty one.
+        """Create a pending model in an active experiment. An empty name becomes a random one.
 
-        `source_run_id` is kept as given, whether or not there is such a run.
+        `source_run_id` is stored as it is, whether or not the run exists. Raises
+        ExperimentNotFoundError and ExperimentNotActiveError.
         """
         params, tags = params or {}, tags or {}
         _check_name(name)
@@ -93,7 +94,7 @@ class LoggedModels:
         self, tenant: Tenant, model_id: str, *, allow_deleted: bool = False
     ) -> LoggedModel:
         async with self._database.read(tenant) as connection:
-            found = await repository.get(connection, tenant, [_known(model_id)])
+            found = await repository.get(connection, tenant, [_model_id(model_id)])
         if not found or (found[0].deleted_time is not None and not allow_deleted):
             raise LoggedModelNotFoundError(model_id)
         return found[0]
@@ -118,14 +119,18 @@ class LoggedModels:
         limit: int,
         page_token: str | None = None,
     ) -> tuple[list[LoggedModel], str | None]:
-        """A page of models, newest first unless ordered otherwise, and the token of the next one.
+        """A page of models, newest first unless ordered otherwise, and the token of the next page.
 
-        `datasets` are those whose metrics the filter is about.
+        `datasets` restrict the metrics that the filter compares.
         """
         page = search_logged_models(
             tenant,
-            # Those that can be no experiment's have no models.
-            [number for one in experiment_ids if (number := parse_experiment_id(one)) is not None],
+            # A text that no experiment can have as its id matches no model.
+            [
+                number
+                for text in experiment_ids
+                if (number := parse_experiment_id(text)) is not None
+            ],
             filter=filter,
             order_by=order_by,
             datasets=datasets,
@@ -140,14 +145,14 @@ class LoggedModels:
             return await repository.get(connection, tenant, ids), token
 
     async def finalize(self, tenant: Tenant, model_id: str, status: Status) -> LoggedModel:
-        """Set the status once the artifacts are uploaded, or failed to be; the model as it is."""
+        """Set the status after the upload of the artifacts, and return the model."""
         async with self._database.write(tenant) as connection:
             await self._change(connection, tenant, model_id, status=status)
             (model,) = await repository.get(connection, tenant, [model_id])
         return model
 
     async def delete(self, tenant: Tenant, model_id: str) -> None:
-        """Hide the model; `get` with `allow_deleted` still finds it."""
+        """Soft-delete the model; `get` with `allow_deleted` still finds it."""
         async with self._database.write(tenant) as connection:
             await self._change(connection, tenant, model_id, deleted_time=now_ms())
             await trail.record(connection, tenant, "logged_model.delete", model_id)
@@ -159,7 +164,7 @@ class LoggedModels:
             await repository.TAGS.set(connection, tenant, model_id, tags)
 
     async def delete_tag(self, tenant: Tenant, model_id: str, key: str) -> None:
-        """Raises NotFoundError where the model has no such tag, too."""
+        """Delete a tag. Raises NotFoundError where the model does not have it."""
         validation.text(key, "tag_key")
         async with self._database.write(tenant) as connection:
             await self._lock(connection, tenant, model_id)
@@ -170,9 +175,9 @@ class LoggedModels:
                 )
 
     async def log_params(self, tenant: Tenant, model_id: str, params: Mapping[str, str]) -> None:
-        """Add params, all or none; one that has the same value already is passed over.
+        """Add params, all or none. A param that the model has with the same value is skipped.
 
-        Raises ConflictError where one has another value.
+        Raises ConflictError for a param that the model has with another value.
         """
         _check_pairs("params", params)
         async with self._database.write(tenant) as connection:
@@ -188,14 +193,14 @@ class LoggedModels:
                     )
 
     async def _lock(self, connection: AsyncConnection, tenant: Tenant, model_id: str) -> None:
-        if not await repository.lock(connection, tenant, _known(model_id)):
+        if not await repository.lock(connection, tenant, _model_id(model_id)):
             raise LoggedModelNotFoundError(model_id)
 
     async def _change(
         self, connection: AsyncConnection, tenant: Tenant, model_id: str, **values: object
     ) -> None:
         changed = await repository.change(
-            connection, tenant, _known(model_id), last_updated_time=now_ms(), **values
+            connection, tenant, _model_id(model_id), last_updated_time=now_ms(), **values
         )
         if not changed:
             raise LoggedModelNotFoundError(model_id)
@@ -204,7 +209,7 @@ class LoggedModels:
 async def _active_experiment(
     connection: AsyncConnection, tenant: Tenant, experiment_id: str
 ) -> int:
-    """The experiment, which stays active until the transaction ends."""
+    """The id of an experiment, which is locked and stays active until the transaction ends."""
     number = parse_experiment_id(experiment_id)
     if number is None:
         raise ExperimentNotFoundError(experiment_id)
@@ -216,8 +221,9 @@ async def _active_experiment(
     return number
 
 
-def _known(model_id: str) -> str:
-    """The id, if it can be one: what cannot may hold what Postgres has no room for."""
+def _model_id(model_id: str) -> str:
+    """The id, if a model can have it. Others are refused here, since they may hold characters that
+    Postgres cannot store."""
     if not is_model_id(model_id):
         raise LoggedModelNotFoundError(model_id)
     return model_id
@@ -240,7 +246,7 @@ def _check_tags(tags: Mapping[str, str]) -> None:
 
 
 def _check_pairs(field: str, pairs: Mapping[str, str]) -> None:
-    """Keys are free text here, unlike those of runs."""
+    """Unlike those of runs, keys are any text."""
     for index, (key, value) in enumerate(pairs.items()):
         if not key:
             raise validation.invalid(f"{field}[{index}].key", key, "A key name must be provided.")

@@ -10,11 +10,11 @@ from app.kernel.errors import InvalidValueError
 Stage = Literal["None", "Staging", "Production", "Archived"]
 
 STAGES: tuple[Stage, ...] = get_args(Stage)
-# Those that a transition may clear of other versions.
+# A transition to one of these may archive the versions that are in it.
 ACTIVE_STAGES: tuple[Stage, ...] = ("Staging", "Production")
 
-# MLflow keeps prompts in the registry, as models and versions with this tag. The text of one is a
-# tag of its version, and its source one of two words that lead nowhere.
+# MLflow keeps prompts in the registry, as models and versions with this tag. A prompt's text is a
+# tag of its version, and the version's source is one of two placeholders.
 PROMPT_TAG = "mlflow.prompt.is_prompt"
 PROMPT_TEXT_TAG = "mlflow.prompt.text"
 PROMPT_SOURCES = ("dummy-source", "prompt-template")
@@ -24,7 +24,7 @@ PROMPT_SOURCES = ("dummy-source", "prompt-template")
 class ModelVersion:
     """A version of the registered model `name`. Times are in epoch milliseconds.
 
-    `aliases` are in the order of their letters.
+    `aliases` are sorted by code point.
     """
 
     version_id: UUID
@@ -44,8 +44,11 @@ class ModelVersion:
 
 @dataclass(slots=True)
 class RegisteredModel:
-    """`aliases` maps each alias to a version's number; `latest_versions` has one version for each
-    stage that any is in."""
+    """A registered model. Times are in epoch milliseconds.
+
+    `aliases` maps each alias to the number of a version. `latest_versions` holds the newest version
+    in each stage that has any.
+    """
 
     registered_model_id: UUID
     name: str
@@ -62,7 +65,7 @@ def is_prompt(tags: Mapping[str, str]) -> bool:
 
 
 def canonical_stage(text: str) -> Stage:
-    """The stage, whatever the case of its letters. Raises InvalidValueError."""
+    """The stage that the text names, ignoring case. Raises InvalidValueError."""
     for stage in STAGES:
         if stage.lower() == text.lower():
             return stage

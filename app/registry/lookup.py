@@ -1,7 +1,7 @@
-"""Ways to one registered model or version, shared by the services and the rules of sources.
+"""Finds and locks one registered model or model version by name.
 
-What is locked stays as it is for other writers until the transaction ends. All functions raise
-InvalidValueError for a malformed name, version, alias or stage.
+A lock keeps other writers out until the transaction ends. All functions raise InvalidValueError for
+a malformed name, version, alias or stage.
 """
 
 from uuid import UUID
@@ -21,7 +21,7 @@ from app.registry.entities import ModelVersion, RegisteredModel, canonical_stage
 
 
 async def model(connection: AsyncConnection, tenant: Tenant, name: str) -> RegisteredModel:
-    """The model, without its versions. Raises NotFoundError."""
+    """The model, without its versions. Raises RegisteredModelNotFoundError."""
     validation.name(name)
     found = await model_repository.find(connection, tenant, name)
     if found is None:
@@ -32,7 +32,7 @@ async def model(connection: AsyncConnection, tenant: Tenant, name: str) -> Regis
 async def version(
     connection: AsyncConnection, tenant: Tenant, name: str, number: str
 ) -> ModelVersion:
-    """Raises NotFoundError, whether it is the version that is not there or the model."""
+    """The version. Raises ModelVersionNotFoundError, also where there is no such model."""
     validation.name(name)
     parsed = validation.version(number)
     found = await versions.find(connection, tenant, name, parsed)
@@ -42,7 +42,7 @@ async def version(
 
 
 async def lock_model(connection: AsyncConnection, tenant: Tenant, name: str) -> UUID:
-    """The model's id. Raises NotFoundError."""
+    """Lock the model and return its id. Raises RegisteredModelNotFoundError."""
     validation.name(name)
     found = await model_repository.lock(connection, tenant, name)
     if found is None:
@@ -53,7 +53,10 @@ async def lock_model(connection: AsyncConnection, tenant: Tenant, name: str) -> 
 async def lock_version(
     connection: AsyncConnection, tenant: Tenant, name: str, number: str
 ) -> tuple[UUID, ModelVersion]:
-    """The model's id, and the version. Raises NotFoundError in the same words for either."""
+    """Lock the model and return its id, and the version.
+
+    Raises ModelVersionNotFoundError, also where there is no such model.
+    """
     validation.name(name)
     parsed = validation.version(number)
     model_id = await model_repository.lock(connection, tenant, name)
@@ -65,9 +68,9 @@ async def lock_version(
 async def by_alias(
     connection: AsyncConnection, tenant: Tenant, model: RegisteredModel, alias: str
 ) -> ModelVersion:
-    """The version that the alias points at; `latest`, in any case, is the newest.
+    """The version that the alias points at; `latest`, ignoring case, is the newest version.
 
-    Raises InvalidValueError for an alias that is not there, as MLflow has it.
+    Raises AliasNotFoundError, which like MLflow's is an InvalidValueError.
     """
     validation.alias(alias)
     if alias.lower() == validation.LATEST:
@@ -84,8 +87,8 @@ async def by_alias(
 async def newest(
     connection: AsyncConnection, tenant: Tenant, model: RegisteredModel, stage: str | None = None
 ) -> ModelVersion | None:
-    """The version with the greatest number, of those in a stage where one is named."""
+    """The newest version of the model, or with `stage` the newest one in that stage."""
     wanted = None if stage is None else canonical_stage(stage)
     found = await versions.latest(connection, tenant, [model.registered_model_id])
-    of_stage = [each for each in found if wanted in (None, each.current_stage)]
-    return max(of_stage, key=lambda each: each.version, default=None)
+    in_stage = [version for version in found if wanted in (None, version.current_stage)]
+    return max(in_stage, key=lambda version: version.version, default=None)

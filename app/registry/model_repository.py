@@ -1,4 +1,4 @@
-"""Registered models in SQL; their versions and tags have files of their own."""
+"""SQL of registered models and their aliases."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -53,30 +53,33 @@ _MODELS = select(
 async def get(
     connection: AsyncConnection, tenant: Tenant, ids: Sequence[UUID]
 ) -> list[RegisteredModel]:
-    """The models of those ids, without their versions, in the order of the ids."""
+    """The models with these ids, without their versions, in the order of the ids; absent ones are
+    left out."""
     rows = await connection.execute(
         _MODELS.where(
             ModelRow.tenant_id == tenant.id,
             ModelRow.registered_model_id == any_(literal(list(ids), ARRAY(Uuid))),
         )
     )
-    models = {model.registered_model_id: model for model in await _whole(connection, tenant, rows)}
-    return [models[one] for one in ids if one in models]
+    models = {
+        model.registered_model_id: model for model in await _with_tags(connection, tenant, rows)
+    }
+    return [models[model_id] for model_id in ids if model_id in models]
 
 
 async def find(connection: AsyncConnection, tenant: Tenant, name: str) -> RegisteredModel | None:
-    """The model of that name, without its versions."""
+    """The model with that name, without its versions."""
     rows = await connection.execute(
         _MODELS.where(ModelRow.tenant_id == tenant.id, ModelRow.name == name)
     )
-    found = await _whole(connection, tenant, rows)
+    found = await _with_tags(connection, tenant, rows)
     return found[0] if found else None
 
 
-async def _whole(
+async def _with_tags(
     connection: AsyncConnection, tenant: Tenant, rows: Iterable[Row[*tuple[Any, ...]]]
 ) -> list[RegisteredModel]:
-    """The models of those rows, with their tags."""
+    """The models of the rows, with their tags."""
     found = [row._mapping for row in rows]
     ids = [columns["registered_model_id"] for columns in found]
     tags = await MODEL_TAGS.read(connection, tenant, ids)
@@ -107,9 +110,10 @@ async def create(
 
 
 async def lock(connection: AsyncConnection, tenant: Tenant, name: str) -> UUID | None:
-    """The id of a model that no one else writes to until the transaction ends.
+    """Lock the model with that name until the transaction ends. The model's id; None if there is no
+    such model.
 
-    What is written to a model, its versions, tags and aliases is written under this lock.
+    Writers of a model's versions, tags and aliases hold this lock.
     """
     found: UUID | None = await connection.scalar(
         select(ModelRow.registered_model_id)
@@ -122,7 +126,7 @@ async def lock(connection: AsyncConnection, tenant: Tenant, name: str) -> UUID |
 async def change(
     connection: AsyncConnection, tenant: Tenant, model_id: UUID, **values: object
 ) -> None:
-    """Raises IntegrityError where a new name is taken."""
+    """Update columns of the model. Raises IntegrityError where a new name is taken."""
     await connection.execute(
         update(ModelRow)
         .where(ModelRow.tenant_id == tenant.id, ModelRow.registered_model_id == model_id)
@@ -133,10 +137,8 @@ async def change(
 async def next_version(
     connection: AsyncConnection, tenant: Tenant, name: str, now: int
 ) -> Row[UUID, int] | None:
-    """The id of the model, and a number that no other version of it has, had or will have.
-
-    Locks the model; None where there is none.
-    """
+    """The model's id and the number of its next version, which is never given again. Locks the
+    model; None if there is no such model."""
     rows = await connection.execute(
         update(ModelRow)
         .where(ModelRow.tenant_id == tenant.id, ModelRow.name == name)
@@ -147,7 +149,7 @@ async def next_version(
 
 
 async def remove(connection: AsyncConnection, tenant: Tenant, model_id: UUID) -> None:
-    """Delete the model and all that hangs on it."""
+    """Delete the model with its versions, tags and aliases."""
     await connection.execute(
         delete(ModelRow).where(
             ModelRow.tenant_id == tenant.id, ModelRow.registered_model_id == model_id
@@ -158,7 +160,7 @@ async def remove(connection: AsyncConnection, tenant: Tenant, model_id: UUID) ->
 async def set_alias(
     connection: AsyncConnection, tenant: Tenant, model_id: UUID, alias: str, version_id: UUID
 ) -> None:
-    """Point the alias at a version, whatever it pointed at before."""
+    """Point the alias at a version of the model."""
     statement = upsert(RegisteredModelAlias).values(
         tenant_id=tenant.id, registered_model_id=model_id, alias=alias, version_id=version_id
     )

@@ -1,4 +1,4 @@
-"""The rules of model versions. They are those of MLflow 3.17's SQL store."""
+"""Service of model versions, with the rules of MLflow 3.17's SQL store."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -22,13 +22,13 @@ from app.registry.search import search_model_versions
 from app.registry.tags import VERSION_TAGS
 from app.search.page_sizes import cut_page, fetch_rows
 
-# Where a logged model keeps the versions that were made from it: a JSON list of objects.
+# The tag of a logged model that lists the versions it is registered as: a JSON array of objects.
 REGISTRATIONS_TAG = "mlflow.modelVersions"
 
 
 class ModelVersions:
-    """Every method that names a version raises NotFoundError for one that is not the tenant's, and
-    InvalidValueError for a name or a number that can be none."""
+    """Methods that name a version raise ModelVersionNotFoundError for one that the tenant does not
+    have, and InvalidValueError for a malformed name or number."""
 
     def __init__(self, database: Database, memory: MemoryBudget) -> None:
         self._database = database
@@ -46,26 +46,27 @@ class ModelVersions:
         description: str = "",
         tags: Mapping[str, str] | None = None,
     ) -> ModelVersion:
-        """The next version of a registered model.
+        """Create the next version of a registered model.
 
-        `app.registry.version_sources` has the rules of `source`.
-
-        A logged model that is named by `model_id` is told of its version.
+        `app.registry.version_sources` has the rules of `source`. The version is added to the tag
+        `mlflow.modelVersions` of the logged model `model_id`.
         """
         tags = tags or {}
         _check(name, source, run_id, run_link, description, tags)
         version_id = new_uuid()
         now = now_ms()
         async with self._database.write(tenant) as connection:
-            # Locks the registered model, as everything does that then locks versions.
-            taken = await model_repository.next_version(connection, tenant, name, now)
+            # Locks the registered model, as all do that lock its versions afterwards.
+            next_version = await model_repository.next_version(connection, tenant, name, now)
             if is_prompt(tags):
-                origin = version_sources.prompt_origin(source, run_id or "")
+                resolved = version_sources.prompt_source(source, run_id or "")
             else:
-                origin = await version_sources.resolve(connection, tenant, source, run_id, model_id)
-            if taken is None:
+                resolved = await version_sources.resolve(
+                    connection, tenant, source, run_id, model_id
+                )
+            if next_version is None:
                 raise RegisteredModelNotFoundError(name)
-            registered_model_id, number = taken
+            registered_model_id, number = next_version
             await versions.create(
                 connection,
                 tenant,
@@ -76,14 +77,14 @@ class ModelVersions:
                 last_updated_time=now,
                 current_stage="None",
                 description=description,
-                source=origin.source,
-                storage_location=origin.storage_location,
-                run_id=origin.run_id,
+                source=resolved.source,
+                storage_location=resolved.storage_location,
+                run_id=resolved.run_id,
                 run_link=run_link,
             )
             await VERSION_TAGS.set(connection, tenant, version_id, tags)
-            if origin.model_id:
-                await _tell(connection, tenant, origin.model_id, name, number)
+            if resolved.model_id:
+                await _add_registration(connection, tenant, resolved.model_id, name, number)
             (created,) = await versions.get(connection, tenant, [version_id])
         return created
 
@@ -101,7 +102,7 @@ class ModelVersions:
         page_token: str | None = None,
     ) -> tuple[list[ModelVersion], str | None]:
         """A page of the versions of all models, the last changed first unless ordered otherwise,
-        and the token of the next one."""
+        and the token of the next page."""
         page = search_model_versions(
             tenant, filter=filter, order_by=order_by, limit=limit, page_token=page_token
         )
@@ -136,9 +137,10 @@ class ModelVersions:
         *,
         archive_existing_versions: bool = False,
     ) -> ModelVersion:
-        """Move a version to a stage, and on request what is there to the archive.
+        """Move a version to a stage, and with `archive_existing_versions` those that are in the
+        stage to `Archived`.
 
-        Only active stages may be cleared so: InvalidValueError for another.
+        Raises InvalidValueError where versions of a stage that is not active would be archived.
         """
         new_stage = canonical_stage(stage)
         if archive_existing_versions and new_stage not in ACTIVE_STAGES:
@@ -159,7 +161,7 @@ class ModelVersions:
             return await lookup.version(connection, tenant, name, version)
 
     async def delete(self, tenant: Tenant, name: str, version: str) -> None:
-        """Delete the version with its tags and aliases; its number is not given again."""
+        """Delete the version with its tags and aliases. Its number is never given again."""
         async with self._database.write(tenant) as connection:
             registered, found = await lookup.lock_version(connection, tenant, name, version)
             await versions.remove(connection, tenant, found.version_id)
@@ -171,7 +173,7 @@ class ModelVersions:
             )
 
     async def download_uri(self, tenant: Tenant, name: str, version: str) -> str:
-        """Where the files of the version are."""
+        """The storage location of the version's files."""
         return (await self.get(tenant, name, version)).storage_location
 
     async def set_tag(self, tenant: Tenant, name: str, version: str, key: str, value: str) -> None:
@@ -183,7 +185,7 @@ class ModelVersions:
             await VERSION_TAGS.set(connection, tenant, found.version_id, {key: value})
 
     async def delete_tag(self, tenant: Tenant, name: str, version: str, key: str) -> None:
-        """A tag that is not there is no error."""
+        """Delete a tag, if the version has it."""
         validation.name(name)
         validation.version(version)
         check_key(key, "key")
@@ -208,23 +210,23 @@ def _check(
     validation.version_tags(tags)
 
 
-async def _tell(
+async def _add_registration(
     connection: AsyncConnection, tenant: Tenant, model_id: str, name: str, number: int
 ) -> None:
-    """Note the version in the logged model's tag."""
+    """Add the version to the logged model's tag."""
     await logged_models.lock(connection, tenant, model_id)
     (model,) = await logged_models.get(connection, tenant, [model_id])
-    known = _registrations(model.tags.get(REGISTRATIONS_TAG, ""))
+    registrations = _registrations(model.tags.get(REGISTRATIONS_TAG, ""))
     new = {"name": name, "version": number}
-    if new not in known:
-        value = json.dumps([*known, new])
+    if new not in registrations:
+        value = json.dumps([*registrations, new])
         await logged_models.TAGS.set(connection, tenant, model_id, {REGISTRATIONS_TAG: value})
 
 
 def _registrations(text: str) -> list[object]:
-    """What the tag holds, which anyone may have set to anything."""
+    """The array in the tag; empty if somebody set the tag to something else."""
     try:
-        known = json.loads(text)
+        value = json.loads(text)
     except ValueError:
         return []
-    return known if isinstance(known, list) else []
+    return value if isinstance(value, list) else []

@@ -1,4 +1,4 @@
-"""The rules of registered models. They are those of MLflow 3.17's SQL store."""
+"""Service of registered models, with the rules of MLflow 3.17's SQL store."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -29,8 +29,8 @@ from app.search.page_sizes import cut_page, fetch_rows, measure
 
 
 class RegisteredModels:
-    """Every method raises NotFoundError for a model that is not the tenant's, and
-    InvalidValueError for a name that can be no model's."""
+    """Methods raise RegisteredModelNotFoundError for a model that the tenant does not have, and
+    InvalidValueError for a malformed name."""
 
     def __init__(self, database: Database, memory: MemoryBudget) -> None:
         self._database = database
@@ -55,7 +55,7 @@ class RegisteredModels:
             )
             if model_id is None:
                 existing = await model_repository.find(connection, tenant, name)
-                raise _taken(name, tags, existing.tags if existing else tags)
+                raise _already_exists(name, tags, existing.tags if existing else tags)
             await MODEL_TAGS.set(connection, tenant, model_id, tags)
             return await self._read(connection, tenant, model_id)
 
@@ -74,13 +74,15 @@ class RegisteredModels:
         limit: int,
         page_token: str | None = None,
     ) -> tuple[list[RegisteredModel], str | None]:
-        """A page of models, by name unless ordered otherwise, and the token of the next one."""
+        """A page of models, by name unless ordered otherwise, and the token of the next page."""
         page = search_registered_models(
             tenant, filter=filter, order_by=order_by, limit=limit, page_token=page_token
         )
         async with self._database.read(tenant) as connection:
             rows = await fetch_rows(connection, page)
-            newest = await versions.newest(connection, tenant, [row[0] for row in rows[:limit]])
+            latest_ids = await versions.latest_ids(
+                connection, tenant, [row[0] for row in rows[:limit]]
+            )
             ids, token = await cut_page(
                 self._memory,
                 connection,
@@ -88,7 +90,7 @@ class RegisteredModels:
                 page,
                 rows,
                 (MODEL_TAGS.table, MODEL_TAGS.owner_column),
-                extra_bytes=await _sizes(connection, tenant, newest),
+                extra_bytes=await _version_bytes(connection, tenant, latest_ids),
             )
             models = await model_repository.get(connection, tenant, ids)
             by_name = {model.name: model for model in models}
@@ -99,7 +101,7 @@ class RegisteredModels:
     async def latest_versions(
         self, tenant: Tenant, name: str, stages: Sequence[str] = ()
     ) -> list[ModelVersion]:
-        """The newest version in each of the stages, or in each that has any."""
+        """The newest version in each of the stages, or without `stages` in all stages."""
         async with self._database.read(tenant) as connection:
             model = await lookup.model(connection, tenant, name)
             wanted = {canonical_stage(stage) for stage in stages or STAGES}
@@ -119,7 +121,7 @@ class RegisteredModels:
             return await self._read(connection, tenant, model_id)
 
     async def rename(self, tenant: Tenant, name: str, new_name: str) -> RegisteredModel:
-        """The model under its new name, with all that belongs to it. Raises AlreadyExistsError."""
+        """Rename the model, with its versions, tags and aliases. Raises AlreadyExistsError."""
         validation.new_name(new_name, "new_name")
         now = now_ms()
         try:
@@ -150,7 +152,7 @@ class RegisteredModels:
             await MODEL_TAGS.set(connection, tenant, model_id, {key: value})
 
     async def delete_tag(self, tenant: Tenant, name: str, key: str) -> None:
-        """A tag that is not there is no error."""
+        """Delete a tag, if the model has it."""
         validation.name(name)
         check_key(key, "key")
         async with self._database.write(tenant) as connection:
@@ -158,8 +160,10 @@ class RegisteredModels:
             await MODEL_TAGS.delete(connection, tenant, model_id, [key])
 
     async def set_alias(self, tenant: Tenant, name: str, alias: str, version: str) -> None:
-        """Point the alias at a version, away from another. Raises NotFoundError for the version
-        where the model is not there either."""
+        """Point the alias at a version.
+
+        Raises ModelVersionNotFoundError, also where there is no such model.
+        """
         validation.name(name)
         validation.new_alias(alias)
         async with self._database.write(tenant) as connection:
@@ -167,7 +171,7 @@ class RegisteredModels:
             await model_repository.set_alias(connection, tenant, model_id, alias, found.version_id)
 
     async def delete_alias(self, tenant: Tenant, name: str, alias: str) -> None:
-        """An alias that is not there is no error."""
+        """Delete an alias, if the model has it."""
         validation.name(name)
         validation.alias(alias)
         async with self._database.write(tenant) as connection:
@@ -175,9 +179,9 @@ class RegisteredModels:
             await model_repository.delete_alias(connection, tenant, model_id, alias)
 
     async def version_by_alias(self, tenant: Tenant, name: str, alias: str) -> ModelVersion:
-        """The version that the alias points at; `latest`, in any case, is the newest.
+        """The version that the alias points at; `latest`, ignoring case, is the newest version.
 
-        Raises InvalidValueError for an alias that is not there.
+        Raises AliasNotFoundError.
         """
         validation.name(name)
         validation.alias(alias)
@@ -193,32 +197,33 @@ class RegisteredModels:
         return model
 
 
-async def _sizes(
-    connection: AsyncConnection, tenant: Tenant, newest: Mapping[UUID, UUID]
+async def _version_bytes(
+    connection: AsyncConnection, tenant: Tenant, latest_ids: Mapping[UUID, UUID]
 ) -> Counter[UUID]:
-    """How much the newest versions of each model take, given which model they are of."""
+    """About how many bytes the latest versions of each model take. `latest_ids` maps the ids of
+    versions to those of their models."""
     tags = (VERSION_TAGS.table, VERSION_TAGS.owner_column)
     sizes: Counter[UUID] = Counter()
-    for version_id, size in (await measure(connection, tenant, list(newest), tags)).items():
-        sizes[newest[version_id]] += size
+    for version_id, size in (await measure(connection, tenant, list(latest_ids), tags)).items():
+        sizes[latest_ids[version_id]] += size
     return sizes
 
 
 async def _latest(
     connection: AsyncConnection, tenant: Tenant, model_id: UUID
 ) -> list[ModelVersion]:
-    """The newest version of each stage, those first whose stage has the oldest version.
+    """The newest version in each stage.
 
-    In a search MLflow has them by the name of the stage instead.
+    The stages are in the order of their oldest versions. Searches have them by name, as in MLflow.
     """
     found = await versions.latest(connection, tenant, [model_id])
     if len(found) < 2:
         return found
     stages = await versions.stages_by_age(connection, tenant, model_id)
-    return sorted(found, key=lambda each: stages.index(each.current_stage))
+    return sorted(found, key=lambda version: stages.index(version.current_stage))
 
 
-def _taken(
+def _already_exists(
     name: str, tags: Mapping[str, str], tags_of_existing: Mapping[str, str]
 ) -> AlreadyExistsError:
     new, old = (

@@ -1,9 +1,9 @@
-"""The URIs that a model version may be made from, as text: what they name, and which are refused.
+"""Parses and validates the source URIs of model versions.
 
-MLflow servers were made to read their own disks, other tenants' files and other hosts by sources
-such as `file:///…`, `…/../…`, `…/%2e%2e/…` and `http://…#/../…` (CVE-2023-1177, -2780, -6909,
-CVE-2024-1483, -1558, -1560, GHSA-mr9f-g8qf-4w4j). This server opens no source at all; but clients
-do, with their own credentials, so what would lead them astray is refused here.
+Sources such as `file:///…`, `…/../…`, `…/%2e%2e/…` and `http://…#/../…` made MLflow servers read
+their own disks, other tenants' files and other hosts (CVE-2023-1177, -2780, -6909, CVE-2024-1483,
+-1558, -1560, GHSA-mr9f-g8qf-4w4j). This server never opens a source. But clients do, with their own
+credentials, so these URIs are refused here too.
 """
 
 from dataclasses import dataclass
@@ -16,9 +16,10 @@ from app.registry.validation import LATEST
 
 @dataclass(frozen=True, slots=True)
 class ModelUri:
-    """What a `models:/` URI names: a logged model, or one version of a registered one.
+    """What a `models:/` URI names: a logged model by `model_id`, or one version of `name`.
 
-    Of a registered model the version, else the alias, else the latest of the stage, else of all.
+    The version is the one with that number, else the one of the alias, else the newest in the
+    stage, else the newest of all. Parts that the URI does not name are empty.
     """
 
     model_id: str = ""
@@ -29,7 +30,7 @@ class ModelUri:
 
 
 def model_uri(source: str) -> ModelUri | None:
-    """What a `models:` URI names; None where it is malformed."""
+    """The parts of a `models:` URI; None if it is malformed."""
     path = source.partition(":")[2]
     name, slash, suffix = path.lstrip("/").partition("/")
     if not path.startswith("/") or not name.strip() or "/" in suffix:
@@ -47,44 +48,44 @@ def model_uri(source: str) -> ModelUri | None:
 
 
 def host(uri: str) -> str:
-    """What stands between `//` and the path."""
+    """The authority of a URI: what is between `//` and the path, or nothing."""
     rest = uri.partition(":")[2]
     return rest[2:].partition("/")[0] if rest.startswith("//") else ""
 
 
 def segments(uri: str) -> list[str]:
-    """The decoded segments of the path, without empty ones."""
+    """The segments of the path, decoded, without empty ones."""
     rest = uri.partition(":")[2]
     path = rest[2:].partition("/")[2] if rest.startswith("//") else rest
     return [_decoded(segment) for segment in path.split("/") if segment]
 
 
 def is_within(source: str, root: str) -> bool:
-    """Whether `source` is `root` or lies below it, both on no host but this server's."""
-    above = segments(root)
+    """Whether `source` is `root` or below it, neither of them with a host."""
+    root_segments = segments(root)
     return (
         scheme(source) == scheme(root)
         and not host(source)
         and not host(root)
-        and segments(source)[: len(above)] == above
+        and segments(source)[: len(root_segments)] == root_segments
     )
 
 
 def check_reachable(source: str) -> None:
-    """Refuse a local path, a URI of a host that is not storage, and one of no place.
+    """Refuse local paths, and URIs of hosts that are not storage or of no location at all.
 
     Raises InvalidValueError.
     """
-    its_scheme = scheme(source)
-    if its_scheme in OF_A_HOST or (its_scheme == "mlflow-artifacts" and host(source)):
+    source_scheme = scheme(source)
+    if source_scheme in OF_A_HOST or (source_scheme == "mlflow-artifacts" and host(source)):
         raise InvalidValueError(
-            f"'source' cannot use the '{its_scheme}' scheme: the '{its_scheme}' scheme addresses"
-            " a host other than this server's artifact storage",
+            f"'source' cannot use the '{source_scheme}' scheme: the '{source_scheme}' scheme"
+            " addresses a host other than this server's artifact storage",
             field="source",
         )
-    if its_scheme in OF_A_PAGE:
-        raise invalid(source, f"The '{its_scheme}' scheme addresses no storage.")
-    if its_scheme in OF_A_DISK:
+    if source_scheme in OF_A_PAGE:
+        raise invalid(source, f"The '{source_scheme}' scheme addresses no storage.")
+    if source_scheme in OF_A_DISK:
         raise invalid(
             source,
             "Local paths and file: URIs are refused; log the model to a run, and register it"
@@ -93,7 +94,7 @@ def check_reachable(source: str) -> None:
 
 
 def check_path(source: str) -> None:
-    """Refuse a path that is relative, or that can be read in two ways, decoded or not.
+    """Refuse a relative path, and one that has another meaning once it is decoded.
 
     Raises InvalidValueError.
     """
@@ -122,7 +123,7 @@ def invalid(source: str, reason: str) -> InvalidValueError:
 
 
 def _decoded(text: str) -> str:
-    """Decoded until nothing is left to decode: someone on the way may do it once more."""
+    """The text decoded until nothing changes, since a proxy or a client may decode it again."""
     while (once := unquote(text)) != text:
         text = once
     return text

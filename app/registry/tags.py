@@ -1,4 +1,4 @@
-"""The tags of registered models and of their versions, in SQL: two tables of one shape."""
+"""The tag tables of registered models and of model versions."""
 
 from app.db.key_values import KeyValueTable
 from app.db.tables.base import table_of

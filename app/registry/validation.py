@@ -1,4 +1,7 @@
-"""The rules for names and values of the registry, with MLflow 3.17's limits and wording."""
+"""Validation of the registry's names and values, with MLflow 3.17's limits and wording.
+
+All functions raise InvalidValueError.
+"""
 
 import re
 from collections.abc import Mapping
@@ -7,8 +10,8 @@ from app.kernel import validation
 from app.kernel.errors import InvalidValueError
 from app.registry.entities import PROMPT_TEXT_TAG
 
-# Those of the columns in MLflow's tables, except the source's: ours must hold an experiment's
-# artifact location, which has up to 2048 characters, and a path below it.
+# The lengths of the columns in MLflow's tables. The source's is longer here, for an experiment's
+# artifact location, of up to 2,048 characters, and a path below it.
 MAX_NAME_LENGTH = 256
 MAX_DESCRIPTION_LENGTH = 5000
 MAX_RUN_ID_LENGTH = 32
@@ -23,7 +26,7 @@ LATEST = "latest"
 
 
 def name(value: str, field: str = "name") -> None:
-    """What may be a model's name. Raises InvalidValueError, as all rules do."""
+    """The name of a model to look up, of any length."""
     if not value.strip():
         raise InvalidValueError(f"Missing value for required parameter '{field}'.", field=field)
     if "/" in value or ":" in value:
@@ -41,7 +44,7 @@ def name(value: str, field: str = "name") -> None:
 
 
 def new_name(value: str, field: str = "name") -> None:
-    """The name of a model to be: one that is too long is no error where a model is looked for."""
+    """The name of a model to create or rename."""
     name(value, field)
     validation.text(value, field, MAX_NAME_LENGTH)
 
@@ -52,7 +55,7 @@ def description(value: str | None) -> None:
 
 
 def version(text: str) -> int:
-    """A version's number, in any of the ways that Python reads one."""
+    """The number of a version, in any form that `int` reads."""
     try:
         return int(text)
     except ValueError:
@@ -79,7 +82,7 @@ def alias(value: str) -> None:
 
 
 def new_alias(value: str) -> None:
-    """An alias to be set: none that reads like a version."""
+    """An alias to set, which must not read like a version or be `latest`."""
     alias(value)
     if value.lower() == LATEST:
         raise InvalidValueError(

@@ -1,4 +1,4 @@
-"""Model versions in SQL."""
+"""SQL of model versions."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -74,25 +74,26 @@ _VERSIONS: Select[*tuple[Any, ...]] = select(
 async def get(
     connection: AsyncConnection, tenant: Tenant, ids: Sequence[UUID]
 ) -> list[ModelVersion]:
-    """The versions of those ids, in the order of the ids."""
+    """The versions with these ids, in the order of the ids; absent ones are left out."""
     found = await _read(
         connection,
         tenant,
-        _of(tenant).where(VersionRow.version_id == any_(literal(list(ids), ARRAY(Uuid)))),
+        _versions_of(tenant).where(VersionRow.version_id == any_(literal(list(ids), ARRAY(Uuid)))),
     )
     versions = {version.version_id: version for version in found}
-    return [versions[one] for one in ids if one in versions]
+    return [versions[version_id] for version_id in ids if version_id in versions]
 
 
 async def find(
     connection: AsyncConnection, tenant: Tenant, name: str, version: int
 ) -> ModelVersion | None:
+    """The version of the model with that name."""
     if not INT64_MIN <= version <= INT64_MAX:
         return None
     found = await _read(
         connection,
         tenant,
-        _of(tenant).where(RegisteredModel.name == name, VersionRow.version == version),
+        _versions_of(tenant).where(RegisteredModel.name == name, VersionRow.version == version),
     )
     return found[0] if found else None
 
@@ -100,7 +101,8 @@ async def find(
 async def find_by_alias(
     connection: AsyncConnection, tenant: Tenant, model_id: UUID, alias: str
 ) -> ModelVersion | None:
-    pointed_at = (
+    """The version that an alias of the model points at."""
+    aliased = (
         select(RegisteredModelAlias.version_id)
         .where(
             RegisteredModelAlias.tenant_id == tenant.id,
@@ -109,34 +111,36 @@ async def find_by_alias(
         )
         .scalar_subquery()
     )
-    found = await _read(connection, tenant, _of(tenant).where(VersionRow.version_id == pointed_at))
+    found = await _read(
+        connection, tenant, _versions_of(tenant).where(VersionRow.version_id == aliased)
+    )
     return found[0] if found else None
 
 
 async def latest(
     connection: AsyncConnection, tenant: Tenant, model_ids: Sequence[UUID]
 ) -> list[ModelVersion]:
-    """Of each model and stage the version with the greatest number; by model, then by stage."""
+    """The newest version of each model in each stage, by model and then by stage."""
     return await _read(
         connection,
         tenant,
-        _of(tenant)
-        .where(VersionRow.version_id.in_(_newest(tenant, model_ids)))
+        _versions_of(tenant)
+        .where(VersionRow.version_id.in_(_select_latest(tenant, model_ids)))
         .order_by(VersionRow.registered_model_id, collate(VersionRow.current_stage, "C")),
     )
 
 
-async def newest(
+async def latest_ids(
     connection: AsyncConnection, tenant: Tenant, model_ids: Sequence[UUID]
 ) -> dict[UUID, UUID]:
-    """The versions that `latest` reads, each with the id of its model."""
+    """The ids of the versions that `latest` reads, each with the id of its model."""
     rows = await connection.execute(
-        _newest(tenant, model_ids).add_columns(VersionRow.registered_model_id)
+        _select_latest(tenant, model_ids).add_columns(VersionRow.registered_model_id)
     )
     return {row[0]: row[1] for row in rows}
 
 
-def _newest(tenant: Tenant, model_ids: Sequence[UUID]) -> Select[*tuple[Any, ...]]:
+def _select_latest(tenant: Tenant, model_ids: Sequence[UUID]) -> Select[*tuple[Any, ...]]:
     return (
         select(VersionRow.version_id)
         .ext(distinct_on(VersionRow.registered_model_id, VersionRow.current_stage))
@@ -151,7 +155,7 @@ def _newest(tenant: Tenant, model_ids: Sequence[UUID]) -> Select[*tuple[Any, ...
 
 
 async def stages_by_age(connection: AsyncConnection, tenant: Tenant, model_id: UUID) -> list[str]:
-    """The stages that a model has versions in, by the least number of one."""
+    """The stages that a model has versions in, by the oldest version in each."""
     rows = await connection.scalars(
         select(VersionRow.current_stage)
         .where(VersionRow.tenant_id == tenant.id, VersionRow.registered_model_id == model_id)
@@ -202,7 +206,7 @@ async def archive(
 
 
 async def remove(connection: AsyncConnection, tenant: Tenant, version_id: UUID) -> None:
-    """Delete the version, with its tags and aliases."""
+    """Delete the version with its tags and aliases."""
     await connection.execute(
         delete(VersionRow).where(
             VersionRow.tenant_id == tenant.id, VersionRow.version_id == version_id
@@ -210,11 +214,11 @@ async def remove(connection: AsyncConnection, tenant: Tenant, version_id: UUID) 
     )
 
 
-# The runs and logged models of those ids, which garbage collection can't remove before the
-# transaction ends: it locks a run or a model FOR UPDATE before it deletes it, and an experiment
-# before it marks what is in it. Writers to them are not kept waiting. Whether one is marked already
-# stands in its experiment too, which is locked last and so is seen as it is.
-_HOLD = text(f"""
+# Locks runs and logged models with these ids FOR KEY SHARE. Garbage collection waits for that lock,
+# since it locks a run or a model FOR UPDATE before it deletes it, and an experiment FOR UPDATE
+# before it marks its runs and models as being purged. Other writers do not wait. The experiment is
+# locked last, so that its mark is read as it is under the lock.
+_LOCK_SOURCES = text(f"""
 WITH run AS MATERIALIZED (
     SELECT {PURGING} IN (run.deleted_time, experiment.deleted_time) AS purging
     FROM runs AS run JOIN experiments AS experiment USING (tenant_id, experiment_id)
@@ -233,20 +237,24 @@ SELECT purging FROM run UNION ALL SELECT purging FROM model
 """)
 
 
-async def hold(connection: AsyncConnection, tenant: Tenant, ids: Sequence[str]) -> bool:
-    """Keep the runs and logged models from being removed until the transaction ends; False where
-    one of them is being removed already. `ids` are what is unique in theirs: 32 hex digits."""
+async def lock_sources(connection: AsyncConnection, tenant: Tenant, ids: Sequence[str]) -> bool:
+    """Lock runs and logged models against garbage collection until the transaction ends.
+
+    `ids` are run ids, and model ids without their `m-`: 32 hexadecimal digits; those that do not
+    exist are ignored. False where one of them is being purged already.
+    """
     if not ids:
         return True
-    found = await connection.scalars(
-        _HOLD,
-        {"tenant": tenant.id, "runs": list(ids), "models": [f"m-{one}" for one in ids]},
+    is_purging = await connection.scalars(
+        _LOCK_SOURCES,
+        {"tenant": tenant.id, "runs": list(ids), "models": [f"m-{digits}" for digits in ids]},
     )
-    return True not in found.all()
+    return True not in is_purging.all()
 
 
-async def hold_version(connection: AsyncConnection, tenant: Tenant, version_id: UUID) -> bool:
-    """Keep a version from being deleted until the transaction ends; False where it is gone."""
+async def lock_version(connection: AsyncConnection, tenant: Tenant, version_id: UUID) -> bool:
+    """Lock a version FOR KEY SHARE, so that it is not deleted before the transaction ends. False
+    where it was deleted."""
     rows = await connection.execute(
         select(VersionRow.version_id)
         .where(VersionRow.tenant_id == tenant.id, VersionRow.version_id == version_id)
@@ -258,7 +266,7 @@ async def hold_version(connection: AsyncConnection, tenant: Tenant, version_id: 
 async def run_artifacts(
     connection: AsyncConnection, tenant: Tenant, run_id: UUID
 ) -> tuple[int, str | None] | None:
-    """The experiment of a run and its artifact location; None where there is no such run."""
+    """The id and the artifact location of a run's experiment; None if there is no such run."""
     rows = await connection.execute(
         select(Run.experiment_id, Experiment.artifact_location)
         .join(
@@ -274,7 +282,7 @@ async def run_artifacts(
     return None if row is None else (row[0], row[1])
 
 
-def _of(tenant: Tenant) -> Select[*tuple[Any, ...]]:
+def _versions_of(tenant: Tenant) -> Select[*tuple[Any, ...]]:
     return _VERSIONS.where(
         VersionRow.tenant_id == tenant.id, RegisteredModel.tenant_id == tenant.id
     )

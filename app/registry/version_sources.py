@@ -1,10 +1,11 @@
-"""From the source of a model version to what it was made from: the rules of MLflow 3.17's server.
+"""Resolves the source of a new model version, by the rules of MLflow 3.17's server.
 
-A source must be something that the caller's tenant has: below the artifacts of the run or of the
-logged model that the request names, a version of a registered model, or in a cloud storage.
+A source must be the caller's own: below the artifacts of the run or the logged model that the
+request names, a version of a registered model of the tenant, or a URI of cloud storage.
 
-What a version is made from is locked before it is looked at, until the version is there: garbage
-collection keeps what a version has, and must not remove it in between.
+The run, the logged model or the version behind a source is locked before it is read, until the
+transaction that creates the version ends. Garbage collection keeps the artifacts of every version,
+and so must not delete them in between.
 """
 
 import re
@@ -35,9 +36,11 @@ _IDS = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
-    """`storage_location` is where the files are; `model_id` the logged model that the version is
-    one of, which is told so."""
+class ResolvedSource:
+    """The source of a version and the location of its files.
+
+    `model_id` is the logged model that is registered as the version, if it is one.
+    """
 
     source: str
     storage_location: str
@@ -45,14 +48,14 @@ class Origin:
     model_id: str | None = None
 
 
-def prompt_origin(source: str, run_id: str) -> Origin:
-    """The origin of a prompt, whose source is a placeholder. Raises InvalidValueError."""
+def prompt_source(source: str, run_id: str) -> ResolvedSource:
+    """The source of a prompt, which is a placeholder. Raises InvalidValueError."""
     if source not in PROMPT_SOURCES:
         raise InvalidValueError(
             f"Invalid prompt source: '{source}'. Prompt sources must use an MLflow placeholder.",
             field="source",
         )
-    return Origin(source, source, run_id)
+    return ResolvedSource(source, source, run_id)
 
 
 async def resolve(
@@ -61,21 +64,24 @@ async def resolve(
     source: str,
     run_id: str | None,
     model_id: str | None,
-) -> Origin:
-    """Where `source` leads, to something that stays until the transaction ends. None differs from
-    an empty id where a version is copied: it stands for the copied version's.
+) -> ResolvedSource:
+    """Resolve `source` and lock what it names until the transaction ends.
 
-    Raises InvalidValueError for a source that is malformed, refused, or not of the run or model
-    that is named; NotFoundError for a model, a version or a logged model that is not there.
+    Where it names a version of a registered model, a `run_id` of None stands for that version's.
+
+    Raises InvalidValueError for a source that is malformed, refused, or outside of the run or the
+    logged model that the request names; NotFoundError for a registered model, a version or a logged
+    model that does not exist.
     """
     source_uris.check_reachable(source)
     if scheme(source) == "models":
         named = _model_uri(source)
         if not named.model_id:
-            return await _of_version(connection, tenant, source, named, run_id, model_id)
+            return await _from_version(connection, tenant, source, named, run_id, model_id)
     source_uris.check_path(source)
-    # What garbage collection (`app.gc.sql`) finds in the storage location of the version.
-    if not await versions.hold(connection, tenant, _IDS.findall(f"{source} {model_id or ''}")):
+    # Garbage collection (`app.gc.sql`) looks for ids in storage locations in the same way.
+    ids = _IDS.findall(f"{source} {model_id or ''}")
+    if not await versions.lock_sources(connection, tenant, ids):
         raise source_uris.invalid(source, "What it names is being removed for good.")
     model = await _logged_model(connection, tenant, model_id) if model_id else None
     if model_id:
@@ -84,14 +90,14 @@ async def resolve(
         await _check_in_run(connection, tenant, source, run_id or "")
     if model_id and model is None:
         raise LoggedModelNotFoundError(model_id)
-    return _origin(source, run_id or "", model)
+    return _from_run_or_model(source, run_id or "", model)
 
 
-def _origin(source: str, run_id: str, model: LoggedModel | None) -> Origin:
+def _from_run_or_model(source: str, run_id: str, model: LoggedModel | None) -> ResolvedSource:
     if model is None:
-        return Origin(source, source, run_id)
+        return ResolvedSource(source, source, run_id)
     by_id = scheme(source) == "models"
-    return Origin(
+    return ResolvedSource(
         source,
         model.artifact_uri if by_id else source,
         run_id or model.source_run_id,
@@ -99,15 +105,15 @@ def _origin(source: str, run_id: str, model: LoggedModel | None) -> Origin:
     )
 
 
-async def _of_version(
+async def _from_version(
     connection: AsyncConnection,
     tenant: Tenant,
     source: str,
     named: source_uris.ModelUri,
     run_id: str | None,
     model_id: str | None,
-) -> Origin:
-    """A copy of a version of a registered model."""
+) -> ResolvedSource:
+    """The source of a copy of another version."""
     model = await lookup.model(connection, tenant, named.name)
     if is_prompt(model.tags):
         raise source_uris.invalid(
@@ -125,15 +131,15 @@ async def _of_version(
                 f"No versions of model with name '{named.name}'{stage} found", field="source"
             )
         version = found
-    # The copied version guards the files until the copy does.
-    if not await versions.hold_version(connection, tenant, version.version_id):
+    # While the copied version exists, garbage collection keeps its files.
+    if not await versions.lock_version(connection, tenant, version.version_id):
         raise ModelVersionNotFoundError(version.name, version.version)
     if (run_id is not None and run_id != version.run_id) or model_id:
         raise source_uris.invalid(
             source,
             "The run_id and model_id request parameters must match the referenced model version.",
         )
-    return Origin(
+    return ResolvedSource(
         f"models:/{version.name}/{version.version}", version.storage_location, version.run_id
     )
 
@@ -155,7 +161,7 @@ def _check_in_model(source: str, model_id: str, model: LoggedModel | None) -> No
             contained = source_uris.segments(source) == [model_id]
         case "mlflow-artifacts":
             contained = model is not None and source_uris.is_within(source, model.artifact_uri)
-            contained = contained and _names(source, model_id)
+            contained = contained and _contains_id(source, model_id)
         case other:
             contained = other != "runs"
     if not contained:
@@ -170,28 +176,28 @@ async def _check_in_run(
             raise source_uris.invalid(source, _NOT_CONTAINED.format(field="model_id"))
         case "runs":
             contained = not source_uris.host(source) and source_uris.segments(source)[0] == run_id
-            contained = contained and _names(source, run_id)
+            contained = contained and _contains_id(source, run_id)
         case "mlflow-artifacts":
             root = await _run_root(connection, tenant, run_id)
             contained = root is not None and source_uris.is_within(source, root)
-            contained = contained and _names(source, run_id)
+            contained = contained and _contains_id(source, run_id)
         case _:
             contained = True
     if not contained:
         raise source_uris.invalid(source, _NOT_CONTAINED.format(field="run_id"))
 
 
-def _names(source: str, its_id: str) -> bool:
-    """Whether garbage collection finds the id in the source, as it does not where a part of it is
-    encoded. What can't be an id of ours is none of its business."""
-    digits = its_id.removeprefix("m-")
+def _contains_id(source: str, resource_id: str) -> bool:
+    """Whether garbage collection finds the id in the source, where percent-encoding may hide it.
+    A text that cannot be an id needs no such check."""
+    digits = resource_id.removeprefix("m-")
     return not _IDS.fullmatch(digits) or digits in _IDS.findall(source)
 
 
 async def _logged_model(
     connection: AsyncConnection, tenant: Tenant, model_id: str
 ) -> LoggedModel | None:
-    """The logged model, unless it was deleted."""
+    """The logged model; None if there is none, or it was deleted."""
     if not is_model_id(model_id):
         return None
     found = await logged_models.get(connection, tenant, [model_id])
@@ -199,7 +205,7 @@ async def _logged_model(
 
 
 async def _run_root(connection: AsyncConnection, tenant: Tenant, run_id: str) -> str | None:
-    """The URI of a run's artifacts; None where there is no such run."""
+    """The URI of the run's artifacts; None if there is no such run."""
     parsed = parse_run_id(run_id)
     found = await versions.run_artifacts(connection, tenant, parsed) if parsed else None
     return None if found is None else run_artifact_uri(*found, run_id)

@@ -166,7 +166,7 @@ class RunIndexScan:
                 self._by_value(self.order, settled, at_rest, after_rank, count).cte("settled"),
                 self._by_value(self.order, last, logged_to, after_rank, count).cte("unsettled"),
             ]
-        sizes = [select(func.count()).select_from(each).scalar_subquery() for each in values]
+        sizes = [select(func.count()).select_from(part).scalar_subquery() for part in values]
         is_short = [*is_many, *([sizes[0] + sizes[1] < inline_integer(count)] if sizes else [])]
         parts: list[FromClause] = [*values]
         if rank <= 1:

@@ -1,12 +1,13 @@
-"""From the string to the syntax tree."""
+"""Parses filters and orders to syntax trees."""
 
 import re
-from typing import NoReturn, cast
+from typing import cast
 
 from lark import Lark, Token, Transformer, v_args
 from lark.exceptions import UnexpectedInput, UnexpectedToken
 
 from app.kernel import validation
+from app.kernel.errors import InvalidValueError
 from app.search.syntax_tree import (
     Comparison,
     Filter,
@@ -20,19 +21,19 @@ from app.search.syntax_tree import (
     Word,
 )
 
-# Room for a list of some thousands of run ids.
+# A filter may have a list of some thousands of run ids.
 MAX_LENGTH = 200_000
 MAX_TOKENS = 20_000
 MAX_COMPARISONS = 100
 
-# Each comparison has one token of these types.
+# Each comparison has one token of one of these types.
 _COMPARATORS = {"COMPARATOR", "MEMBERSHIP", "NULLNESS"}
-# How much to show of what was not understood: a quoted string, a word, or a run of symbols.
-_PIECE = re.compile(r"'[^']{0,40}'?|\"[^\"]{0,40}\"?|`[^`]{0,40}`?|[\w.]{1,40}|[^\w\s'\"`]{1,40}")
+# The part of a syntax error that its message shows: a quoted string, a word, or a run of symbols.
+_EXCERPT = re.compile(r"'[^']{0,40}'?|\"[^\"]{0,40}\"?|`[^`]{0,40}`?|[\w.]{1,40}|[^\w\s'\"`]{1,40}")
 
 
 class _Builder(Transformer[Token, object]):
-    """Makes the tree's nodes while the parser reduces."""
+    """Builds the nodes of the tree as the parser reduces."""
 
     def filter(self, comparisons: list[Comparison]) -> tuple[Comparison, ...]:
         return tuple(comparisons)
@@ -66,7 +67,7 @@ _PARSER = Lark.open_from_package(
 
 
 def parse_filter(text: str) -> Filter:
-    """The comparisons of `text`; none for an empty string. Raises InvalidValueError."""
+    """The syntax tree of a filter, which may be empty. Raises InvalidValueError(field="filter")."""
     source = Source(text, "filter")
     validation.text(text, source.field, MAX_LENGTH)
     if text and not text.strip():
@@ -74,21 +75,21 @@ def parse_filter(text: str) -> Filter:
     parser = _PARSER.parse_interactive(text, start="filter")
     count = 0
     try:
-        for place, token in enumerate(parser.iter_parse()):
+        for number, token in enumerate(parser.iter_parse()):
             count += token.type in _COMPARATORS
             if count > MAX_COMPARISONS:
                 message = f"The filter has more than {MAX_COMPARISONS} comparisons"
                 raise source.error(message, _at(token))
-            if place > MAX_TOKENS:
+            if number > MAX_TOKENS:
                 raise source.error("The filter is too long", _at(token))
         comparisons = parser.resume_parse()  # type: ignore[no-untyped-call]
     except UnexpectedInput as error:
-        _refuse(source, error)
+        raise _syntax_error(source, error) from None
     return Filter(source, comparisons)
 
 
 def parse_order(text: str) -> Order:
-    """One term of an order: what to sort by, and the direction. Raises InvalidValueError."""
+    """The syntax tree of one order. Raises InvalidValueError(field="order_by")."""
     source = Source(text, "order_by")
     validation.text(text, source.field, MAX_LENGTH)
     shown = text[:100]
@@ -96,23 +97,23 @@ def parse_order(text: str) -> Order:
         words = cast("list[Token]", _PARSER.parse(text, start="order"))
     except UnexpectedInput as error:
         message = f"Invalid order_by clause '{shown}'. Could not be parsed."
-        raise source.error(message, _place(error, text)) from None
+        raise source.error(message, _position(error, text)) from None
     direction = words[1].lower() if len(words) > 1 else "asc"
     if direction not in ("asc", "desc"):
         raise source.error(f"Invalid ordering key in order_by clause '{shown}'.", _at(words[1]))
     return Order(source, _identifier(words[0]), direction == "desc")
 
 
-def _refuse(source: Source, error: UnexpectedInput) -> NoReturn:
-    at = _place(error, source.text)
-    piece = _PIECE.match(source.text, at)
-    if piece is None:
-        raise source.error("Invalid clause(s) in filter string: it ends too early", at) from None
-    hint = ". Comparisons can only be joined with AND" if piece[0].lower() == "or" else ""
-    raise source.error(f"Invalid clause(s) in filter string: '{piece[0]}'{hint}", at) from None
+def _syntax_error(source: Source, error: UnexpectedInput) -> InvalidValueError:
+    at = _position(error, source.text)
+    excerpt = _EXCERPT.match(source.text, at)
+    if excerpt is None:
+        return source.error("Invalid clause(s) in filter string: it ends too early", at)
+    hint = ". Comparisons can only be joined with AND" if excerpt[0].lower() == "or" else ""
+    return source.error(f"Invalid clause(s) in filter string: '{excerpt[0]}'{hint}", at)
 
 
-def _place(error: UnexpectedInput, text: str) -> int:
+def _position(error: UnexpectedInput, text: str) -> int:
     at = error.pos_in_stream
     match error:
         case UnexpectedToken(token=Token(type="$END")) | UnexpectedInput(pos_in_stream=None):

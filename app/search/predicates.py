@@ -1,7 +1,7 @@
-"""What a comparison says about one value, as SQL.
+"""Predicates: one comparison of one value, in SQL.
 
-Whatever the literal, Postgres is only given what its type can hold: a comparison with a number
-beyond a column's range, or with a text that cannot be an id, has an answer that is known here.
+Postgres is only given values that the column's type can hold. A comparison with a number beyond the
+column's range, or with a text that cannot be an id, is decided here.
 """
 
 import math
@@ -15,8 +15,8 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from app.kernel.ids import parse_run_id
 from app.kernel.validation import INT64_MAX, INT64_MIN
 
-# From the column, or the expression, that holds the value.
 Predicate = Callable[[ColumnElement[Any]], ColumnElement[bool]]
+"""Builds the condition on the column or expression that holds the value."""
 
 EQUALITY = frozenset({"=", "!="})
 ORDERING = EQUALITY | {"<", "<=", ">", ">="}
@@ -41,18 +41,19 @@ def text(comparator: str, value: str | Sequence[str]) -> Predicate:
 
 
 def run_id(comparator: str, value: str | Sequence[str]) -> Predicate:
-    """A comparison of a run id, which MLflow shows as 32 hex digits."""
+    """A comparison of a run id, a UUID that MLflow shows as 32 hexadecimal digits."""
     match comparator, value:
         case (("LIKE" | "ILIKE"), str()):
             pattern = text(comparator, value)
             return lambda column: pattern(run_id_text(column))
         case _:
             texts = [value] if isinstance(value, str) else value
-            ids = [found for each in texts if (found := parse_run_id(each))]
+            ids = [number for text in texts if (number := parse_run_id(text))]
             return _member("IN" if comparator in ("=", "IN") else "NOT IN", ids)
 
 
 def run_id_text(column: ColumnElement[UUID]) -> ColumnElement[str]:
+    """A run id as MLflow shows it: `UUID.hex`, in SQL."""
     return func.replace(cast(column, Text), "-", "")
 
 
@@ -64,7 +65,7 @@ def integer(comparator: str, number: int | float) -> Predicate:
         elif not number.is_integer():
             if comparator in EQUALITY:
                 return _always(comparator == "!=")
-            # Below 1.5 is below 2; above 1.5 is above 1.
+            # For an integer, below 1.5 is below 2, and above 1.5 is above 1.
             number = math.ceil(number) if comparator in ("<", ">=") else math.floor(number)
         else:
             number = int(number)
@@ -81,8 +82,8 @@ def integers(comparator: str, numbers: Sequence[int]) -> Predicate:
 def real(comparator: str, number: float) -> Predicate:
     """A comparison of a metric's value.
 
-    NaN differs from every number and is neither above nor below one, as in MLflow's store;
-    Postgres counts it as the greatest.
+    As in MLflow, NaN differs from every number and is neither above nor below one. Postgres sorts
+    it above all numbers.
     """
     compare = _ordering(comparator, number)
     if comparator in (">", ">="):
@@ -107,20 +108,20 @@ def _ordering(comparator: str, number: float) -> Predicate:
 
 
 def _member(comparator: str, values: Sequence[Any]) -> Predicate:
-    # One array parameter, and not one parameter a value: the statement's text stays the same,
-    # and there is no limit on their number.
+    # One array parameter instead of a parameter for each value: the text of the statement does not
+    # depend on their number, which may exceed what Postgres takes as parameters.
     if comparator == "NOT IN":
         return lambda column: column != all_(literal(list(values), ARRAY(column.type)))
     return lambda column: column == any_(literal(list(values), ARRAY(column.type)))
 
 
 def _holds_for_all(comparator: str, above: bool) -> bool:
-    """Whether every value compares so with a number that lies above (below) them all."""
+    """Whether the comparison is true of every value, with a number above or below all of them."""
     return comparator == "!=" or comparator in (("<", "<=") if above else (">", ">="))
 
 
 def _always(answer: bool) -> Predicate:
-    # Of a null nothing is known, so nothing holds.
+    # A comparison with null is neither true nor false.
     if answer:
         return lambda column: column.is_not(None) if _nullable(column) else true()
     return lambda column: false()
@@ -131,6 +132,6 @@ def _nullable(column: ColumnElement[Any]) -> bool:
 
 
 def _pattern(value: str) -> str:
-    """Postgres refuses a pattern that ends in a lone escape; take it for a backslash."""
+    """The pattern with an escaped backslash at its end, where Postgres would refuse a lone one."""
     trailing = len(value) - len(value.rstrip("\\"))
     return value + "\\" if trailing % 2 else value

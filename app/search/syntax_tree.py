@@ -1,4 +1,4 @@
-"""The syntax tree of filters and orders, and how an error in one is shown."""
+"""Syntax trees of filters and orders, and the errors that point into their source."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -10,13 +10,16 @@ _EXCERPT = 60
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The string a tree was read from; `field` is what the request calls it."""
+    """The string that a tree was parsed from; `field` is its name in the request."""
 
     text: str
     field: Literal["filter", "order_by"]
 
     def error(self, message: str, at: int) -> InvalidValueError:
-        """The error with the place in the string: a column, counted from 1, and an excerpt."""
+        """An error that shows its column in the string, counted from 1, and an excerpt.
+
+        `at` is counted from 0.
+        """
         start = max(0, at - _EXCERPT // 2)
         end = start + _EXCERPT
         excerpt = "".join(c if c.isprintable() else " " for c in self.text[start:end])
@@ -29,7 +32,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Identifier:
-    """What is compared or sorted by, as written: `metrics.loss`, `` params.`a b` ``, `Created`."""
+    """The name of a field, as written: `metrics.loss`, `` params.`a b` ``, `Created`."""
 
     text: str
     at: int
@@ -37,7 +40,7 @@ class Identifier:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A quoted value; `value` is what stands between the quotes."""
+    """A quoted value; `value` is the text between the quotes."""
 
     value: str
     source: str

@@ -166,8 +166,8 @@ async def test_a_copy_of_a_version_that_is_deleted_meanwhile(
 ) -> None:
     it = await of_a_version(services, tenant)
     with monkeypatch.context() as patch:
-        held = Held(version_repository.hold_version)
-        patch.setattr(version_repository, "hold_version", held)
+        held = Held(version_repository.lock_version)
+        patch.setattr(version_repository, "lock_version", held)
         copying = asyncio.ensure_future(it.register())
         await asyncio.wait_for(held.reached.wait(), 30)
     deleting = asyncio.ensure_future(services.model_versions.delete(tenant, "original", "1"))

@@ -1,4 +1,4 @@
-"""What the writes of logged models and of datasets wait for."""
+"""Locks that the writes of logged models and of datasets wait for."""
 
 import asyncio
 
@@ -14,7 +14,7 @@ from app.kernel.tenant import Tenant
 from app.runs.entities import DatasetInput
 from app.services import Services
 
-LONG_ENOUGH = 0.2  # seconds, for a statement that does not wait
+LONG_ENOUGH = 0.2  # seconds; a statement that does not wait takes less
 
 
 class TestCreate:
@@ -48,7 +48,8 @@ class TestLogInputs:
     async def test_datasets_are_entered_in_one_order(
         self, database: Database, services: Services, tenant: Tenant
     ) -> None:
-        """Else a run that holds `b` and waits for `a` meets one that holds `a` and wants `b`."""
+        """In any order, one that locked `b` and waits for `a` could deadlock with one that locked
+        `a` and waits for `b`."""
         run = await services.runs.create(tenant, "0")
         datasets = [DatasetInput(name, "g", "local", "s", None, None, {}) for name in "ba"]
         async with database.write(tenant) as connection:

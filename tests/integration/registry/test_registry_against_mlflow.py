@@ -1,4 +1,4 @@
-"""Random calls and searches, against MLflow's own registry store (on SQLite).
+"""Random calls and searches, compared with MLflow's own registry store (on SQLite).
 
 Both must answer the same, and refuse the same calls in the same words.
 """
@@ -61,7 +61,7 @@ class Both:
         *,
         words: bool = True,
     ) -> None:
-        """`words`: whether errors must say the same; of two mistakes either may be told."""
+        """`words`: whether messages must be the same; of two mistakes either may be reported."""
         expected, found = _theirs(theirs), await _ours(ours)
         if isinstance(expected, Refusal) and isinstance(found, Refusal):
             words = words and bool(expected.words)

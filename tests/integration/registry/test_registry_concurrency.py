@@ -1,4 +1,4 @@
-"""Writers of one model at the same time."""
+"""Concurrent writers of one registered model."""
 
 import asyncio
 
@@ -14,7 +14,7 @@ async def model(services: Services, tenant: Tenant) -> str:
     return (await services.registered_models.create(tenant, "m")).name
 
 
-async def test_versions_have_numbers_of_their_own(
+async def test_versions_have_distinct_numbers(
     services: Services, tenant: Tenant, model: str
 ) -> None:
     made = await asyncio.gather(
@@ -40,7 +40,7 @@ async def test_a_refused_version_takes_no_number(
     assert sorted(numbers) == list(range(1, 11))
 
 
-async def test_one_of_a_name(services: Services, tenant: Tenant) -> None:
+async def test_one_model_gets_a_name(services: Services, tenant: Tenant) -> None:
     results = await asyncio.gather(
         *(services.registered_models.create(tenant, "same") for _ in range(10)),
         return_exceptions=True,
@@ -48,7 +48,7 @@ async def test_one_of_a_name(services: Services, tenant: Tenant) -> None:
     assert sum(isinstance(one, AlreadyExistsError) for one in results) == 9
 
 
-async def test_a_logged_model_is_told_of_each(
+async def test_a_logged_model_lists_all_its_versions(
     services: Services, tenant: Tenant, model: str
 ) -> None:
     logged = await services.models.create(tenant, "0")
@@ -83,7 +83,7 @@ async def test_transitions_leave_one_in_the_stage(
 
 
 async def test_everything_at_once(services: Services, tenant: Tenant, model: str) -> None:
-    """Whatever wins, there is no deadlock and nothing but what the rules allow."""
+    """In any order there is no deadlock, and no error but "not found"."""
     await services.model_versions.create(tenant, model, "s3://bucket/a")
     registered, versions = services.registered_models, services.model_versions
     results = await asyncio.gather(

@@ -1,6 +1,6 @@
-"""A connection to Postgres as the application has it, and a tenant with some of everything.
+"""A connection in the application's role, and a fresh tenant.
 
-Searches are only statements: running them needs neither the services nor an event loop.
+A search is a statement, so that running it needs neither services nor an event loop.
 """
 
 from collections.abc import Iterator

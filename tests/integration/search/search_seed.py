@@ -1,4 +1,4 @@
-"""Rows to search, written as the tables hold them."""
+"""Rows to search, inserted straight into the tables."""
 
 import itertools
 import secrets
@@ -24,12 +24,12 @@ from app.search.page import Page
 
 
 def new_tenant(connection: Connection) -> Tenant:
-    """A tenant in whose name the connection then reads and writes."""
+    """A new tenant, which the connection reads and writes as from then on."""
     slug = f"search-{secrets.token_hex(6)}"
     with connection.begin():
         id = connection.scalar(text("SELECT create_tenant(:slug)"), {"slug": slug})
         connection.execute(text("SELECT set_config('app.tenant_id', :id, false)"), {"id": str(id)})
-        # Every tenant is born with an experiment.
+        # A new tenant has an experiment.
         connection.execute(delete(Experiment))
     assert isinstance(id, int)
     return Tenant(id, slug)
@@ -80,7 +80,7 @@ class Seed:
         tags: Mapping[str, str] | None = None,
         datasets: Sequence[tuple[str, str, str | None]] = (),
     ) -> UUID:
-        """`datasets` are (name, digest, context). Every other series is at rest."""
+        """`datasets` are (name, digest, context). Every second series is at rest."""
         run_id = run_id or uuid4()
         self._insert(
             Run,

