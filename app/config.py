@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from app.kernel.slug import is_slug
+from app.kernel.tenant import is_slug
 
 MIN_ADMIN_KEY_LENGTH = 32
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})

@@ -1,5 +1,6 @@
-"""The services of one worker, built once and handed to both APIs."""
+"""Composition root: builds the services of one worker, which both APIs use."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,27 +15,50 @@ from app.config import Settings
 from app.db.coalescer import Coalescer
 from app.db.database import Database
 from app.experiments.service import Experiments
-from app.kernel.sharing import Sharing
+from app.kernel.errors import NotFoundError
+from app.kernel.event_loop_turns import EventLoopTurns
+from app.kernel.memory_budget import MemoryBudget
+from app.kernel.tenant import Tenant
 from app.logged_models.service import LoggedModels
 from app.metrics.service import Metrics
+from app.observability.monitor import ServiceStatistics
 from app.registry.model_versions import ModelVersions
 from app.registry.registered_models import RegisteredModels
 from app.runs.batch_writer import write_queue
 from app.runs.entities import RunWrite
 from app.runs.inputs import Inputs
+from app.runs.rendering import RenderCache
 from app.runs.service import Runs
 from app.tenants.lookup import TenantLookup
 from app.tenants.quotas import Quotas
 from app.tenants.service import Tenants
 
 if TYPE_CHECKING:
-    from app.auth.jwt_tokens import JwtVerifier
+    from app.auth.jwt_verifier import JwtVerifier
+
+
+@dataclass(frozen=True)
+class StoredTenantFiles:
+    """`TenantFiles` of the tenant service, by the artifact services."""
+
+    artifacts: Artifacts
+    uploads: Uploads
+
+    async def delete_all(self, tenant: Tenant) -> None:
+        with suppress(NotFoundError):
+            await self.artifacts.delete(tenant, "experiments")
+
+    async def abandon_uploads(self, tenant: Tenant) -> None:
+        await self.uploads.abandon(tenant)
 
 
 @dataclass(frozen=True)
 class Services:
+    """The services, wired by `build` from the settings."""
+
     settings: Settings
-    sharing: Sharing
+    memory: MemoryBudget
+    turns: EventLoopTurns
     database: Database
     authenticator: Authenticator
     tenant_lookup: TenantLookup
@@ -54,7 +78,8 @@ class Services:
     audit: AuditLog
 
     @classmethod
-    def build(cls, settings: Settings) -> "Services":
+    def build(cls, settings: Settings, rendered_runs: RenderCache) -> "Services":
+        """Wire the services. Raises ValueError if the settings name no database."""
         if settings.database_url is None:
             raise ValueError("TRACKING_DATABASE_URL is not set; `tracking serve` sets it")
         database = Database(
@@ -70,12 +95,15 @@ class Services:
         slots = TransferSlots(settings.tenant_transfers)
         artifacts = Artifacts(database, store, quotas, slots)
         uploads = Uploads(artifacts, store, slots)
-        authenticator = Authenticator(settings, tenant_lookup, keys, quotas, _tokens(settings))
+        authenticator = Authenticator(
+            settings, tenant_lookup, keys, quotas, _jwt_verifier(settings)
+        )
         queue = write_queue(database)
-        sharing = Sharing()
+        memory, turns = MemoryBudget(), EventLoopTurns()
         return cls(
             settings=settings,
-            sharing=sharing,
+            memory=memory,
+            turns=turns,
             database=database,
             authenticator=authenticator,
             tenant_lookup=tenant_lookup,
@@ -84,40 +112,62 @@ class Services:
             tenants=Tenants(
                 database,
                 tenant_lookup,
-                artifacts,
-                uploads,
+                StoredTenantFiles(artifacts, uploads),
                 settings.implied_tenant,
-                forget=(tenant_lookup.gone, authenticator.forget, slots.forget),
+                on_delete=(tenant_lookup.forget, authenticator.forget, slots.forget),
             ),
-            experiments=Experiments(database, sharing, tenant_tag=tag),
+            experiments=Experiments(database, memory, tenant_tag=tag),
             runs=Runs(
                 database,
                 queue,
                 quotas,
-                sharing,
+                memory,
+                turns,
+                rendered_runs,
                 tenant_tag=tag,
                 search_timeout_seconds=settings.search_timeout_seconds,
             ),
             metrics=Metrics(database),
             inputs=Inputs(database),
-            models=LoggedModels(database, sharing),
-            registered_models=RegisteredModels(database, sharing),
-            model_versions=ModelVersions(database, sharing),
+            models=LoggedModels(database, memory),
+            registered_models=RegisteredModels(database, memory),
+            model_versions=ModelVersions(database, memory),
             artifacts=artifacts,
             uploads=uploads,
             write_queue=queue,
             audit=AuditLog(database),
         )
 
+    def statistics(self) -> ServiceStatistics:
+        """What /metrics shows of the services."""
+        queue, pool = self.write_queue.statistics(), self.database.pool_statistics()
+        return ServiceStatistics(
+            counters={"flush_failures": queue.failures},
+            gauges={
+                "held_bytes": self.memory.held,
+                "waiting_writes": queue.waiting_requests,
+                "waiting_items": queue.waiting_items,
+                "pool_size": pool.size,
+                "pool_in_use": pool.in_use,
+                "pool_waiting": pool.waiting,
+            },
+            histograms={
+                "flush_items": queue.batch_items,
+                "flush_seconds": queue.batch_seconds,
+            },
+        )
+
     async def close(self) -> None:
+        """Close the store and the connections."""
         await self.artifacts.close()
         await self.database.close()
 
 
-def _tokens(settings: Settings) -> "JwtVerifier | None":
+def _jwt_verifier(settings: Settings) -> "JwtVerifier | None":
     if not settings.jwt_jwks:
         return None
-    # Who has no identity provider does not pay for importing cryptography.
-    from app.auth.jwt_tokens import JwksCache, JwtVerifier
+    # Imported here, so that a service without an identity provider does not load cryptography.
+    from app.auth.jwks_cache import JwksCache
+    from app.auth.jwt_verifier import JwtVerifier
 
     return JwtVerifier(settings, JwksCache(settings.jwt_jwks))

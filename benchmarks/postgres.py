@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import psycopg
 
 from app.db import migrate
-from app.db.embedded.postgres import embedded_postgres
+from app.db.embedded import embedded_postgres
 from app.db.embedded.server import OWNER, SUPERUSER, EmbeddedPostgres
 
 # Sized for a production server. Durability is the default: fsync and synchronous_commit are on.

@@ -1,15 +1,16 @@
-"""The page of the workbench API, with scripts of this server's own.
+"""The documentation page of the workbench API: Swagger UI, served by this server alone.
 
-Page, script and policy are the same for every request: nothing that a request holds gets into what
-a browser runs. Their URLs are relative, so that the page also works below `/t/{tenant}`.
+Page, script and policy are the same for every request, so that nothing of a request reaches what a
+browser runs. URLs are relative, so that the page also works below `/t/{tenant}`.
 """
 
 from pathlib import Path
 
-from fastapi import APIRouter
+from fastapi import APIRouter, FastAPI
 from fastapi.responses import HTMLResponse, Response
+from fastapi.staticfiles import StaticFiles
 
-router = APIRouter()
+_router = APIRouter()
 
 _SCRIPT = Path(__file__).with_name("docs.js").read_bytes()
 
@@ -30,7 +31,7 @@ _PAGE = """<!DOCTYPE html>
 </html>
 """
 
-# Swagger UI sets styles on its elements, and has its icons in its style sheet.
+# Swagger UI sets styles on its elements, and its style sheet holds its icons as data URLs.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline';"
     " img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none';"
@@ -38,11 +39,18 @@ _POLICY = (
 )
 
 
-@router.get("/docs", include_in_schema=False)
+def mount(app: FastAPI) -> None:
+    """Add the page, its script, and Swagger UI's files to the routes of `app`."""
+    files = StaticFiles(packages=[("fastapi_offline", "static")])
+    app.mount("/static-offline-docs", files, name="static-offline-docs")
+    app.include_router(_router)
+
+
+@_router.get("/docs", include_in_schema=False)
 async def docs() -> HTMLResponse:
     return HTMLResponse(_PAGE, headers={"Content-Security-Policy": _POLICY})
 
 
-@router.get("/docs.js", include_in_schema=False)
+@_router.get("/docs.js", include_in_schema=False)
 async def docs_script() -> Response:
     return Response(_SCRIPT, media_type="text/javascript")

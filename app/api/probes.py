@@ -81,15 +81,15 @@ async def metrics(request: Request) -> Response:
     _check_may_see_metrics(request, services.settings)
     up = False
     with suppress(UnavailableError, TimeoutError):
-        async with asyncio.timeout(_PATIENCE), services.database.directory() as connection:
+        async with asyncio.timeout(_PATIENCE), services.database.without_tenant() as connection:
             await connection.exec_driver_sql("SELECT 1")
             up = True
     # A quarter of a megabyte is written in some milliseconds, which nobody else should wait for.
     text = await asyncio.to_thread(
         prometheus.render,
-        monitor.counted(services),
+        monitor.snapshot(services.statistics()),
         database_up=up,
-        tenants=services.settings.metrics_tenants > 0,
+        by_tenant=services.settings.metrics_tenants > 0,
     )
     return Response(text, media_type=CONTENT_TYPE_PLAIN_0_0_4)
 

@@ -3,17 +3,23 @@
 from collections.abc import AsyncIterator, Sequence
 from uuid import UUID
 
-from app.artifacts import page_tokens, sql
+from app.artifacts import sql
 from app.artifacts.entities import Artifact, Entry
 from app.db.database import Database
 from app.kernel.artifact_uris import ARTIFACT_SCHEME
 from app.kernel.errors import ArtifactNotFoundError, ConflictError
+from app.kernel.page_tokens import PageTokenCodec
 from app.kernel.tenant import Tenant
 from app.runs.entities import Placed
 
 # How many rows one statement reads or deletes.
 CHUNK = 1000
 _MOST_SUMMED = 10_000
+
+# A token holds the path that sorts behind all of the page's last entry.
+_PAGE_TOKENS: PageTokenCodec[str] = PageTokenCodec(
+    str, "it must be the next_page_token of an earlier page of this folder"
+)
 
 
 class ArtifactIndex:
@@ -60,7 +66,7 @@ class ArtifactIndex:
 
         Its cost depends on the page and not on what the folder holds.
         """
-        after = page_tokens.decode(folder, page_token) if page_token else f"{folder}/"
+        after = _start_of_page(folder, page_token) if page_token else f"{folder}/"
         async with self._database.read_pipeline(tenant) as connection:
             cursor = await connection.execute(
                 sql.LIST,
@@ -80,7 +86,7 @@ class ArtifactIndex:
         if limit is None or len(entries) <= limit:
             return entries, None
         del entries[limit:]
-        return entries, page_tokens.encode(entries[-1])
+        return entries, _PAGE_TOKENS.encode(_end_of_entry(entries[-1]))
 
     async def sizes(self, tenant: Tenant, folders: Sequence[str]) -> Sequence[int | None]:
         """The bytes below each folder; None for one with more files than are summed while a client
@@ -127,3 +133,17 @@ def run_folder(run: Placed) -> str:
             field="run_id",
         )
     return run.artifact_uri.removeprefix(ARTIFACT_SCHEME)
+
+
+def _end_of_entry(entry: Entry) -> str:
+    """A path that sorts behind the file, or behind all that the folder holds."""
+    return entry.path + ("0" if entry.is_dir else "\x01")
+
+
+def _start_of_page(folder: str, page_token: str) -> str:
+    """The path behind which the page starts. Raises InvalidValueError for a token of another
+    folder."""
+    after = _PAGE_TOKENS.decode(page_token)
+    if not after.startswith(f"{folder}/") or "\x00" in after:
+        raise _PAGE_TOKENS.refusal()
+    return after

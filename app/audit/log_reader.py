@@ -1,7 +1,6 @@
 """Reading the audit log: a tenant's own, or as an operator that of all."""
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -11,8 +10,8 @@ from psycopg.rows import class_row
 
 from app.db.database import Database
 from app.kernel import validation
-from app.kernel.errors import InvalidValueError
-from app.kernel.tenant import NOBODY, Tenant
+from app.kernel.page_tokens import PageTokenCodec
+from app.kernel.tenant import NO_TENANT, Tenant
 
 # Newest first. What is asked for by tenant is a range of the primary key; what is asked for of all
 # tenants looks at every row, which for this table is bearable.
@@ -34,6 +33,11 @@ LIMIT %(limit)s
 # The policy of the table shows every tenant's rows to a transaction that says so. The role of the
 # service may set it, as it may name any tenant; what it keeps apart is a forgotten condition.
 SHOW_ALL = "SELECT set_config('app.audit', 'all', true)"
+
+# A token holds the id of the last event of its page.
+_PAGE_TOKENS: PageTokenCodec[UUID] = PageTokenCodec(
+    UUID, "it must be the next_page_token of an earlier page"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +84,7 @@ class AuditLog:
         self, wanted: Filter, *, limit: int, page_token: str | None = None
     ) -> tuple[list[Event], str | None]:
         values = parameters(wanted, limit + 1, page_token)
-        async with self._database.read_pipeline(NOBODY) as connection:
+        async with self._database.read_pipeline(NO_TENANT) as connection:
             await connection.execute(SHOW_ALL)
             return await _page(connection, values, limit)
 
@@ -107,7 +111,7 @@ def parameters(wanted: Filter, limit: int, page_token: str | None = None) -> dic
         "target": wanted.target,
         "since": wanted.since,
         "until": wanted.until,
-        "before": _decode(page_token) if page_token else None,
+        "before": _PAGE_TOKENS.decode(page_token) if page_token else None,
         "limit": limit,
     }
 
@@ -119,12 +123,4 @@ async def _page(
         await cursor.execute(SELECT, values)
         events = await cursor.fetchall()
     more = len(events) > limit
-    return events[:limit], events[limit - 1].event_id.hex if more else None
-
-
-def _decode(page_token: str) -> UUID:
-    with suppress(ValueError):
-        return UUID(hex=page_token)
-    raise InvalidValueError(
-        "Invalid page token: it must be the next_page_token of an earlier page", field="page_token"
-    )
+    return events[:limit], _PAGE_TOKENS.encode(events[limit - 1].event_id) if more else None

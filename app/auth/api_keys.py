@@ -1,4 +1,4 @@
-"""API keys: made, shown without their secret, rotated, revoked, and recognised."""
+"""API key service: creates, lists, rotates, revokes and verifies keys."""
 
 import hmac
 import re
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import psycopg
 
 from app.audit import trail
+from app.auth import sql
 from app.auth.credentials import ApiKeyText, public_part
 from app.db.database import Database
 from app.kernel import validation
@@ -19,20 +20,19 @@ from app.kernel.errors import (
     UnauthenticatedError,
 )
 from app.kernel.principal import KEY_ROLES, Role
-from app.kernel.tenant import NOBODY, Tenant
-from app.tenants import sql
-from app.tenants.limits import Limits
+from app.kernel.tenant import NO_TENANT, Tenant
+from app.tenants.entities import Limits
 
 MAX_NAME_LENGTH = 200
 MAX_OVERLAP_SECONDS = 7 * 24 * 3600
 
-# How fine the time of a key's last use is: it costs a write.
+# Resolution of a key's last use: recording one costs a write.
 LAST_USE_MS = 60_000
 
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A key as it may be shown. Times are epoch milliseconds."""
+    """A key without its secret. Times are epoch milliseconds."""
 
     key_id: str
     name: str
@@ -52,9 +52,8 @@ class ApiKey:
 
 
 @dataclass(frozen=True, slots=True)
-class Recognised:
-    """A good key: the tenant that it was found under, with its quotas, the key's role, and until
-    when it stays good, in epoch milliseconds."""
+class VerifiedKey:
+    """A valid key: its tenant with the quotas, its role, and its expiry in epoch milliseconds."""
 
     tenant: Tenant
     limits: Limits
@@ -63,8 +62,8 @@ class Recognised:
 
 
 class ApiKeys:
-    """The keys of tenants. Every method but `recognise` is of a tenant that exists, and raises
-    NotFoundError for a key that is not its."""
+    """The keys of tenants. Methods that take a key id raise ApiKeyNotFoundError for an id that is
+    not one of the tenant's."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -72,7 +71,7 @@ class ApiKeys:
     async def list(
         self, tenant: Tenant, *, limit: int | None = None, offset: int = 0
     ) -> tuple[Sequence[ApiKey], int]:
-        """A page of the keys, the newest first, and how many there are. Revoked ones too."""
+        """A page of the keys, newest first, and their number. Revoked keys are included."""
         values = {"tenant": tenant.id, "limit": limit, "offset": offset}
         async with self._database.read_pipeline(tenant) as connection:
             page = await connection.execute(sql.LIST_KEYS, values)
@@ -82,15 +81,16 @@ class ApiKeys:
         return [ApiKey(*row) for row in rows], total[0]
 
     async def get(self, tenant: Tenant, key_id: str) -> ApiKey:
+        """The key with that id."""
         async with self._database.read_pipeline(tenant) as connection:
-            return await _one(connection, tenant, sql.GET_KEY, key_id)
+            return await _fetch_key(connection, tenant, sql.GET_KEY, key_id)
 
     async def create(
         self, tenant: Tenant, role: str, *, name: str = "", expiry_time: int | None = None
     ) -> tuple[ApiKey, str]:
-        """A new key, and its text, which nobody can tell again.
+        """Create a key; returns it with its text, which is stored nowhere.
 
-        Raises InvalidValueError for an unknown role, and for a time that is past.
+        Raises InvalidValueError for an unknown role, and for an expiry in the past.
         """
         if role not in KEY_ROLES:
             raise InvalidValueError(
@@ -110,10 +110,10 @@ class ApiKeys:
     async def rotate(
         self, tenant: Tenant, key_id: str, *, overlap_seconds: int = 0
     ) -> tuple[ApiKey, str]:
-        """A new key in the place of another: its name, its role, and as long a life.
+        """Replace a key by a new one of the same name, role and lifetime; returns it as `create`.
 
-        The old one is revoked, or works on for `overlap_seconds`, while its users change over.
-        Raises InvalidStateError for one that is revoked.
+        The old key is revoked, or with `overlap_seconds` expires after that time, so that its users
+        can change over. Raises InvalidStateError if it is revoked already.
         """
         if not 0 <= overlap_seconds <= MAX_OVERLAP_SECONDS:
             raise InvalidValueError(
@@ -122,7 +122,7 @@ class ApiKeys:
             )
         now = now_ms()
         async with self._database.write_pipeline(tenant) as connection:
-            old = await _one(connection, tenant, sql.LOCK_KEY, key_id)
+            old = await _fetch_key(connection, tenant, sql.LOCK_KEY, key_id)
             if old.revoked_time is not None:
                 raise InvalidStateError(f"The key {key_id} is revoked", field="key_id")
             values = {"tenant": tenant.id, "key": key_id, "now": now}
@@ -139,17 +139,20 @@ class ApiKeys:
         return new
 
     async def revoke(self, tenant: Tenant, key_id: str) -> ApiKey:
-        """The key works no more, within seconds in every worker. Again: nothing changes."""
+        """Revoke a key, in every worker within seconds. Idempotent."""
         async with self._database.write_pipeline(tenant) as connection:
-            key = await _one(connection, tenant, sql.REVOKE_KEY, key_id)
+            key = await _fetch_key(connection, tenant, sql.REVOKE_KEY, key_id)
             await trail.record(connection, tenant, "key.revoke", key_id)
         return key
 
-    async def recognise(self, given: ApiKeyText) -> Recognised:
-        """Raises UnauthenticatedError, in the same words whatever part of the key is wrong, and
-        in its own for one that has expired or was revoked."""
+    async def verify(self, given: ApiKeyText) -> VerifiedKey:
+        """The key's tenant, quotas and role; records its last use, at most once a minute.
+
+        Raises UnauthenticatedError, with the same message whichever part of the key is wrong, and
+        with one of its own for a key that has expired or was revoked.
+        """
         values = {"slug": given.slug, "key": given.key_id}
-        async with self._database.write_pipeline(NOBODY) as connection:
+        async with self._database.write_pipeline(NO_TENANT) as connection:
             await connection.execute(sql.SET_TENANT_BY_SLUG, values)
             row = await (await connection.execute(sql.FIND_KEY, values)).fetchone()
         if not hmac.compare_digest(row[0] if row else bytes(32), given.hash) or row is None:
@@ -162,10 +165,10 @@ class ApiKeys:
         if expiry is not None and expiry <= now:
             raise UnauthenticatedError("The API key has expired")
         if last_used is None or last_used < now - LAST_USE_MS:
-            await self._touch(tenant, given.key_id, now)
-        return Recognised(tenant, Limits(*limits), KEY_ROLES[role], expiry)
+            await self._record_use(tenant, given.key_id, now)
+        return VerifiedKey(tenant, Limits(*limits), KEY_ROLES[role], expiry)
 
-    async def _touch(self, tenant: Tenant, key_id: str, now: int) -> None:
+    async def _record_use(self, tenant: Tenant, key_id: str, now: int) -> None:
         values = {"tenant": tenant.id, "key": key_id, "now": now, "since": now - LAST_USE_MS}
         async with self._database.write_pipeline(tenant) as connection:
             await connection.execute(sql.TOUCH_KEY, values)
@@ -198,10 +201,11 @@ class ApiKeys:
 
 
 def shown_prefix(tenant: Tenant, key: ApiKey) -> str:
+    """The part of the key that may be shown: all but its secret."""
     return public_part(tenant.slug, key.key_id)
 
 
-async def _one(
+async def _fetch_key(
     connection: psycopg.AsyncConnection, tenant: Tenant, statement: str, key_id: str
 ) -> ApiKey:
     row = None

@@ -1,15 +1,14 @@
-"""The one door: who is asking, as which tenant, and may they?
+"""Authenticates callers and checks their role, tenant and request rate.
 
-Both APIs let every request through here before they read its body. What a worker found out about
-an Authorization header it trusts for a few seconds, so that nearly every request costs one lookup
-in a dict; a key that is revoked stops working in every worker when they are over.
+Both APIs call `Authenticator.authorize` for every request, before they read its body. A worker
+caches what an Authorization header proved to be for a few seconds, so that nearly every request
+costs one lookup in a dictionary; within that time a revoked key stops working in every worker.
 """
 
 import asyncio
 import hashlib
 import hmac
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from starlette.types import Scope
@@ -17,6 +16,7 @@ from starlette.types import Scope
 from app.auth.api_keys import ApiKeys
 from app.auth.credentials import ApiKeyText, digest, public_part, secret_in
 from app.config import Settings
+from app.kernel.cache import TtlCache
 from app.kernel.errors import (
     InvalidValueError,
     NotFoundError,
@@ -25,34 +25,25 @@ from app.kernel.errors import (
     UnauthenticatedError,
 )
 from app.kernel.principal import Principal, Role
-from app.kernel.tenant import NOBODY, Tenant
-from app.tenants.lookup import KNOWN_SECONDS, TenantLookup
+from app.kernel.tenant import NO_TENANT, Tenant
+from app.tenants.lookup import CACHE_SECONDS, TenantLookup
 from app.tenants.quotas import Quotas
 from app.tenants.resolution import tenant_named
 
 if TYPE_CHECKING:
-    from app.auth.jwt_tokens import JwtVerifier
+    from app.auth.jwt_verifier import JwtVerifier
 
-# How many credentials a worker remembers.
-MAX_KNOWN = 10_000
-# Lookups at a time: whoever sends made-up keys cannot take up all connections.
+# How many Authorization headers a worker caches.
+MAX_CACHED = 10_000
+# Concurrent lookups of keys, so that a flood of invalid keys cannot take all connections.
 MAX_LOOKUPS = 3
 
 ADMIN_KEY = "admin-key"
 ANONYMOUS = "anonymous"
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """What an Authorization header was found to be: a caller's, or why it is refused."""
-
-    caller: Principal | None
-    refusal: TrackingError | None
-    until: float
-
-
 class Authenticator:
-    """Lets callers in, as far as their role goes."""
+    """Authenticates requests by API key, JWT or admin key, or trusts them all (`auth=off`)."""
 
     def __init__(
         self,
@@ -62,32 +53,36 @@ class Authenticator:
         quotas: Quotas,
         tokens: "JwtVerifier | None",
     ) -> None:
-        self._open = settings.auth == "off"
-        self._default = settings.implied_tenant
+        self._auth_off = settings.auth == "off"
+        self._default_tenant = settings.implied_tenant
         admin_key = settings.admin_key
         self._admin_key = digest(admin_key.get_secret_value()) if admin_key else None
         self._tenants = tenants
         self._keys = keys
         self._quotas = quotas
         self._tokens = tokens
-        self._known: dict[bytes, _Known] = {}
+        # By the header's hash: the caller, or the error that the header is refused with.
+        self._outcomes: TtlCache[bytes, Principal | TrackingError] = TtlCache(MAX_CACHED)
         self._lookups = asyncio.Semaphore(MAX_LOOKUPS)
 
-    async def admit(self, scope: Scope, role: Role, *, outside: bool = False) -> Principal:
-        """Who asks, once it is clear that they may; also left in the scope, as `caller`.
+    async def authorize(self, scope: Scope, role: Role, *, needs_tenant: bool = True) -> Principal:
+        """The caller, if they may do what needs that role; also set as `scope["caller"]`.
 
-        `outside` is for what is about no tenant's data. Tenants are not created here.
-        Raises UnauthenticatedError, PermissionDeniedError for a role too low or another's tenant,
-        InvalidValueError for names that disagree, NotFoundError for a tenant that does not exist,
-        RateLimitedError.
+        `needs_tenant` is False for requests that are not about one tenant's data. No tenant is
+        created here. Raises UnauthenticatedError; PermissionDeniedError for a role that is too low
+        and for another tenant's key; InvalidValueError for tenant names that differ; NotFoundError
+        for a tenant that does not exist; RateLimitedError.
         """
-        caller = await (self._trusted(scope, outside) if self._open else self._identified(scope))
+        if self._auth_off:
+            caller = await self._trusted(scope, needs_tenant)
+        else:
+            caller = await self._authenticated(scope)
         scope["caller"] = caller
         if caller.role < role:
             raise PermissionDeniedError(
                 f"This needs the role '{role.word}'; {caller.name} has '{caller.role.word}'"
             )
-        if caller.tenant is NOBODY and not outside:
+        if caller.tenant is NO_TENANT and needs_tenant:
             raise PermissionDeniedError(
                 "The admin key manages tenants and their keys; for a tenant's data, use a key of"
                 " that tenant"
@@ -95,32 +90,31 @@ class Authenticator:
         self._quotas.take_request(caller.tenant)
         return caller
 
-    async def holder_of_url(self, slug: str) -> Tenant:
-        """The tenant that a signed URL names, of whose holder nothing is known before the
-        signature is checked; nobody where there is no such tenant, since nothing was signed for
-        nobody."""
-        known = self._tenants.known(slug)
-        if known is not None or not slug:
-            return known or NOBODY
+    async def tenant_of_signed_url(self, slug: str) -> Tenant:
+        """The tenant that a signed URL names, before its signature is checked.
+
+        NO_TENANT if there is no such tenant: no URL was signed for it.
+        """
+        cached = self._tenants.cached(slug)
+        if cached is not None or not slug:
+            return cached or NO_TENANT
         async with self._lookups:
             try:
                 return await self._tenants.resolve(slug)
             except NotFoundError:
-                return NOBODY
+                return NO_TENANT
 
     def forget(self, tenant: Tenant) -> None:
-        """Look every caller of the tenant up again."""
-        self._known = {
-            name: known
-            for name, known in self._known.items()
-            if known.caller is None or known.caller.tenant.id != tenant.id
-        }
+        """Remove the cached callers of a deleted tenant."""
+        self._outcomes.discard_if(
+            lambda outcome: isinstance(outcome, Principal) and outcome.tenant.id == tenant.id
+        )
 
-    async def _trusted(self, scope: Scope, outside: bool) -> Principal:
-        """Without authentication: whoever calls."""
-        if outside:
-            return Principal(NOBODY, Role.OPERATOR, ANONYMOUS)
-        slug = tenant_named(scope) or self._default
+    async def _trusted(self, scope: Scope, needs_tenant: bool) -> Principal:
+        """The caller where authentication is off: anyone may do anything."""
+        if not needs_tenant:
+            return Principal(NO_TENANT, Role.OPERATOR, ANONYMOUS)
+        slug = tenant_named(scope) or self._default_tenant
         if not slug:
             raise InvalidValueError(
                 "The request names no tenant: send X-Tenant-ID, or use /t/{tenant} before the path",
@@ -128,49 +122,47 @@ class Authenticator:
             )
         return Principal(await self._tenants.resolve(slug), Role.OPERATOR, ANONYMOUS)
 
-    async def _identified(self, scope: Scope) -> Principal:
+    async def _authenticated(self, scope: Scope) -> Principal:
         authorization = _authorization(scope)
-        # Not the header itself: a dump of this process's memory need not hold keys for long.
-        name = hashlib.sha256(authorization).digest()
-        known = self._known.get(name)
-        if known is None or known.until < time.monotonic():
-            known = await self._look_up(name, authorization)
-        if known.caller is None:
-            assert known.refusal is not None
-            raise type(known.refusal)(known.refusal.message)
+        # Cached by a hash, so that the process does not keep keys in memory longer than needed.
+        header_hash = hashlib.sha256(authorization).digest()
+        outcome = self._outcomes.get(header_hash)
+        if outcome is None:
+            outcome = await self._look_up(header_hash, authorization)
+        if isinstance(outcome, TrackingError):
+            raise type(outcome)(outcome.message)
         named = tenant_named(scope)
-        tenant = known.caller.tenant
-        if named is not None and named != tenant.slug and tenant is not NOBODY:
+        tenant = outcome.tenant
+        if named is not None and named != tenant.slug and tenant is not NO_TENANT:
             raise PermissionDeniedError(f"The key is not one of the tenant '{named}'")
-        return known.caller
+        return outcome
 
-    async def _look_up(self, name: bytes, authorization: bytes) -> _Known:
-        now = time.monotonic()
+    async def _look_up(self, header_hash: bytes, authorization: bytes) -> Principal | TrackingError:
+        started = time.monotonic()
         try:
-            caller, seconds = await self._identify(secret_in(authorization))
-            known = _Known(caller, None, now + min(KNOWN_SECONDS, seconds))
+            caller, valid_seconds = await self._verify(secret_in(authorization))
         except (UnauthenticatedError, PermissionDeniedError) as error:
-            known = _Known(None, error, now + KNOWN_SECONDS)
-        if len(self._known) >= MAX_KNOWN:
-            self._known = {key: one for key, one in self._known.items() if one.until > now}
-            if len(self._known) >= MAX_KNOWN:
-                self._known.clear()
-        # A tenant that is yet to be created is nobody, and soon is not.
-        if known.caller is None or known.caller.tenant.id or known.caller.role is Role.OPERATOR:
-            self._known[name] = known
-        return known
+            self._outcomes.put(header_hash, error, CACHE_SECONDS)
+            return error
+        # Not a tenant with id 0, which its next request may create.
+        if caller.tenant.id or caller.role is Role.OPERATOR:
+            elapsed = time.monotonic() - started
+            self._outcomes.put(header_hash, caller, min(CACHE_SECONDS, valid_seconds) - elapsed)
+        return caller
 
-    async def _identify(self, secret: str) -> tuple[Principal, float]:
-        """The caller, and for how many seconds the credentials are good."""
+    async def _verify(self, secret: str) -> tuple[Principal, float]:
+        """The caller, and for how many more seconds the credentials are valid."""
         now = time.time()
         if self._admin_key and hmac.compare_digest(self._admin_key, digest(secret)):
-            return Principal(NOBODY, Role.OPERATOR, ADMIN_KEY), KNOWN_SECONDS
-        if (given := ApiKeyText.parse(secret)) is not None:
+            return Principal(NO_TENANT, Role.OPERATOR, ADMIN_KEY), CACHE_SECONDS
+        if (key_text := ApiKeyText.parse(secret)) is not None:
             async with self._lookups:
-                key = await self._keys.recognise(given)
-            self._tenants.remember(key.tenant, key.limits)
-            left = KNOWN_SECONDS if key.expiry_time is None else key.expiry_time / 1000 - now
-            return Principal(key.tenant, key.role, public_part(given.slug, given.key_id)), left
+                key = await self._keys.verify(key_text)
+            self._tenants.store(key.tenant, key.limits)
+            left = CACHE_SECONDS if key.expiry_time is None else key.expiry_time / 1000 - now
+            return Principal(
+                key.tenant, key.role, public_part(key_text.slug, key_text.key_id)
+            ), left
         if self._tokens is not None and secret.count(".") == 2:
             claims = await self._tokens.verify(secret)
             tenant = await self._tenants.resolve(claims.slug)
@@ -179,13 +171,15 @@ class Authenticator:
 
 
 def _authorization(scope: Scope) -> bytes:
-    given = [value for header, value in scope["headers"] if header == b"authorization"]
-    if not given:
+    authorization: bytes | None = None
+    for header, value in scope["headers"]:
+        if header == b"authorization":
+            if authorization is not None:
+                raise UnauthenticatedError("The request has more than one Authorization header")
+            authorization = value
+    if authorization is None:
         raise UnauthenticatedError(
             "An API key is needed: send it as 'Authorization: Bearer KEY', or as the password of"
             " Basic authentication (MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_PASSWORD)"
         )
-    if len(given) > 1:
-        raise UnauthenticatedError("The request has more than one Authorization header")
-    authorization: bytes = given[0]
     return authorization

@@ -1,4 +1,4 @@
-"""What the commands share: words on stderr, the settings, and the schema's owner."""
+"""Helpers of the commands: messages, settings, and the URL of the database."""
 
 import logging
 from collections.abc import Iterator
@@ -10,45 +10,46 @@ from pydantic import ValidationError
 
 from app.config import Settings
 from app.db import migrate as migrations
-from app.db.embedded.postgres import EmbeddedPostgres, embedded_postgres, running
+from app.db.embedded import EmbeddedPostgres, embedded_postgres, running
 from app.observability import logs
 
 
 class CommandError(Exception):
-    """What keeps a command from being carried out, in words for whoever typed it."""
+    """The reason why a command cannot run, in words for its user."""
 
 
 def say(line: str) -> None:
-    """Tell whoever started the command; where a service's log is JSON, in a line of it."""
-    if isinstance(lines := logs.formatter(), logs.JsonFormatter):
+    """Print a message on stderr, as a line of the log if that is JSON."""
+    if isinstance(formatter := logs.formatter(), logs.JsonFormatter):
         record = logging.LogRecord("tracking", logging.INFO, __file__, 0, line, None, None)
-        shown = lines.format(record)
+        shown = formatter.format(record)
     else:
         shown = f"tracking: {line}"
-    with suppress(OSError):  # the terminal may be gone
+    with suppress(OSError):  # the terminal may be closed
         typer.echo(shown, err=True)
 
 
 def load_settings() -> Settings:
+    """The settings from the environment. Raises CommandError with a line for each invalid one."""
     try:
         return Settings()
     except ValidationError as error:
-        # The value itself is left out: a database URL has a password in it.
+        # Without the values: a database URL contains a password.
         raise CommandError(
             "\n".join(
-                f"TRACKING_{'_'.join(map(str, one['loc'])).upper()}:"
-                f" {one['msg'].removeprefix('Value error, ')}"
-                for one in error.errors()
+                f"TRACKING_{'_'.join(map(str, problem['loc'])).upper()}:"
+                f" {problem['msg'].removeprefix('Value error, ')}"
+                for problem in error.errors()
             )
         ) from None
 
 
 @contextmanager
 def owner_url(settings: Settings) -> Iterator[str]:
-    """The URL of the schema's owner: an outside database's, or the embedded one's."""
+    """The URL for the schema's owner, of the database in the settings or of the embedded one."""
     if settings.owner_url:
-        given = "MIGRATION_DATABASE_URL" if settings.migration_database_url else "DATABASE_URL"
-        connect(f"TRACKING_{given}", settings.owner_url)
+        variable = "MIGRATION_DATABASE_URL" if settings.migration_database_url else "DATABASE_URL"
+        connect(f"TRACKING_{variable}", settings.owner_url)
         yield settings.owner_url
     else:
         with embedded(settings) as server:
@@ -57,7 +58,7 @@ def owner_url(settings: Settings) -> Iterator[str]:
 
 @contextmanager
 def application(settings: Settings) -> Iterator[Settings]:
-    """The settings, with the URL of the application's role in a database whose schema fits."""
+    """The settings with a `database_url`, for the application's role, whose schema is current."""
     if settings.database_url:
         connect("TRACKING_DATABASE_URL", settings.database_url)
         check_schema(settings.database_url)
@@ -70,7 +71,7 @@ def application(settings: Settings) -> Iterator[Settings]:
 
 @contextmanager
 def embedded(settings: Settings) -> Iterator[EmbeddedPostgres]:
-    """The embedded Postgres, used as it runs, or else started for as long as it is needed."""
+    """The embedded Postgres: the one that runs, or one that is started for the context."""
     if server := running(settings.data_dir):
         yield server
     else:
@@ -79,17 +80,18 @@ def embedded(settings: Settings) -> Iterator[EmbeddedPostgres]:
 
 
 def connect(variable: str, url: str) -> None:
-    """See that the database answers. No message shows the URL, which has a password in it."""
+    """Check that the database answers. Raises CommandError, without the URL's password."""
     try:
         psycopg.connect(url, connect_timeout=5).close()
     except psycopg.OperationalError as error:
-        why = " ".join(str(error).split())
-        raise CommandError(f"cannot connect to the database in {variable}: {why}") from None
+        reason = " ".join(str(error).split())
+        raise CommandError(f"cannot connect to the database in {variable}: {reason}") from None
     except psycopg.Error:
         raise CommandError(f"{variable} is not a valid postgresql:// URL") from None
 
 
 def check_schema(url: str) -> None:
+    """Raises CommandError unless the schema is the one that this version needs."""
     match migrations.state(url):
         case "behind" | "empty" as state:
             raise CommandError(f"the database's schema is {state}, run: tracking migrate")

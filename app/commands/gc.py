@@ -16,7 +16,7 @@ from app.db.database import Database
 from app.gc.report import Progress, Report
 from app.gc.service import GarbageCollector, Policy
 from app.kernel.errors import InvalidValueError
-from app.kernel.slug import is_slug
+from app.kernel.tenant import is_slug
 
 _UNITS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 

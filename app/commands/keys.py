@@ -1,4 +1,4 @@
-"""`tracking key …`: the API keys of tenants, as the role that owns the schema."""
+"""`tracking key …`: manages the API keys of tenants, as the schema's owner."""
 
 from datetime import UTC, datetime
 from typing import Annotated
@@ -8,7 +8,7 @@ import typer
 from app.auth.api_keys import ApiKey
 from app.auth.credentials import ApiKeyText, public_part
 from app.commands.console import say
-from app.commands.tenant_services import Tenancy, run
+from app.commands.tenant_services import TenantServices, run
 from app.kernel.clock import now_ms
 
 cli = typer.Typer(help="Create, list, rotate and revoke API keys.", no_args_is_help=True)
@@ -16,7 +16,7 @@ cli = typer.Typer(help="Create, list, rotate and revoke API keys.", no_args_is_h
 _DAY_MS = 24 * 3600 * 1000
 
 KeyId = Annotated[
-    str, typer.Argument(metavar="KEY", help="The key's id, or all of it before the secret.")
+    str, typer.Argument(metavar="KEY", help="The key's id, or the key without its secret.")
 ]
 
 
@@ -24,15 +24,18 @@ KeyId = Annotated[
 def create_key(
     tenant: str,
     role: Annotated[str, typer.Option(help="read, write or admin.")] = "write",
-    name: Annotated[str, typer.Option(help="Who or what it is for.")] = "",
-    days: Annotated[int | None, typer.Option(min=1, max=36500, help="How long it works.")] = None,
+    name: Annotated[str, typer.Option(help="Who or what the key is for.")] = "",
+    days: Annotated[
+        int | None,
+        typer.Option(min=1, max=36500, help="Days until the key expires. [default: never]"),
+    ] = None,
 ) -> None:
-    """Create a key and print it, on stdout. It cannot be shown again."""
+    """Create a key and print it on stdout. It cannot be shown again."""
 
-    async def create(tenancy: Tenancy) -> tuple[ApiKey, str]:
+    async def create(services: TenantServices) -> tuple[ApiKey, str]:
         expiry = None if days is None else now_ms() + days * _DAY_MS
-        owner = await tenancy.tenants.existing(tenant)
-        return await tenancy.keys.create(owner, role, name=name, expiry_time=expiry)
+        owner = await services.tenants.require(tenant)
+        return await services.keys.create(owner, role, name=name, expiry_time=expiry)
 
     _show_new(tenant, *run(create))
 
@@ -41,8 +44,8 @@ def create_key(
 def list_keys(tenant: str) -> None:
     """Print a tenant's keys: id, role, status, times of creation, expiry and last use, name."""
 
-    async def keys(tenancy: Tenancy) -> list[ApiKey]:
-        return list((await tenancy.keys.list(await tenancy.tenants.existing(tenant)))[0])
+    async def keys(services: TenantServices) -> list[ApiKey]:
+        return list((await services.keys.list(await services.tenants.require(tenant)))[0])
 
     for key in run(keys):
         times = (key.creation_time, key.expiry_time, key.last_used_time)
@@ -54,25 +57,23 @@ def list_keys(tenant: str) -> None:
 def rotate_key(
     tenant: str,
     key: KeyId,
-    overlap: Annotated[
-        int, typer.Option(help="Seconds for which the old key works beside the new one.")
-    ] = 0,
+    overlap: Annotated[int, typer.Option(help="Seconds that the old key stays valid.")] = 0,
 ) -> None:
-    """Put a new key in the place of one, and print it."""
+    """Replace a key by a new one, and print that."""
 
-    async def rotate(tenancy: Tenancy) -> tuple[ApiKey, str]:
-        owner = await tenancy.tenants.existing(tenant)
-        return await tenancy.keys.rotate(owner, _id(key), overlap_seconds=overlap)
+    async def rotate(services: TenantServices) -> tuple[ApiKey, str]:
+        owner = await services.tenants.require(tenant)
+        return await services.keys.rotate(owner, _id(key), overlap_seconds=overlap)
 
     _show_new(tenant, *run(rotate))
 
 
 @cli.command("revoke")
 def revoke_key(tenant: str, key: KeyId) -> None:
-    """Make a key stop working, within seconds."""
+    """Revoke a key; it is refused within seconds."""
 
-    async def revoke(tenancy: Tenancy) -> ApiKey:
-        return await tenancy.keys.revoke(await tenancy.tenants.existing(tenant), _id(key))
+    async def revoke(services: TenantServices) -> ApiKey:
+        return await services.keys.revoke(await services.tenants.require(tenant), _id(key))
 
     say(f"revoked {public_part(tenant, run(revoke).key_id)}")
 

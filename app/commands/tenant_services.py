@@ -1,4 +1,4 @@
-"""The services of tenants and keys for a command, on the schema owner's connection."""
+"""The services that commands on tenants and keys use, on a connection of the schema's owner."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -15,24 +15,27 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
-class Tenancy:
+class TenantServices:
+    """A database with one connection, and the services on it."""
+
+    database: Database
     tenants: TenantLookup
     keys: ApiKeys
     quotas: Quotas
 
 
-def run(work: Callable[[Tenancy], Awaitable[Result]]) -> Result:
-    """Do what a command is for. Raises CommandError, and what the services raise."""
+def run(work: Callable[[TenantServices], Awaitable[Result]]) -> Result:
+    """Run a command's work. Raises CommandError, and what the services raise."""
     with owner_url(load_settings()) as url:
         check_schema(url)
-        return asyncio.run(_connected(url, work))
+        return asyncio.run(_run_connected(url, work))
 
 
-async def _connected(url: str, work: Callable[[Tenancy], Awaitable[Result]]) -> Result:
+async def _run_connected(url: str, work: Callable[[TenantServices], Awaitable[Result]]) -> Result:
     database = Database(url, pool_size=1)
     try:
         tenants = TenantLookup(database, creates=False)
         quotas = Quotas(database, tenants, workers=1)
-        return await work(Tenancy(tenants, ApiKeys(database), quotas))
+        return await work(TenantServices(database, tenants, ApiKeys(database), quotas))
     finally:
         await database.close()

@@ -1,11 +1,11 @@
-"""`tracking tenant …`: tenants and their quotas, as the role that owns the schema."""
+"""`tracking tenant …`: lists and creates tenants, and sets their quotas, as the schema's owner."""
 
 from typing import Annotated
 
 import typer
 
-from app.commands.console import check_schema, load_settings, owner_url, say
-from app.commands.tenant_services import Tenancy, run
+from app.commands.console import say
+from app.commands.tenant_services import TenantServices, run
 from app.kernel.errors import InvalidValueError
 from app.tenants import admin
 
@@ -17,18 +17,17 @@ Quota = Annotated[str | None, typer.Option(metavar="N|none")]
 @cli.command("list")
 def list_tenants() -> None:
     """Print every tenant: its id, its slug, and when it was created."""
-    with owner_url(load_settings()) as url:
-        check_schema(url)
-        for row in admin.list_tenants(url):
-            typer.echo(f"{row.id}\t{row.slug}\t{row.created_at.isoformat(timespec='seconds')}")
+    for tenant in run(lambda services: admin.list_tenants(services.database)):
+        assert tenant.created_at is not None
+        created = tenant.created_at.isoformat(timespec="seconds")
+        typer.echo(f"{tenant.id}\t{tenant.slug}\t{created}")
 
 
 @cli.command("create")
 def create_tenant(slug: str) -> None:
     """Create a tenant, and the experiment 0 that every tenant has."""
-    with owner_url(load_settings()) as url:
-        check_schema(url)
-        say(f"created tenant {slug} (id {admin.create_tenant(url, slug)})")
+    tenant = run(lambda services: admin.create_tenant(services.database, slug))
+    say(f"created tenant {slug} (id {tenant.id})")
 
 
 @cli.command("limit")
@@ -39,7 +38,7 @@ def limit_tenant(
     runs: Quota = None,
     artifact_bytes: Quota = None,
 ) -> None:
-    """Set the quotas that are given; `none` lifts one."""
+    """Set the given quotas; `none` removes one."""
     given = {
         "requests_per_second": requests_per_second,
         "points_per_day": points_per_day,
@@ -50,8 +49,8 @@ def limit_tenant(
     if changes.get("requests_per_second") == 0:
         raise InvalidValueError("requests_per_second must be at least 1", field="slug")
 
-    async def limit(tenancy: Tenancy) -> None:
-        await tenancy.quotas.limit(await tenancy.tenants.existing(slug), changes)
+    async def limit(services: TenantServices) -> None:
+        await services.quotas.set_limits(await services.tenants.require(slug), changes)
 
     run(limit)
     say(f"set the quotas of {slug}")
@@ -61,8 +60,8 @@ def limit_tenant(
 def show_usage(slug: str) -> None:
     """Print what a tenant uses, and its quotas."""
 
-    async def usage(tenancy: Tenancy) -> list[tuple[str, int | None, int | None]]:
-        used = await tenancy.quotas.usage(await tenancy.tenants.existing(slug))
+    async def usage(services: TenantServices) -> list[tuple[str, int | None, int | None]]:
+        used = await services.quotas.usage(await services.tenants.require(slug))
         limits = used.limits
         return [
             ("requests_per_second", None, limits.requests_per_second),

@@ -1,8 +1,8 @@
-"""Arrays of numbers in Postgres's binary form, packed whole.
+"""Arrays of numbers in Postgres's binary format, for parameters with thousands of elements.
 
-A few calls in C for a thousand numbers cost a small part of the driver's dump of each, and
-Postgres need not parse what it gets. That counts where a request brings a thousand points.
-Importing this module teaches psycopg the three types.
+psycopg formats each element by itself, as text that Postgres parses. Here a few calls in C pack the
+whole array, which takes a small part of that time. Importing the module registers the types
+with psycopg.
 """
 
 import struct
@@ -14,14 +14,14 @@ from psycopg.abc import Buffer
 from psycopg.adapt import Dumper
 from psycopg.pq import Format
 
-_HEADER = struct.Struct(
-    ">iiI"
-)  # the number of dimensions, whether there are nulls, the elements' type
-_DIMENSION = struct.Struct(">ii")  # length, first index
+# Number of dimensions, whether there are nulls, type of the elements.
+_HEADER = struct.Struct(">iiI")
+# Length, first index.
+_DIMENSION = struct.Struct(">ii")
 
 
 class _Packed(bytes):
-    """An array as it travels; each subclass is one type of Postgres's."""
+    """An array in the binary format. Each subclass is of one Postgres type."""
 
 
 class Integers(_Packed):
@@ -37,6 +37,8 @@ class Floats(_Packed):
 
 
 class _PackedDumper(Dumper):
+    """Sends an array as it is."""
+
     format = Format.BINARY
 
     def dump(self, obj: _Packed) -> Buffer:
@@ -61,16 +63,17 @@ adapters.register_dumper(Floats, _FloatsDumper)
 
 
 def integers(values: Iterable[int]) -> Integers:
-    """Raises struct.error for a number of more than 32 bits."""
+    """An `integer[]`. Raises struct.error for a number of more than 32 bits."""
     return Integers(_pack("i", 4, "int4", values))
 
 
 def big_integers(values: Iterable[int]) -> BigIntegers:
-    """Raises struct.error for a number of more than 64 bits."""
+    """A `bigint[]`. Raises struct.error for a number of more than 64 bits."""
     return BigIntegers(_pack("q", 8, "int8", values))
 
 
 def floats(values: Iterable[float]) -> Floats:
+    """A `float8[]`."""
     return Floats(_pack("d", 8, "float8", values))
 
 
@@ -80,11 +83,13 @@ def _pack(code: str, size: int, type_name: str, values: Iterable[float]) -> byte
     oid = postgres.types[type_name].oid
     if not count:
         return _HEADER.pack(0, 0, oid)
-    # Each element follows its own length: in words of four bytes, one of length and then its own.
+    # Each element is preceded by its length. In words of four bytes, an element takes one word for
+    # the length and one or two for the number; slice assignments interleave them.
     words = array("I", struct.pack(f">{count}{code}", *elements))
-    own = size // 4
+    words_per_number = size // 4
+    stride = words_per_number + 1
     packed = array("I", bytes((4 + size) * count))
-    packed[:: own + 1] = array("I", size.to_bytes(4) * count)
-    for place in range(own):
-        packed[place + 1 :: own + 1] = words[place::own]
+    packed[::stride] = array("I", size.to_bytes(4) * count)
+    for place in range(words_per_number):
+        packed[place + 1 :: stride] = words[place::words_per_number]
     return _HEADER.pack(1, 0, oid) + _DIMENSION.pack(count, 1) + packed.tobytes()

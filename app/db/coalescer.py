@@ -1,9 +1,8 @@
-"""Requests that wait together share a transaction.
+"""Group commit: concurrent requests of a tenant share one transaction; each is answered after it.
 
-While a batch of a tenant's is under way, what else comes for that tenant waits; the next batch
-takes all that waits. Nothing waits on a timer, so what comes alone goes at once, and under load
-batches grow by themselves. One that is full has nothing to gain by waiting: it may go beside the
-first. Each request is answered after the commit that holds it.
+While a batch of a tenant is being processed, further requests of the tenant wait; the next batch
+takes all of them. There is no timer: a lone request is processed at once, and batches grow with the
+load. A batch that is full would gain nothing by waiting, so it may start beside the first.
 """
 
 import asyncio
@@ -25,11 +24,13 @@ Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
 Process = Callable[[Tenant, Sequence[Item]], Awaitable[Sequence[Answer | TrackingError]]]
-"""Deals with all items in one transaction; answers each, or tells what stood against it alone."""
+"""Processes all items in one transaction; returns an answer or an error for each of them."""
 
 
 @dataclass(slots=True, eq=False)
 class _Pending(Generic[Item, Answer]):
+    """An item that waits for its answer."""
+
     item: Item
     size: int
     done: asyncio.Future[Answer]
@@ -37,7 +38,7 @@ class _Pending(Generic[Item, Answer]):
 
 @dataclass(frozen=True, slots=True)
 class QueueStatistics:
-    """What waits now; and since the start, what batches took and how many failed."""
+    """What waits now; the sizes and durations of batches, and how many failed, since the start."""
 
     waiting_requests: int
     waiting_items: int
@@ -47,12 +48,14 @@ class QueueStatistics:
 
 
 class Coalescer(Generic[Item, Answer]):
-    """One per worker and kind of request. Tenants' batches run side by side, each tenant's one by
-    one, or `at_once` where they are full: while Postgres has one, Python gets on with the next.
+    """Batches the items of each tenant. There is one coalescer per worker and kind of request.
 
-    `size` is what an item counts for, `max_batch` what a batch takes, so that a transaction and
-    the wait for it stay short, and `max_waiting` what may wait in all; half of it for one tenant,
-    so that none can take the others' room.
+    Tenants do not wait for each other. Of one tenant, one batch is processed at a time, or up to
+    `max_concurrent` full ones, so that Python prepares a batch while Postgres has another.
+
+    `size` says how much an item counts, and `max_batch` how much a batch may hold, which keeps
+    transactions short. `max_waiting` is how much may wait in all; one tenant may have half of it,
+    so that no tenant can fill the queue.
     """
 
     def __init__(
@@ -61,14 +64,14 @@ class Coalescer(Generic[Item, Answer]):
         *,
         max_batch: int,
         max_waiting: int,
-        at_once: int = 1,
+        max_concurrent: int = 1,
         size: Callable[[Item], int] = lambda _: 1,
     ) -> None:
         self._process = process
         self._size = size
         self._max_batch = max_batch
         self._max_waiting = max_waiting
-        self._at_once = at_once
+        self._max_concurrent = max_concurrent
         self._queues: dict[Tenant, _TenantQueue[Item, Answer]] = {}
         self._waiting = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -77,6 +80,7 @@ class Coalescer(Generic[Item, Answer]):
         self._failures = 0
 
     def statistics(self) -> QueueStatistics:
+        """The state of the queue, for the service's metrics."""
         return QueueStatistics(
             waiting_requests=sum(len(queue.waiting) for queue in self._queues.values()),
             waiting_items=self._waiting,
@@ -86,9 +90,10 @@ class Coalescer(Generic[Item, Answer]):
         )
 
     async def submit(self, tenant: Tenant, item: Item) -> Answer:
-        """The answer to one item.
+        """Process one item with others of its tenant; returns its answer.
 
-        Raises what `process` said of it, or UnavailableError where too much waits already.
+        Raises the error that `process` returned for it, the error that the whole batch failed with,
+        or UnavailableError where too much waits already.
         """
         size = self._size(item)
         queue = self._queues.get(tenant)
@@ -101,9 +106,9 @@ class Coalescer(Generic[Item, Answer]):
             queue = self._queues[tenant] = _TenantQueue()
         queue.put(pending)
         full = queue.size >= self._max_batch
-        if not queue.drains or (full and queue.drains < self._at_once):
-            queue.drains += 1
-            # Not in this request's context: what it does is for those that come after, too.
+        if not queue.tasks or (full and queue.tasks < self._max_concurrent):
+            queue.tasks += 1
+            # In a context of its own: the task also processes items of later requests.
             task = asyncio.create_task(self._drain(tenant, queue), context=Context())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -111,19 +116,19 @@ class Coalescer(Generic[Item, Answer]):
         return answer
 
     async def _drain(self, tenant: Tenant, queue: "_TenantQueue[Item, Answer]") -> None:
-        # The last one that is left takes all that waits.
+        """Process what waits, batch by batch; beside another task's batch only full batches."""
         while queue.waiting and (not queue.batches or queue.size >= self._max_batch):
             batch = queue.take(self._max_batch)
             self._waiting -= sum(pending.size for pending in batch)
             queue.batches += 1
-            await self._answer(tenant, batch)
+            await self._process_batch(tenant, batch)
             queue.batches -= 1
-        queue.drains -= 1
-        if not queue.drains:
+        queue.tasks -= 1
+        if not queue.tasks:
             del self._queues[tenant]
 
-    async def _answer(self, tenant: Tenant, batch: "list[_Pending[Item, Answer]]") -> None:
-        """Process a batch and answer each of its items, whatever happens."""
+    async def _process_batch(self, tenant: Tenant, batch: "list[_Pending[Item, Answer]]") -> None:
+        """Process a batch, and give each of its items an answer or an error."""
         started = perf_counter()
         try:
             answers = await self._process(tenant, [pending.item for pending in batch])
@@ -131,32 +136,34 @@ class Coalescer(Generic[Item, Answer]):
             self._failures += 1
             if len(batch) == 1 or isinstance(error, TrackingError):
                 for pending in batch:
-                    _settle(pending, error)
+                    _resolve(pending, error)
                 return
-            # One item made Postgres refuse all of them: its neighbours must not suffer for it.
+            # Postgres rolled back all items because of one: the others are processed without it.
             log.exception("a batch of %d failed; its items are processed one by one", len(batch))
             for pending in batch:
-                await self._answer(tenant, [pending])
+                await self._process_batch(tenant, [pending])
             return
         self._batch_seconds.observe(perf_counter() - started)
         self._batch_items.observe(sum(pending.size for pending in batch))
         for pending, answer in zip(batch, answers, strict=True):
-            _settle(pending, answer)
+            _resolve(pending, answer)
 
 
 class _TenantQueue(Generic[Item, Answer]):
+    """The items of one tenant that wait, and the tasks that process them."""
+
     def __init__(self) -> None:
         self.waiting: deque[_Pending[Item, Answer]] = deque()
         self.size = 0
-        self.batches = 0  # under way
-        self.drains = 0  # the tasks that begin them
+        self.batches = 0  # being processed
+        self.tasks = 0  # that take batches
 
     def put(self, pending: _Pending[Item, Answer]) -> None:
         self.waiting.append(pending)
         self.size += pending.size
 
     def take(self, max_batch: int) -> list[_Pending[Item, Answer]]:
-        """The oldest items, at least one, up to the size of a batch."""
+        """The oldest items whose sizes fit a batch; one item at least."""
         taken: list[_Pending[Item, Answer]] = []
         size = 0
         while self.waiting and (not taken or size + self.waiting[0].size <= max_batch):
@@ -166,8 +173,8 @@ class _TenantQueue(Generic[Item, Answer]):
         return taken
 
 
-def _settle(pending: _Pending[Item, Answer], answer: Answer | Exception) -> None:
-    if pending.done.done():  # its client has gone
+def _resolve(pending: _Pending[Item, Answer], answer: Answer | Exception) -> None:
+    if pending.done.done():  # cancelled, since the client has disconnected
         return
     if isinstance(answer, Exception):
         pending.done.set_exception(answer)

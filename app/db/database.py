@@ -1,12 +1,12 @@
-"""The pool of connections to Postgres, and transactions. Every transaction is one tenant's.
+"""Database: the pool of connections to Postgres, and transactions, each of one tenant.
 
 - `read` and `write` give a SQLAlchemy connection, for statements that SQLAlchemy builds.
-- `read_pipeline` and `write_pipeline` give psycopg's own connection in pipeline mode, for the hot
-  paths: their statements are written out, and travel to Postgres together.
+- `read_pipeline` and `write_pipeline` give psycopg's connection in pipeline mode, for hot paths:
+  their statements are SQL texts, which are sent to Postgres together.
 
-A read only shows what it read. Postgres refuses whatever would change something in it, and it gives
-way to writes when connections are scarce. What is read in order to decide on a write belongs to
-that write. `app.db.connection_shares` keeps one tenant from taking the whole pool.
+Reads are for data that is shown. Postgres refuses changes in them, and they give way to writes when
+connections are scarce. A read that decides on a write belongs to the transaction of that write.
+`app.db.connection_shares` keeps one tenant from using up the pool.
 """
 
 import logging
@@ -25,15 +25,14 @@ from app.db import migrate
 from app.db.connection_shares import ConnectionShares
 from app.db.url import sqlalchemy_url
 from app.kernel.errors import NotFoundError, UnavailableError
-from app.kernel.tenant import NOBODY, Tenant
+from app.kernel.tenant import NO_TENANT, Tenant
 
 log = logging.getLogger(__name__)
 
-# How long a request waits for a connection, in seconds. Who has none by then had better come back
-# than wait on.
-PATIENCE = 3.0
+# How long a request waits for a connection, in seconds. Afterwards its client should retry later.
+WAIT_SECONDS = 3.0
 
-# How a pipeline begins, by whether it only reads.
+# The first statement of a pipeline, by whether it is read-only.
 _BEGIN = {
     False: "SELECT set_config('app.tenant_id', %s, true)",
     True: (
@@ -46,7 +45,7 @@ _SET_TENANT = text("SELECT set_config('app.tenant_id', :tenant, true)")
 
 @dataclass(frozen=True, slots=True)
 class PoolStatistics:
-    """Connections that may be open, and that are in use; requests that wait for one."""
+    """`size` connections may be open, `in_use` are; `waiting` requests wait for one."""
 
     size: int
     in_use: int
@@ -59,18 +58,21 @@ class Database:
     def __init__(
         self, url: str, *, pool_size: int = 10, statement_timeout: float | None = None
     ) -> None:
-        """`statement_timeout`, in seconds, ends what takes longer; behind a transaction pooler the
-        role's own setting does, since this one would be session state."""
+        """Creates the pool; connections are opened when needed.
+
+        `statement_timeout`, in seconds, is set on each connection; not behind a transaction
+        pooler, as it is session state: there the role's own setting applies.
+        """
         self.engine = create_async_engine(
             sqlalchemy_url(url),
             pool_size=pool_size,
             max_overflow=0,
-            pool_timeout=PATIENCE,
-            # The connection used last has the most statements prepared.
+            pool_timeout=WAIT_SECONDS,
+            # The most recently used connection has the most prepared statements.
             pool_use_lifo=True,
             connect_args={"connect_timeout": 5, "application_name": "tracking"},
         )
-        self._shares = ConnectionShares(pool_size, patience=PATIENCE)
+        self._shares = ConnectionShares(pool_size, wait_seconds=WAIT_SECONDS)
         self._snapshots = self.engine.execution_options(
             isolation_level="REPEATABLE READ", postgresql_readonly=True
         )
@@ -83,9 +85,9 @@ class Database:
         connection.run_async(self._prepare)
 
     async def _prepare(self, connection: psycopg.AsyncConnection) -> None:
-        """Leave no session state where a pooler would hand it to others: prepared statements, and
-        settings."""
-        if await _pooled(connection):
+        """Configure a new connection. Behind a pooler it must have no session state: no prepared
+        statements and no settings."""
+        if await _is_behind_pooler(connection):
             connection.prepare_threshold = None
         elif self._statement_timeout is not None:
             milliseconds = str(round(self._statement_timeout * 1000))
@@ -96,19 +98,19 @@ class Database:
 
     @asynccontextmanager
     async def read(self, tenant: Tenant) -> AsyncIterator[AsyncConnection]:
-        """A read-only transaction of `tenant`, whose statements all see the same moment.
+        """A read-only transaction of `tenant` in which all statements see one snapshot.
 
-        Raises UnavailableError where Postgres does not answer, or no connection is free in time.
+        Raises UnavailableError if Postgres does not answer, or no connection is free in time.
         """
         async with self._transaction(self._snapshots, tenant, read_only=True) as connection:
             yield connection
 
     @asynccontextmanager
     async def write(self, tenant: Tenant) -> AsyncIterator[AsyncConnection]:
-        """A transaction of `tenant`, committed on a clean exit. Each statement sees what was
-        committed when it began.
+        """A transaction of `tenant`: committed on a clean exit, rolled back on any other.
 
-        Raises UnavailableError where Postgres does not answer, or no connection is free in time.
+        Each statement sees what was committed when it began. Raises UnavailableError if Postgres
+        does not answer, or no connection is free in time.
         """
         async with self._transaction(self.engine, tenant, read_only=False) as connection:
             yield connection
@@ -117,7 +119,7 @@ class Database:
     async def _transaction(
         self, engine: AsyncEngine, tenant: Tenant, *, read_only: bool
     ) -> AsyncIterator[AsyncConnection]:
-        with _translated():
+        with _translated_errors():
             async with (
                 self._shares.connection(tenant.slug, read_only=read_only),
                 engine.begin() as connection,
@@ -128,23 +130,23 @@ class Database:
     def read_pipeline(
         self, tenant: Tenant, *, snapshot: bool = False
     ) -> AbstractAsyncContextManager[psycopg.AsyncConnection]:
-        """`write_pipeline` for statements that only read.
+        """A read-only `write_pipeline`.
 
-        With `snapshot` all of them see the same moment; otherwise each sees what was committed when
-        it began.
+        With `snapshot` all statements see one snapshot; otherwise each sees what was committed
+        when it began.
         """
         return self._pipeline(tenant, read_only=True, snapshot=snapshot)
 
     def write_pipeline(
         self, tenant: Tenant
     ) -> AbstractAsyncContextManager[psycopg.AsyncConnection]:
-        """The driver's connection in a transaction of `tenant`, in pipeline mode.
+        """psycopg's connection in a transaction of `tenant`, in pipeline mode.
 
-        Statements are sent without waiting for one another's answers. Fetching from a cursor
-        waits for what was sent until then; after the context a cursor has its rows at no cost.
-        Committed on a clean exit, rolled back on any other.
+        Statements are sent without waiting for results. Fetching from a cursor waits for all
+        statements sent so far; after the context a cursor's rows are in memory. Committed on a
+        clean exit, rolled back on any other.
 
-        Raises UnavailableError where Postgres does not answer, or no connection is free in time.
+        Raises UnavailableError if Postgres does not answer, or no connection is free in time.
         """
         return self._pipeline(tenant, read_only=False)
 
@@ -152,15 +154,15 @@ class Database:
     async def _pipeline(
         self, tenant: Tenant, *, read_only: bool, snapshot: bool = False
     ) -> AsyncIterator[psycopg.AsyncConnection]:
-        with _translated():
+        with _translated_errors():
             async with (
                 self._shares.connection(tenant.slug, read_only=read_only),
                 self._autocommit.connect() as connection,
             ):
                 raw = (await connection.get_raw_connection()).driver_connection
                 assert isinstance(raw, psycopg.AsyncConnection)
-                # What a pipeline sends before it is synchronized is one transaction of itself,
-                # so that a begin and a commit, and their round trips, are not needed.
+                # Statements of a pipeline up to its sync are one implicit transaction, so that
+                # BEGIN and COMMIT, and their round trips, are not needed.
                 async with raw.pipeline():
                     try:
                         if snapshot:
@@ -170,30 +172,31 @@ class Database:
                         if snapshot:
                             await raw.execute("COMMIT")
                     except BaseException:
-                        await _undo(raw)
+                        await _roll_back(raw)
                         raise
 
     @asynccontextmanager
-    async def directory(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction of no tenant, for what stands outside them all: it sees no tenant's row.
+    async def without_tenant(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction of no tenant, which sees no tenant's rows: for the table of tenants.
 
-        Raises what `write` raises. It has a share of its own, whoever asks.
+        It counts against a share of its own. Raises UnavailableError as `write` does.
         """
-        with _translated():
+        with _translated_errors():
             async with (
-                self._shares.connection(NOBODY.slug, read_only=False),
+                self._shares.connection(NO_TENANT.slug, read_only=False),
                 self.engine.begin() as connection,
             ):
                 yield connection
 
     def pool_statistics(self) -> PoolStatistics:
+        """How the pool is used now."""
         pool = self.engine.pool
         assert isinstance(pool, AsyncAdaptedQueuePool)
         return PoolStatistics(pool.size(), pool.checkedout(), self._shares.waiting)
 
     async def ready(self) -> migrate.State:
-        """The state of the schema. Raises UnavailableError where Postgres does not answer."""
-        async with self.directory() as connection:
+        """The state of the schema. Raises UnavailableError if Postgres does not answer."""
+        async with self.without_tenant() as connection:
             table = await connection.scalar(text("SELECT to_regclass('alembic_version')"))
             if table is None:
                 return "empty"
@@ -202,37 +205,39 @@ class Database:
             )
 
     async def close(self) -> None:
+        """Close the connections."""
         await self.engine.dispose()
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def _translated_errors() -> Iterator[None]:
+    """Raise errors of the driver and of SQLAlchemy as errors of `app.kernel.errors`."""
     try:
         yield
     except exc.TimeoutError as error:
         raise UnavailableError("All database connections are busy; try again shortly") from error
     except (exc.IntegrityError, psycopg.errors.ForeignKeyViolation) as error:
-        if _lost_its_tenant(error):
+        if _is_missing_tenant(error):
             raise NotFoundError("The tenant does not exist any more", field="tenant") from error
         raise
     except (exc.OperationalError, exc.InterfaceError, psycopg.OperationalError) as error:
         if isinstance(_cause(error), psycopg.errors.QueryCanceled):
-            log.warning("a statement took too long and was ended")
+            log.warning("a statement exceeded its timeout and was cancelled")
             raise UnavailableError("The database took too long to answer") from error
         log.warning("database unavailable: %s", str(error).splitlines()[0])
         raise UnavailableError("The database is not available; try again shortly") from error
 
 
-async def _undo(connection: psycopg.AsyncConnection) -> None:
-    """Roll back what a pipeline has sent. The begin makes it a transaction that can be ended
-    without Postgres's warning that there is none."""
-    with suppress(psycopg.Error):  # of the statement that failed: Postgres has rolled back itself
+async def _roll_back(connection: psycopg.AsyncConnection) -> None:
+    """Roll back the implicit transaction of a pipeline. BEGIN makes it an explicit one; without it
+    Postgres would warn that there is none to roll back."""
+    with suppress(psycopg.Error):  # of the statement that failed: Postgres has rolled back already
         await connection.execute("BEGIN")
         await connection.execute("ROLLBACK")
 
 
-def _lost_its_tenant(error: Exception) -> bool:
-    """Whether a row was refused because its tenant was deleted while a worker still knew it."""
+def _is_missing_tenant(error: Exception) -> bool:
+    """Whether a row was refused because its tenant was deleted while a worker had it cached."""
     cause = _cause(error)
     return isinstance(cause, psycopg.errors.ForeignKeyViolation) and (
         cause.diag.constraint_name or ""
@@ -240,9 +245,9 @@ def _lost_its_tenant(error: Exception) -> bool:
 
 
 def _replace_closed(connection: Any, _record: object, _proxy: object) -> None:
-    """Have a new connection made in the place of one that Postgres has closed while it was idle.
+    """Replace a connection that Postgres has closed while it was idle.
 
-    On an idle connection there is nothing to read but its end. To look takes a microsecond, where
+    An idle connection is readable only if it was closed. To poll it takes a microsecond, where
     `pool_pre_ping` takes a round trip.
     """
     raw = connection.driver_connection
@@ -254,15 +259,15 @@ def _replace_closed(connection: Any, _record: object, _proxy: object) -> None:
 
 
 def _cause(error: Exception) -> BaseException | None:
-    """The driver's own error."""
+    """The error of the driver, psycopg."""
     return error.orig if isinstance(error, exc.DBAPIError) else error
 
 
-async def _pooled(connection: psycopg.AsyncConnection) -> bool:
-    """Whether a transaction pooler stands in between.
+async def _is_behind_pooler(connection: psycopg.AsyncConnection) -> bool:
+    """Whether there is a transaction pooler between us and Postgres.
 
-    PgBouncer answers the handshake with a process id of its own making; Postgres with the one
-    that `pg_backend_pid()` tells.
+    PgBouncer makes up the process id in the handshake; Postgres sends the one that
+    `pg_backend_pid()` returns.
     """
     cursor = await connection.execute("SELECT pg_backend_pid()")
     row = await cursor.fetchone()

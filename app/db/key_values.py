@@ -1,7 +1,7 @@
-"""Keys with values that hang on a row of another table: its tags, or its params.
+"""Tables of keys and values that belong to a row of another table: its tags or its params.
 
-However many there are, they are one statement, and travel as arrays: Postgres takes at most 65,535
-parameters, and SQLAlchemy would write each of them out.
+All keys of a call go to Postgres in one statement, as arrays: Postgres takes at most 65,535
+parameters, and SQLAlchemy would write out each of them.
 """
 
 from collections import defaultdict
@@ -17,34 +17,37 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.kernel import validation
 from app.kernel.tenant import Tenant
 
-# Whoever reads a thing reads all that hangs on it.
-MAX_PAIRS_BYTES = 8 << 20
+# Bytes of values of one owner. They are limited because an owner is always read with all of them.
+MAX_VALUES_BYTES = 8 << 20
 
 
 @dataclass(frozen=True)
-class Pairs:
-    """The rows of `table`, of what its column `owner` has the id of and users know as `called`.
+class KeyValueTable:
+    """The keys and values in `table`, by the owner whose id is in `owner_column`.
 
-    Of one owner there may be `limit`, and MAX_PAIRS_BYTES of values; one that came with more keeps
-    them, and takes new values for them. Whoever writes holds the owner's lock.
+    One owner may have `limit` keys and MAX_VALUES_BYTES of values. An owner that was imported with
+    more keeps its keys and may get new values for them. Errors call the owner `owner_name`, such
+    as "An experiment", and its keys `kind`, such as "tags".
+
+    Callers of `set` and `add` hold a lock on the owner, so that its keys can be counted.
     """
 
     table: Table
-    owner: str
-    called: str
+    owner_column: str
+    owner_name: str
     kind: str
     limit: int
 
     async def read(
         self, connection: AsyncConnection, tenant: Tenant, owners: Sequence[Any]
     ) -> defaultdict[Any, dict[str, str]]:
-        """The pairs of each owner, by key.
+        """The values of each owner, by key.
 
-        As rows: one JSON object of them takes many times their size in Postgres.
+        They are read as rows: to build a JSON object, Postgres would take many times their size.
         """
         found: defaultdict[Any, dict[str, str]] = defaultdict(dict)
         if owners:
-            column = self.table.c[self.owner]
+            column = self.table.c[self.owner_column]
             rows = await connection.execute(
                 select(column, self.table.c.key, self.table.c.value)
                 .where(
@@ -60,14 +63,17 @@ class Pairs:
     async def set(
         self, connection: AsyncConnection, tenant: Tenant, owner: object, pairs: Mapping[str, str]
     ) -> None:
-        """Set values, over those that there are. Raises InvalidValueError where it is too many."""
+        """Add keys, and overwrite the values of those that exist.
+
+        Raises InvalidValueError where the owner would have too many keys, or too long values.
+        """
         if not pairs:
             return
-        await self._check_room(connection, tenant, owner, pairs)
+        await self._check_limits(connection, tenant, owner, pairs)
         statement = self._insert(tenant, owner, pairs)
         await connection.execute(
             statement.on_conflict_do_update(
-                index_elements=["tenant_id", self.owner, "key"],
+                index_elements=["tenant_id", self.owner_column, "key"],
                 set_={"value": statement.excluded.value},
             )
         )
@@ -75,15 +81,17 @@ class Pairs:
     async def add(
         self, connection: AsyncConnection, tenant: Tenant, owner: object, pairs: Mapping[str, str]
     ) -> dict[str, str]:
-        """Add what is new; returns the values that all of them now have. Raises InvalidValueError
-        where it is too many."""
+        """Add the keys that are new; returns the values that all given keys have now.
+
+        Raises InvalidValueError where the owner would have too many keys, or too long values.
+        """
         if not pairs:
             return {}
-        await self._check_room(connection, tenant, owner, pairs)
+        await self._check_limits(connection, tenant, owner, pairs)
         await connection.execute(self._insert(tenant, owner, pairs).on_conflict_do_nothing())
         rows = await connection.execute(
             select(self.table.c.key, self.table.c.value).where(
-                self._of(tenant, owner), self.table.c.key == any_(texts(pairs.keys()))
+                self._of_owner(tenant, owner), self.table.c.key == any_(text_array(pairs.keys()))
             )
         )
         return {row.key: row.value for row in rows}
@@ -91,18 +99,20 @@ class Pairs:
     async def delete(
         self, connection: AsyncConnection, tenant: Tenant, owner: object, keys: Collection[str]
     ) -> int:
-        """How many of the keys there were."""
+        """Delete keys; returns how many of them existed."""
         if not keys:
             return 0
         result = await connection.execute(
-            delete(self.table).where(self._of(tenant, owner), self.table.c.key == any_(texts(keys)))
+            delete(self.table).where(
+                self._of_owner(tenant, owner), self.table.c.key == any_(text_array(keys))
+            )
         )
         return result.rowcount
 
-    async def _check_room(
+    async def _check_limits(
         self, connection: AsyncConnection, tenant: Tenant, owner: object, pairs: Mapping[str, str]
     ) -> None:
-        given = self.table.c.key == any_(texts(pairs.keys()))
+        given = self.table.c.key == any_(text_array(pairs.keys()))
         length = func.sum(func.octet_length(self.table.c.value))
         rows = await connection.execute(
             select(
@@ -110,36 +120,38 @@ class Pairs:
                 func.count().filter(given),
                 func.coalesce(length, 0),
                 func.coalesce(length.filter(given), 0),
-            ).where(self._of(tenant, owner))
+            ).where(self._of_owner(tenant, owner))
         )
-        stored, already, bytes_stored, bytes_already = rows.one()
-        if len(pairs) > already:
-            new = stored + len(pairs) - already
-            validation.fits(self.called, self.kind, new, self.limit)
-        bytes_given = sum(len(value.encode()) for value in pairs.values())
-        if bytes_given > bytes_already:
-            new = bytes_stored + bytes_given - bytes_already
-            validation.fits(self.called, self.kind, new, MAX_PAIRS_BYTES, unit="bytes of ")
+        stored, overwritten, stored_bytes, overwritten_bytes = rows.one()
+        if len(pairs) > overwritten:
+            new = stored + len(pairs) - overwritten
+            validation.fits(self.owner_name, self.kind, new, self.limit)
+        given_bytes = sum(len(value.encode()) for value in pairs.values())
+        if given_bytes > overwritten_bytes:
+            new = stored_bytes + given_bytes - overwritten_bytes
+            validation.fits(self.owner_name, self.kind, new, MAX_VALUES_BYTES, unit="bytes of ")
 
-    def _of(self, tenant: Tenant, owner: object) -> ColumnElement[bool]:
-        column = self.table.c[self.owner]
+    def _of_owner(self, tenant: Tenant, owner: object) -> ColumnElement[bool]:
+        column = self.table.c[self.owner_column]
         return (self.table.c.tenant_id == tenant.id) & (column == owner)
 
     def _insert(self, tenant: Tenant, owner: object, pairs: Mapping[str, str]) -> Insert:
         given = (
-            func.unnest(texts(pairs.keys()), texts(pairs.values()))
+            func.unnest(text_array(pairs.keys()), text_array(pairs.values()))
             .table_valued("key", "value", name="given")
             .render_derived()
         )
         rows: Select[Any] = select(
             literal(tenant.id),
-            literal(owner, self.table.c[self.owner].type),
+            literal(owner, self.table.c[self.owner_column].type),
             given.c.key,
             given.c.value,
         )
-        return upsert(self.table).from_select(["tenant_id", self.owner, "key", "value"], rows)
+        return upsert(self.table).from_select(
+            ["tenant_id", self.owner_column, "key", "value"], rows
+        )
 
 
-def texts(values: Iterable[str]) -> ColumnElement[Any]:
-    """An array of texts."""
+def text_array(values: Iterable[str]) -> ColumnElement[Any]:
+    """A bound parameter of the type `text[]`."""
     return literal(list(values), ARRAY(Text))

@@ -1,8 +1,8 @@
-"""Row-level security: the second wall between tenants, and the grants that make it one.
+"""Row-level security: the policies that separate tenants, and the application role's grants.
 
-The application role owns nothing and reads a table through its policy, which compares each row's
-tenant with `app.tenant_id`. That is set per transaction, so a pooled connection carries nothing
-over. A transaction that sets none sees no rows at all.
+The application role owns no table and reads each through its policy, which compares the row's
+tenant with the setting `app.tenant_id`. The setting lasts for one transaction, so a pooled
+connection carries nothing over; a transaction that does not set it sees no rows.
 """
 
 from alembic import op
@@ -10,10 +10,10 @@ from sqlalchemy import Connection, make_url, text
 
 DEFAULT_APPLICATION_ROLE = "tracking_app"
 
-# The directory of tenants has no policy to hide behind: only the owner's functions write it.
+# Tables without a policy, which only migrations and the owner's functions write.
 READ_ONLY = {"tenants", "alembic_version"}
 
-# Rows may be added to it, and stay as they are.
+# Tables whose rows the application role may add, and neither change nor delete.
 APPEND_ONLY = {"audit_log"}
 
 _OWN_TABLES = """
@@ -25,12 +25,12 @@ SELECT oid::regprocedure::text FROM pg_proc
 WHERE pronamespace = 'public'::regnamespace AND proowner = current_user::regrole
 """
 
-# The sub-select makes it one evaluation a statement and not one a row.
+# As a sub-select, Postgres evaluates it once for a statement and not for each row.
 CURRENT_TENANT = "(SELECT NULLIF(current_setting('app.tenant_id', true), '')::integer)"
 
 
 def protect(*tables: str) -> None:
-    """For migrations: put `tables` under a policy that even their owner is subject to."""
+    """For migrations: add the policy to `tables`, enforced for their owner too."""
     for table in tables:
         op.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
         op.execute(f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY")
@@ -41,12 +41,12 @@ def protect(*tables: str) -> None:
 
 
 def application_role(database_url: str | None) -> str:
-    """The role that the service connects as."""
+    """The role in the URL, that the service connects as."""
     return (make_url(database_url).username if database_url else None) or DEFAULT_APPLICATION_ROLE
 
 
 def grant(connection: Connection, role: str) -> None:
-    """Let `role` use the schema as it now stands; safe to repeat, a no-op for the owner itself.
+    """Grant `role` the use of all tables and functions; idempotent, a no-op for their owner.
 
     It runs after every migration, so that no migration has to know the role's name.
     """
@@ -58,7 +58,7 @@ def grant(connection: Connection, role: str) -> None:
         return
     quoted = connection.dialect.identifier_preparer.quote(role)
     connection.execute(text(f"GRANT USAGE ON SCHEMA public TO {quoted}"))
-    # By name: what an extension put into the schema is not this role's to grant.
+    # One by one, since the schema may contain objects of extensions, which others own.
     for table in connection.scalars(text(_OWN_TABLES)).all():
         connection.execute(text(f"GRANT {_rights(table)} ON {table} TO {quoted}"))
     for function in connection.scalars(text(_OWN_FUNCTIONS)).all():

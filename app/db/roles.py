@@ -1,4 +1,4 @@
-"""Whether the role that serves is one that row-level security binds."""
+"""Checks whether row-level security applies to the role that the service connects as."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ FROM pg_roles WHERE rolname = current_user
 
 @dataclass(frozen=True)
 class RoleState:
-    """`bypasses`: the policies do not apply to it. `owns`: it could take them away."""
+    """`bypasses`: the policies do not apply to the role. `owns`: it could drop them."""
 
     name: str
     bypasses: bool
@@ -24,7 +24,7 @@ class RoleState:
 
 
 def inspect(url: str) -> RoleState:
-    """What the role may do that `url` connects as. Raises psycopg.OperationalError."""
+    """The state of the role in `url`. Raises psycopg.OperationalError if it cannot connect."""
     with psycopg.connect(url) as connection:
         row = connection.execute(_STATE).fetchone()
     assert row is not None

@@ -1,8 +1,8 @@
-"""Database URLs, in the forms their readers want."""
+"""Database URLs for SQLAlchemy."""
 
 from sqlalchemy import URL, make_url
 
 
 def sqlalchemy_url(url: str) -> URL:
-    """The URL for SQLAlchemy: any `postgresql://` or `postgres://` one, driven by psycopg 3."""
+    """A `postgresql://` or `postgres://` URL with the driver psycopg 3."""
     return make_url(url).set(drivername="postgresql+psycopg")

@@ -1,4 +1,4 @@
-"""An experiment as both APIs see it."""
+"""An experiment."""
 
 from dataclasses import dataclass, field
 
@@ -7,7 +7,11 @@ from app.kernel.artifact_uris import artifact_root
 
 @dataclass(slots=True)
 class Experiment:
-    """`artifact_location` as set by its creator, or None where artifacts go through this server."""
+    """An experiment with its tags; times are in epoch milliseconds.
+
+    `artifact_location` is the URI that its creator gave, or None where this server stores the
+    artifacts.
+    """
 
     experiment_id: int
     name: str

@@ -6,20 +6,22 @@ from typing import Any, cast
 from sqlalchemy import BigInteger, Row, Table, any_, literal, select, update
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.db.key_values import Pairs
+from app.db.key_values import KeyValueTable
 from app.db.tables.experiments import Experiment as ExperimentRow
 from app.db.tables.experiments import ExperimentTag
-from app.db.tables.runs import Run
 from app.experiments.entities import Experiment
 from app.kernel import validation
+from app.kernel.errors import AlreadyExistsError
 from app.kernel.tenant import Tenant
+from app.search.page import Page
 
-TAGS = Pairs(
+TAGS = KeyValueTable(
     table=cast(Table, ExperimentTag.__table__),
-    owner="experiment_id",
-    called="An experiment",
+    owner_column="experiment_id",
+    owner_name="An experiment",
     kind="tags",
     limit=validation.MAX_TAGS,
 )
@@ -37,29 +39,35 @@ _EXPERIMENT = select(
 async def get(
     connection: AsyncConnection, tenant: Tenant, experiment_ids: Sequence[int]
 ) -> list[Experiment]:
-    """The experiments of those ids that exist, in the order of the ids."""
+    """The experiments of those ids that exist, with their tags, in the order of the ids."""
     rows = await connection.execute(
         _EXPERIMENT.where(
             ExperimentRow.tenant_id == tenant.id,
             ExperimentRow.experiment_id == any_(literal(list(experiment_ids), ARRAY(BigInteger))),
         )
     )
-    found = {one.experiment_id: one for one in await _whole(connection, tenant, rows)}
-    return [found[one] for one in experiment_ids if one in found]
+    experiments = await _with_tags(connection, tenant, rows)
+    found = {experiment.experiment_id: experiment for experiment in experiments}
+    return [found[id_] for id_ in experiment_ids if id_ in found]
 
 
 async def get_by_name(connection: AsyncConnection, tenant: Tenant, name: str) -> Experiment | None:
+    """The experiment of that name, active or deleted, with its tags."""
     rows = await connection.execute(
         _EXPERIMENT.where(ExperimentRow.tenant_id == tenant.id, ExperimentRow.name == name)
     )
-    found = await _whole(connection, tenant, rows)
+    found = await _with_tags(connection, tenant, rows)
     return found[0] if found else None
 
 
 async def lock(
     connection: AsyncConnection, tenant: Tenant, experiment_id: int, *, share: bool = False
 ) -> Row[str, int | None] | None:
-    """Name and deleted_time of an experiment that stays as it is until the transaction ends."""
+    """Lock an experiment until the transaction ends; returns its name and deleted_time.
+
+    With `share`, the lock only keeps others from changing it. None where there is no such
+    experiment.
+    """
     rows = await connection.execute(
         select(ExperimentRow.name, ExperimentRow.deleted_time)
         .where(ExperimentRow.tenant_id == tenant.id, ExperimentRow.experiment_id == experiment_id)
@@ -76,8 +84,8 @@ async def create(
     name: str,
     artifact_location: str | None,
     now: int,
-) -> bool:
-    """False where the name is taken, by an archived experiment too."""
+) -> None:
+    """Raises AlreadyExistsError where an active or deleted experiment has the name."""
     result = await connection.execute(
         upsert(ExperimentRow)
         .values(
@@ -91,13 +99,14 @@ async def create(
         .on_conflict_do_nothing(index_elements=["tenant_id", "name"])
         .returning(ExperimentRow.experiment_id)
     )
-    return result.first() is not None
+    if result.first() is None:
+        raise _name_taken(name)
 
 
 async def change(
     connection: AsyncConnection, tenant: Tenant, experiment_id: int, **values: object
 ) -> None:
-    """Raises IntegrityError where a new name is taken."""
+    """Set columns of an experiment."""
     await connection.execute(
         update(ExperimentRow)
         .where(ExperimentRow.tenant_id == tenant.id, ExperimentRow.experiment_id == experiment_id)
@@ -105,29 +114,33 @@ async def change(
     )
 
 
-async def mark_runs(
-    connection: AsyncConnection, tenant: Tenant, experiment_id: int, deleted_time: int | None
+async def rename(
+    connection: AsyncConnection, tenant: Tenant, experiment_id: int, name: str, *, now: int
 ) -> None:
-    """Delete or restore the runs of an experiment; those already so keep their time."""
-    changed = Run.deleted_time.is_(None) if deleted_time else Run.deleted_time.is_not(None)
-    mine = (Run.tenant_id == tenant.id) & (Run.experiment_id == experiment_id) & changed
-    # Locked in the order in which the write path locks runs, so that neither deadlocks.
-    locked = (
-        select(Run.run_id).where(mine).order_by(Run.run_id).with_for_update(key_share=True)
-    ).cte("locked")
-    await connection.execute(
-        update(Run)
-        .where(Run.tenant_id == tenant.id, Run.run_id == locked.c.run_id)
-        .values(deleted_time=deleted_time, version=Run.version + 1)
-    )
+    """Raises AlreadyExistsError where another experiment, active or deleted, has the name."""
+    try:
+        await change(connection, tenant, experiment_id, last_update_time=now, name=name)
+    except IntegrityError as error:
+        raise _name_taken(name) from error
 
 
-async def _whole(
+async def count_matches(connection: AsyncConnection, page: Page) -> int:
+    """The number of experiments on all pages of a search."""
+    count: int = (await connection.execute(page.count)).scalar_one()
+    return count
+
+
+async def _with_tags(
     connection: AsyncConnection, tenant: Tenant, rows: Iterable[Row[*tuple[Any, ...]]]
 ) -> list[Experiment]:
     """The experiments of those rows, with their tags."""
     experiments = [Experiment(**row._mapping) for row in rows]
-    tags = await TAGS.read(connection, tenant, [one.experiment_id for one in experiments])
-    for one in experiments:
-        one.tags = tags[one.experiment_id]
+    ids = [experiment.experiment_id for experiment in experiments]
+    tags = await TAGS.read(connection, tenant, ids)
+    for experiment in experiments:
+        experiment.tags = tags[experiment.experiment_id]
     return experiments
+
+
+def _name_taken(name: str) -> AlreadyExistsError:
+    return AlreadyExistsError(f"Experiment(name={name}) already exists.", field="name")

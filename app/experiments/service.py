@@ -1,21 +1,17 @@
-"""The rules of experiments."""
+"""The lifecycle of experiments, their tags, and searching them."""
 
 from collections.abc import Mapping, Sequence
-from typing import cast
 
-from sqlalchemy import Table
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.audit import trail
 from app.db.database import Database
-from app.db.tables.experiments import ExperimentTag
 from app.experiments import repository
 from app.experiments.entities import Experiment
+from app.experiments.search import search_experiments
 from app.kernel import validation
 from app.kernel.clock import now_ms
 from app.kernel.errors import (
-    AlreadyExistsError,
     ExperimentNotActiveError,
     ExperimentNotFoundError,
     InvalidValueError,
@@ -23,19 +19,24 @@ from app.kernel.errors import (
 )
 from app.kernel.ids import new_experiment_id, parse_experiment_id
 from app.kernel.lifecycle import PURGING, ViewType
-from app.kernel.sharing import Sharing
+from app.kernel.memory_budget import MemoryBudget
 from app.kernel.tenant import TENANT_TAG, Tenant
+from app.runs.repository import set_deleted_time_of_experiment
 from app.search.page import Page
-from app.search.page_sizes import MAX_PAGE_BYTES, split
-from app.search.queries import search_experiments
+from app.search.page_sizes import MAX_PAGE_BYTES, cut_page, fetch_rows
 
 
 class Experiments:
-    """Every method raises NotFoundError for an experiment that is not the tenant's."""
+    """Methods on an experiment raise ExperimentNotFoundError where the tenant has no such one.
 
-    def __init__(self, database: Database, sharing: Sharing, *, tenant_tag: bool = True) -> None:
+    With `tenant_tag`, experiments have the tag that is derived from their tenant.
+    """
+
+    def __init__(
+        self, database: Database, memory: MemoryBudget, *, tenant_tag: bool = True
+    ) -> None:
         self._database = database
-        self._sharing = sharing
+        self._memory = memory
         self._tenant_tag = tenant_tag
 
     async def create(
@@ -46,7 +47,11 @@ class Experiments:
         artifact_location: str | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> int:
-        """The new experiment's id. Raises AlreadyExistsError where the name is taken."""
+        """Create an experiment; returns its id.
+
+        Raises AlreadyExistsError where an active or deleted experiment has the name, and
+        InvalidValueError for a value that breaks a rule.
+        """
         tags = tags or {}
         validation.experiment_name(name)
         if artifact_location:
@@ -54,7 +59,7 @@ class Experiments:
         _check_tags(tags)
         experiment_id = new_experiment_id()
         async with self._database.write(tenant) as connection:
-            created = await repository.create(
+            await repository.create(
                 connection,
                 tenant,
                 experiment_id=experiment_id,
@@ -62,19 +67,19 @@ class Experiments:
                 artifact_location=artifact_location or None,
                 now=now_ms(),
             )
-            if not created:
-                raise _taken(name)
             await repository.TAGS.set(connection, tenant, experiment_id, tags)
         return experiment_id
 
     async def get(self, tenant: Tenant, experiment_id: str) -> Experiment:
+        """The experiment, active or deleted."""
         async with self._database.read(tenant) as connection:
             found = await repository.get(connection, tenant, [_id(experiment_id)])
         if not found:
             raise ExperimentNotFoundError(experiment_id)
-        return self._shown(tenant, found)[0]
+        return self._add_derived_tags(tenant, found)[0]
 
     async def get_by_name(self, tenant: Tenant, name: str) -> Experiment:
+        """The experiment of that name, active or deleted. Raises NotFoundError."""
         validation.text(name, "experiment_name")
         async with self._database.read(tenant) as connection:
             found = await repository.get_by_name(connection, tenant, name)
@@ -82,7 +87,7 @@ class Experiments:
             raise NotFoundError(
                 f"Could not find experiment with name '{name}'", field="experiment_name"
             )
-        return self._shown(tenant, [found])[0]
+        return self._add_derived_tags(tenant, [found])[0]
 
     async def search(
         self,
@@ -96,8 +101,11 @@ class Experiments:
         page_token: str | None = None,
         offset: int = 0,
     ) -> tuple[list[Experiment], str | None]:
-        """A page of experiments, and the token of the next one. It may end before its limit, by
-        the size of their tags."""
+        """A page of experiments, and the next page's token.
+
+        A page of experiments with large tags may have fewer than `limit`. Raises InvalidValueError
+        for a malformed filter, order or token.
+        """
         page = self._page(tenant, filter, order_by, view, name_contains, limit, page_token, offset)
         async with self._database.read(tenant) as connection:
             return await self._read(connection, tenant, page)
@@ -111,15 +119,15 @@ class Experiments:
         limit: int,
         offset: int,
     ) -> tuple[list[Experiment], int]:
-        """A page of experiments by offset, and how many there are in all.
+        """A page of experiments by offset, and how many match in all.
 
-        Raises InvalidValueError for a page that is too large: those who count on in steps of
-        `limit` would miss what a shorter one leaves out.
+        Raises InvalidValueError for a page of experiments that are too large: a shorter page would
+        make clients that add `limit` to `offset` skip experiments.
         """
         page = self._page(tenant, "", (), view, name_contains, limit, None, offset)
         async with self._database.read(tenant) as connection:
             experiments, token = await self._read(connection, tenant, page)
-            total = (await connection.execute(page.count)).scalar_one()
+            total = await repository.count_matches(connection, page)
         if token and len(experiments) < limit:
             raise InvalidValueError(
                 f"The experiments of this page take more than {MAX_PAGE_BYTES} bytes; the first"
@@ -136,34 +144,40 @@ class Experiments:
         name: str | None = None,
         tags: Mapping[str, str | None] | None = None,
     ) -> None:
-        """Rename, and merge tags; None removes one. All or nothing."""
+        """Rename an active experiment and merge tags, all or nothing; None deletes a tag.
+
+        Raises ExperimentNotActiveError, AlreadyExistsError where the name is taken, and
+        InvalidValueError for a value that breaks a rule.
+        """
         tags = tags or {}
         if name is not None:
             validation.experiment_name(name)
         _check_tags(tags)
         async with self._database.write(tenant) as connection:
             refusal = None if name is None else "Cannot rename a non-active experiment."
-            key = await self._lock_active(connection, tenant, experiment_id, refusal)
-            removed = [k for k, v in tags.items() if v is None]
-            await repository.TAGS.delete(connection, tenant, key, removed)
-            await repository.TAGS.set(
-                connection, tenant, key, {k: v for k, v in tags.items() if v is not None}
-            )
-            values: dict[str, object] = {"last_update_time": now_ms()}
-            if name is not None:
-                values["name"] = name
-            try:
-                await repository.change(connection, tenant, key, **values)
-            except IntegrityError as error:
-                raise _taken(name or "") from error
+            number = await self._lock_active(connection, tenant, experiment_id, refusal)
+            deleted = [key for key, value in tags.items() if value is None]
+            given = {key: value for key, value in tags.items() if value is not None}
+            await repository.TAGS.delete(connection, tenant, number, deleted)
+            await repository.TAGS.set(connection, tenant, number, given)
+            if name is None:
+                await repository.change(connection, tenant, number, last_update_time=now_ms())
+            else:
+                await repository.rename(connection, tenant, number, name, now=now_ms())
 
     async def set_tag(self, tenant: Tenant, experiment_id: str, key: str, value: str) -> None:
+        """Set a tag of an active experiment. Raises ExperimentNotActiveError, InvalidValueError."""
         _check_tags({key: value})
         async with self._database.write(tenant) as connection:
             number = await self._lock_active(connection, tenant, experiment_id)
             await repository.TAGS.set(connection, tenant, number, {key: value})
 
     async def delete_tag(self, tenant: Tenant, experiment_id: str, key: str) -> None:
+        """Delete a tag of an active experiment.
+
+        Raises NotFoundError where there is no such tag, InvalidValueError for one that is derived,
+        and ExperimentNotActiveError.
+        """
         validation.text(key, "key")
         validation.settable(key, "key")
         async with self._database.write(tenant) as connection:
@@ -174,37 +188,27 @@ class Experiments:
                 )
 
     async def delete(self, tenant: Tenant, experiment_id: str) -> None:
-        """Archive the experiment and its runs."""
-        now = now_ms()
+        """Soft-delete an active experiment and its runs."""
+        number, now = _id(experiment_id), now_ms()
         async with self._database.write(tenant) as connection:
-            row = await repository.lock(connection, tenant, _id(experiment_id))
+            row = await repository.lock(connection, tenant, number)
             if row is None or row.deleted_time is not None:
                 raise ExperimentNotFoundError(experiment_id)
-            await self._mark(connection, tenant, _id(experiment_id), now, deleted_time=now)
+            await _set_deleted_time(connection, tenant, number, now, now=now)
             await trail.record(connection, tenant, "experiment.delete", experiment_id)
 
     async def restore(self, tenant: Tenant, experiment_id: str) -> None:
-        """Bring an archived experiment back, with all its runs."""
+        """Restore a deleted experiment, with all its runs.
+
+        Raises ExperimentNotFoundError, too, for one that is active or whose purge has begun.
+        """
+        number = _id(experiment_id)
         async with self._database.write(tenant) as connection:
-            row = await repository.lock(connection, tenant, _id(experiment_id))
+            row = await repository.lock(connection, tenant, number)
             if row is None or row.deleted_time in (None, PURGING):
                 raise ExperimentNotFoundError(experiment_id)
-            await self._mark(connection, tenant, _id(experiment_id), now_ms(), deleted_time=None)
+            await _set_deleted_time(connection, tenant, number, None, now=now_ms())
             await trail.record(connection, tenant, "experiment.restore", experiment_id)
-
-    async def _mark(
-        self,
-        connection: AsyncConnection,
-        tenant: Tenant,
-        experiment_id: int,
-        now: int,
-        *,
-        deleted_time: int | None,
-    ) -> None:
-        await repository.change(
-            connection, tenant, experiment_id, deleted_time=deleted_time, last_update_time=now
-        )
-        await repository.mark_runs(connection, tenant, experiment_id, deleted_time)
 
     async def _lock_active(
         self,
@@ -213,6 +217,10 @@ class Experiments:
         experiment_id: str,
         message: str | None = None,
     ) -> int:
+        """Lock an active experiment until the commit; returns its id.
+
+        Raises ExperimentNotFoundError, and ExperimentNotActiveError with `message`, if given.
+        """
         number = _id(experiment_id)
         row = await repository.lock(connection, tenant, number)
         if row is None:
@@ -247,27 +255,40 @@ class Experiments:
     async def _read(
         self, connection: AsyncConnection, tenant: Tenant, page: Page
     ) -> tuple[list[Experiment], str | None]:
-        rows = (await connection.execute(page.statement)).all()
-        tags = (cast(Table, ExperimentTag.__table__), "experiment_id")
-        ids, token = await split(self._sharing, connection, tenant, page, rows, tags)
-        return self._shown(tenant, await repository.get(connection, tenant, ids)), token
+        rows = await fetch_rows(connection, page)
+        tags = (repository.TAGS.table, repository.TAGS.owner_column)
+        ids, token = await cut_page(self._memory, connection, tenant, page, rows, tags)
+        return self._add_derived_tags(tenant, await repository.get(connection, tenant, ids)), token
 
-    def _shown(self, tenant: Tenant, experiments: list[Experiment]) -> list[Experiment]:
+    def _add_derived_tags(self, tenant: Tenant, experiments: list[Experiment]) -> list[Experiment]:
+        """Add the tag that is not stored: that of the tenant."""
         if self._tenant_tag:
             for experiment in experiments:
                 experiment.tags[TENANT_TAG] = tenant.slug
         return experiments
 
 
+async def _set_deleted_time(
+    connection: AsyncConnection,
+    tenant: Tenant,
+    experiment_id: int,
+    deleted_time: int | None,
+    *,
+    now: int,
+) -> None:
+    """Soft-delete an experiment and its runs, or restore them with None."""
+    await repository.change(
+        connection, tenant, experiment_id, deleted_time=deleted_time, last_update_time=now
+    )
+    await set_deleted_time_of_experiment(connection, tenant, experiment_id, deleted_time)
+
+
 def _id(experiment_id: str) -> int:
+    """The id as stored. Raises ExperimentNotFoundError for a string that cannot be one."""
     number = parse_experiment_id(experiment_id)
     if number is None:
         raise ExperimentNotFoundError(experiment_id)
     return number
-
-
-def _taken(name: str) -> AlreadyExistsError:
-    return AlreadyExistsError(f"Experiment(name={name}) already exists.", field="name")
 
 
 def _check_tags(tags: Mapping[str, str | None]) -> None:

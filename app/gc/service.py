@@ -9,8 +9,7 @@ from app.gc.archived import Archive
 from app.gc.orphans import Orphans
 from app.gc.report import Progress, Report, unseen
 from app.kernel.clock import now_ms
-from app.kernel.slug import is_slug
-from app.kernel.tenant import NOBODY, Tenant
+from app.kernel.tenant import NO_TENANT, Tenant, is_slug
 from app.tenants import repository
 
 
@@ -38,21 +37,21 @@ class GarbageCollector:
 
     async def tenants(self) -> list[Tenant]:
         """Every tenant, by slug."""
-        async with self._database.directory() as connection:
-            return await repository.tenants(connection)
+        async with self._database.without_tenant() as connection:
+            return await repository.list_tenants(connection)
 
     async def gone(self) -> list[Tenant]:
         """What the store has a place for and is no tenant's: a tenant that was deleted, or
         somebody else's bucket whose name starts like ours."""
         known = {tenant.slug for tenant in await self.tenants()}
         found = {slug for slug in await self._store.tenants() if is_slug(slug)}
-        return [Tenant(NOBODY.id, slug) for slug in sorted(found - known)]
+        return [Tenant(NO_TENANT.id, slug) for slug in sorted(found - known)]
 
     async def tenant(self, slug: str) -> Tenant:
         """The tenant of that slug; one that owns no row where it is no tenant's any more."""
-        async with self._database.directory() as connection:
+        async with self._database.without_tenant() as connection:
             found = await repository.find(connection, slug)
-        return Tenant(found[0] if found else NOBODY.id, slug)
+        return Tenant(found[0] if found else NO_TENANT.id, slug)
 
     async def collect(self, tenant: Tenant, policy: Policy, progress: Progress = unseen) -> Report:
         """Remove a tenant's garbage, or only count it.

@@ -1,8 +1,8 @@
-"""What of a connection's bytes is parsed, and how much of it that is no body.
+"""Bounds on what is parsed of a connection: heads, trailers, chunk framing, pipelined requests.
 
-By itself uvicorn gathers a request line, headers and trailers that never end until memory is full,
-takes trailers for headers, takes what follows an Upgrade for a request of its own, and queues
-every request of a read.
+uvicorn alone collects an endless request line, header or trailer until memory is full, takes
+trailers for headers, takes what follows an Upgrade for the next request, and queues every request
+of a read.
 """
 
 from typing import Any, Literal
@@ -16,62 +16,62 @@ from app.http.refusals import Refusal
 
 
 class _StopError(Exception):
-    """Raised in a callback of the parser, which then parses no more."""
+    """Raised in a callback of the parser to stop it."""
 
 
-class BoundedParsing(HttpToolsProtocol):
-    """Parses requests within bounds; what becomes of a connection that is beyond them is left to
-    `refuse` and `_drop`.
+class BoundedParserProtocol(HttpToolsProtocol):
+    """Parses requests within bounds. Subclasses define what happens beyond them: `refuse`, and
+    `_discard` for data after parsing has stopped.
 
-    What counts many bytes counts them by reads of the event loop, which have 256 KiB at most.
+    Bytes are counted by reads of the event loop, of at most 256 KiB each.
     """
 
     max_head_bytes = 64 * 1024  # the request line and the headers
     max_headers = 256
     max_trailer_bytes = 8 * 1024
-    # Sizes and extensions of chunks, and trailers: so much without any body between, and beside it
-    # 16 bytes for each of body, which is thrice what the smallest chunks need.
+    # Chunk sizes, chunk extensions and trailers: 16 KiB, and 16 bytes for each byte of body, which
+    # is three times what chunks of one byte need.
     max_framing_bytes = 16 * 1024
-    framing_per_byte = 16
-    # Requests of one connection that were sent without waiting for the answers before.
-    max_waiting = 16
+    framing_per_body_byte = 16
+    # Pipelined requests of a connection that wait for the responses before.
+    max_pipelined = 16
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        # Which part of a request is under way. A connection that is just open has yet to send one;
-        # between two requests uvicorn's keep-alive applies.
+        # The part of a request that is being received; a new connection begins with a head. None
+        # between two requests, where uvicorn's keep-alive timeout applies.
         self._part: Literal["head", "body"] | None = "head"
-        self._fresh = True  # it is not under way for a whole window yet
-        self._deaf = False  # nothing is parsed any more
-        self._received = 0  # since the window began
-        self._read = 0  # at once, the last time
-        self._body = self._trailers = 0
-        self._other = 0  # that was neither, of the part that is under way
-        self._turned = False  # the part that is under way began in the last read
-        self._upgrading = self._enough = False
+        self._part_is_new = True  # it began in the current window
+        self._part_began_in_read = False  # it began in the last read
+        self._parsing_stopped = False
+        self._received_bytes = 0  # in the current window
+        self._read_bytes = 0  # by the last read
+        self._body_bytes = self._trailer_bytes = 0
+        self._overhead_bytes = 0  # of the current part: all that is not body
+        self._upgrading = self._pipeline_full = False
         self._refusal = refusals.MALFORMED
 
     def refuse(self, refusal: Refusal) -> None:
-        """Answer the request that is being received with that, and parse no more."""
+        """Answer the request that is being received with the refusal, and stop parsing."""
         raise NotImplementedError
 
-    def _drop(self) -> None:
-        """What came is not to be parsed."""
+    def _discard(self) -> None:
+        """Handle data that arrives after parsing has stopped."""
         raise NotImplementedError
 
     def data_received(self, data: bytes) -> None:
-        if self._deaf:
-            self._drop()
+        if self._parsing_stopped:
+            self._discard()
             return
         self._unset_keepalive_if_required()
-        self._received += len(data)
-        self._read = len(data)
-        self._turned = False
-        if self._part is None:  # a request, or one of the empty lines that may come before it
-            self._part, self._fresh, self._other = "head", True, 0
-        body = self._body
-        if self._parse(data) and not self._turned:
-            self._count(len(data), self._body - body)
+        self._received_bytes += len(data)
+        self._read_bytes = len(data)
+        self._part_began_in_read = False
+        if self._part is None:  # a request begins, or an empty line that may precede it
+            self._part, self._part_is_new, self._overhead_bytes = "head", True, 0
+        body_before = self._body_bytes
+        if self._parse(data) and not self._part_began_in_read:
+            self._check_overhead(len(data), self._body_bytes - body_before)
 
     def _parse(self, data: bytes) -> bool:
         while data:
@@ -81,33 +81,33 @@ class BoundedParsing(HttpToolsProtocol):
             except httptools.HttpParserUpgrade as upgrade:
                 data = self._without_upgrade(data[upgrade.args[0] :])
             except httptools.HttpParserError:
-                if self._enough:
-                    self._hear_no_more()
+                if self._pipeline_full:
+                    self._stop_parsing()
                 else:
                     self.refuse(self._refusal)
                 return False
         return True
 
-    def _count(self, received: int, body: int) -> None:
-        self._other += received - body
+    def _check_overhead(self, received: int, body: int) -> None:
+        self._overhead_bytes += received - body
         if self._part == "head":
-            if self._other > self.max_head_bytes:
+            if self._overhead_bytes > self.max_head_bytes:
                 self.refuse(refusals.OVER_HEAD)
         elif self._part == "body":
-            self._other = max(0, self._other - body * self.framing_per_byte)
-            if self._other > self.max_framing_bytes:
+            self._overhead_bytes = max(0, self._overhead_bytes - body * self.framing_per_body_byte)
+            if self._overhead_bytes > self.max_framing_bytes:
                 self.refuse(refusals.OVER_FRAMING)
 
-    def _hear_no_more(self) -> None:
-        """Close the connection after the answer to the last request that was parsed."""
-        self._deaf = True
+    def _stop_parsing(self) -> None:
+        """Close the connection after the response to the last request that was parsed."""
+        self._parsing_stopped = True
         self.cycle.keep_alive = False
 
     def _without_upgrade(self, rest: bytes) -> bytes:
-        """The request that asked for another protocol as one that did not, and what came with it.
+        """The request again without its header Upgrade, followed by `rest`, for a new parser.
 
-        A server may ignore the wish (RFC 9110, 7.8), but httptools then takes the request for one
-        without a body, and the body for the next request.
+        A server may ignore an Upgrade (RFC 9110, 7.8), but httptools then takes the request for
+        one without a body, and its body for the next request.
         """
         self._upgrading = False
         lines = [b"%s %s HTTP/%s" % (self._method(), self.url, self._version())]
@@ -125,41 +125,53 @@ class BoundedParsing(HttpToolsProtocol):
     # Callbacks of the parser.
 
     def on_message_begin(self) -> None:
-        if self._deaf or len(self.pipeline) >= self.max_waiting:
-            self._enough = True
+        if self._parsing_stopped or len(self.pipeline) >= self.max_pipelined:
+            self._pipeline_full = True
             raise _StopError
-        self._part, self._fresh, self._turned, self._other = "head", True, True, 0
+        self._part, self._part_is_new, self._part_began_in_read, self._overhead_bytes = (
+            "head",
+            True,
+            True,
+            0,
+        )
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._part == "head":  # as uvicorn does it; there are some ten a request
+        if self._part == "head":  # as in uvicorn; there are some ten headers in a request
             name = name.lower()
             if name == b"expect" and value.lower() == b"100-continue":
                 self.expect_100_continue = True
             self.headers.append((name, value))
             return
-        # A trailer. Nothing asks for any; and headers decide who is asking (RFC 9110, 6.5.1).
-        self._trailers += len(name) + len(value)
-        if self._trailers > self.max_trailer_bytes:
-            raise self._over(refusals.OVER_TRAILERS)
+        # A trailer, which is counted and ignored: merged into the headers it could change who the
+        # caller is (RFC 9110, 6.5.1).
+        self._trailer_bytes += len(name) + len(value)
+        if self._trailer_bytes > self.max_trailer_bytes:
+            raise self._stop_with(refusals.OVER_TRAILERS)
 
     def on_headers_complete(self) -> None:
         if len(self.headers) > self.max_headers or (
-            self._other + self._read > self.max_head_bytes
+            self._overhead_bytes + self._read_bytes > self.max_head_bytes
             and self._head_bytes() > self.max_head_bytes
         ):
-            raise self._over(refusals.OVER_HEAD)
+            raise self._stop_with(refusals.OVER_HEAD)
         if self.parser.should_upgrade():
             if self._method() == b"CONNECT":
-                raise self._over(refusals.NO_TUNNEL)
+                raise self._stop_with(refusals.NO_TUNNEL)
             self._upgrading = True
             return
         super().on_headers_complete()
-        self._part, self._turned, self._other, self._trailers = "body", True, 0, 0
+        self._part, self._part_began_in_read, self._overhead_bytes, self._trailer_bytes = (
+            "body",
+            True,
+            0,
+            0,
+        )
 
     def on_body(self, body: bytes) -> None:
-        # As uvicorn does it, but for Upgrades: the smallest chunks come by ten thousands.
-        self._body += len(body)
+        # As in uvicorn, without its check for Upgrades: small chunks make tens of thousands of
+        # calls.
+        self._body_bytes += len(body)
         cycle = self.cycle
         if not cycle.response_complete:
             cycle.body += body
@@ -173,11 +185,11 @@ class BoundedParsing(HttpToolsProtocol):
         self._part = None
         super().on_message_complete()
         if not self.cycle.keep_alive:
-            self._deaf = True
+            self._parsing_stopped = True
 
     def _head_bytes(self) -> int:
         return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
 
-    def _over(self, refusal: Refusal) -> Exception:
+    def _stop_with(self, refusal: Refusal) -> Exception:
         self._refusal = refusal
         return _StopError(refusal)

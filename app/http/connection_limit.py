@@ -1,30 +1,30 @@
-"""How many connections a worker keeps open: as many as its limit of open files allows."""
+"""Connection limit of a worker, derived from its limit of open files."""
 
 import resource
 
-# Beside the connections of clients: Postgres, the object store, logs, Python itself.
+# Files other than clients' connections: Postgres, the object store, logs, Python's own.
 _OTHER_FILES = 128
-# A download has its connection twice, and its file.
+# A download uses its connection's socket twice, and the file.
 _FILES_PER_CONNECTION = 3
-# Idle ones cost memory, too.
-_MOST = 10_000
+# An idle connection costs memory, too.
+_MAX = 10_000
 
 
 def raise_open_files() -> None:
-    """Let this process, and those that it starts, open as many files as it may.
+    """Raise the soft limit of open files to the hard limit, for this process and its children.
 
-    Shells and service managers start with 1024, for the sake of programs that use select().
+    Shells and service managers set it to 1024, for programs that use select().
     """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    except (OSError, ValueError):  # macOS says that it is unlimited, and takes no such number
+    except (OSError, ValueError):  # macOS reports no limit, and does not accept it
         return
 
 
-def most_connections() -> int:
-    """How many connections of clients this process may have, by its limit of open files."""
+def max_connections() -> int:
+    """The number of client connections that this process may have open."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limit == resource.RLIM_INFINITY:
-        return _MOST
-    return max(1, min(_MOST, (limit - _OTHER_FILES) // _FILES_PER_CONNECTION))
+        return _MAX
+    return max(1, min(_MAX, (limit - _OTHER_FILES) // _FILES_PER_CONNECTION))

@@ -1,4 +1,4 @@
-"""What is answered before the application is asked, or where it cannot answer any more."""
+"""Refusals: responses of the server itself, for requests that the application does not answer."""
 
 from collections.abc import Iterable
 
@@ -6,7 +6,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 
 class Refusal:
-    """A whole answer, after which the connection is closed."""
+    """A complete response in plain text, after which the connection is closed."""
 
     def __init__(self, status: int, text: str, *more_headers: tuple[bytes, bytes]) -> None:
         self.status = status
@@ -18,7 +18,8 @@ class Refusal:
             *more_headers,
         ]
 
-    def on_the_wire(self, more_headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    def encode(self, more_headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+        """The response as bytes of HTTP/1.1, with additional headers."""
         lines = [b"%s: %s\r\n" % header for header in [*more_headers, *self.headers]]
         return b"".join([STATUS_LINE[self.status], *lines, b"\r\n", self.body])
 

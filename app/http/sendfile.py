@@ -1,4 +1,4 @@
-"""Files that the kernel sends: ASGI's extension `http.response.zerocopysend`, which uvicorn lacks.
+"""Sends files by sendfile(2): ASGI's extension `http.response.zerocopysend`, which uvicorn lacks.
 
 A file's bytes go from the page cache to the socket without passing through Python.
 """
@@ -13,63 +13,63 @@ from typing import Any, BinaryIO
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from app.kernel import request_context
-from app.kernel.thread_pools import Threads
+from app.kernel.fair_thread_pool import FairThreadPool
 
 EXTENSION = "http.response.zerocopysend"
 
-# Elsewhere nothing tells how much of it a client has taken, and one that takes nothing would stay.
+# Only Linux tells how much of a file a client has taken; elsewhere a client that takes nothing
+# would keep its connection forever.
 _AVAILABLE = sys.platform == "linux"
-_threads = Threads(8)  # what they wait for is the disk
-_AT_ONCE = 16 << 20  # then another transfer has its turn
+_threads = FairThreadPool(8)  # they wait for the disk
+_TURN_BYTES = 16 << 20  # after so many bytes the thread serves another transfer
 _CHUNK = 1 << 20
-_AHEAD = 8 << 20  # what the disk is asked for beforehand
+_READ_AHEAD = 8 << 20
 
 
-def offered(scope: Any) -> bool:
-    """Whether the connection can have the extension: TLS would have to see the bytes. For answers
-    to a GET alone, since no others are files."""
+def supports(scope: Any) -> bool:
+    """Whether the request's connection supports the extension: a GET without TLS."""
     return _AVAILABLE and scope["method"] == "GET" and scope["scheme"] == "http"
 
 
-async def sent(
-    answer: RequestResponseCycle, file: BinaryIO, offset: int, count: int
+async def send_file(
+    cycle: RequestResponseCycle, file: BinaryIO, offset: int, count: int
 ) -> AsyncIterator[int]:
-    """Send that part of the file, for as long as the client is there; yields how many bytes the
-    kernel took each time.
+    """Send `count` bytes of the file from `offset`; yields how many the kernel took each time.
 
-    A client that takes too little is cut off by the connection. Raises BrokenPipeError or
-    ConnectionResetError where it is gone, EOFError where the file ends early.
+    Ends when the client has disconnected; the connection resets a client that reads too slowly.
+    Raises BrokenPipeError or ConnectionResetError if the connection is lost, EOFError if the file
+    is shorter.
     """
-    await _flushed(answer)
-    if answer.disconnected:
+    await _flush(cycle)
+    if cycle.disconnected:
         return
     request = request_context.current()
     threads = _threads.of((request and request.tenant) or "")
-    # Of its own, since the transport may close its socket meanwhile; and event loops refuse to
-    # watch the one that a transport has.
-    with answer.transport.get_extra_info("socket").dup() as target:
+    # A duplicate, since the transport may close its socket meanwhile, and since event loops refuse
+    # to watch a socket that has a transport.
+    with cycle.transport.get_extra_info("socket").dup() as target:
         end = offset + count
-        while offset < end and not answer.disconnected:
-            most = min(_AT_ONCE, end - offset)
-            some = await threads.run(_send_some, target.fileno(), file, offset, most)
-            offset += some
-            yield some
-            if some < most:
-                await _writable(target)
+        while offset < end and not cycle.disconnected:
+            most = min(_TURN_BYTES, end - offset)
+            sent = await threads.run(_send_until_full, target.fileno(), file, offset, most)
+            offset += sent
+            yield sent
+            if sent < most:
+                await _wait_writable(target)
 
 
-async def _flushed(answer: RequestResponseCycle) -> None:
-    """Wait until what was written before, the headers, is with the kernel."""
-    transport = answer.transport
-    if answer.disconnected or not transport.get_write_buffer_size():
+async def _flush(cycle: RequestResponseCycle) -> None:
+    """Wait until the kernel has what was written before: the response's headers."""
+    transport = cycle.transport
+    if cycle.disconnected or not transport.get_write_buffer_size():
         return
-    transport.set_write_buffer_limits(0)  # uvicorn's flow control now waits for all of it
-    await answer.flow.drain()
-    if not answer.disconnected:
+    transport.set_write_buffer_limits(0)  # so that uvicorn's flow control waits for an empty buffer
+    await cycle.flow.drain()
+    if not cycle.disconnected:
         transport.set_write_buffer_limits()
 
 
-async def _writable(target: socket.socket) -> None:
+async def _wait_writable(target: socket.socket) -> None:
     """Wait until the kernel takes more, or the connection is shut down."""
     loop = asyncio.get_running_loop()
     ready = asyncio.Event()
@@ -80,17 +80,17 @@ async def _writable(target: socket.socket) -> None:
         loop.remove_writer(target)
 
 
-def _send_some(target: int, file: BinaryIO, offset: int, count: int) -> int:
-    """How many bytes the socket took before it was full."""
-    sent = 0
-    while sent < count:
-        at = offset + sent
-        os.posix_fadvise(file.fileno(), at, _AHEAD, os.POSIX_FADV_WILLNEED)
+def _send_until_full(target: int, file: BinaryIO, offset: int, count: int) -> int:
+    """Send until the socket's buffer is full or `count` bytes are sent; returns their number."""
+    total = 0
+    while total < count:
+        position = offset + total
+        os.posix_fadvise(file.fileno(), position, _READ_AHEAD, os.POSIX_FADV_WILLNEED)
         try:
-            some = os.sendfile(target, file.fileno(), at, min(_CHUNK, count - sent))
+            sent = os.sendfile(target, file.fileno(), position, min(_CHUNK, count - total))
         except BlockingIOError:
             break
-        if not some:
+        if not sent:
             raise EOFError("The file is shorter than it was said to be")
-        sent += some
-    return sent
+        total += sent
+    return total

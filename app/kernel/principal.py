@@ -1,4 +1,4 @@
-"""Who is asking: what every request is known by, once its credentials have been looked at."""
+"""Principal: an authenticated caller, with their tenant and role."""
 
 from dataclasses import dataclass
 from enum import IntEnum
@@ -7,10 +7,10 @@ from app.kernel.tenant import Tenant
 
 
 class Role(IntEnum):
-    """What a caller may do; each role includes those before it.
+    """What a caller may do; each role includes the ones before it.
 
-    ADMIN is of one tenant: its keys, its description, its usage. OPERATOR is of the service: every
-    tenant, its quotas and its keys.
+    ADMIN manages one tenant: its keys, description and usage. OPERATOR manages the service: every
+    tenant with its quotas and keys.
     """
 
     READ = 1
@@ -20,24 +20,23 @@ class Role(IntEnum):
 
     @property
     def word(self) -> str:
-        """The role as requests, answers and the table of keys have it."""
+        """The role's name in requests, responses and the table of keys."""
         return self.name.lower()
 
 
-# The roles that a key or a token can have; an operator has the admin key.
+# The roles of keys and tokens; OPERATOR is the role of the admin key.
 KEY_ROLES = {role.word: role for role in (Role.READ, Role.WRITE, Role.ADMIN)}
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who asks, as which tenant, and what they may do.
+    """An authenticated caller.
 
-    It stands in the ASGI scope as `scope["caller"]` from the moment the credentials are known to
-    be good, also where the role is then found too low; a request that was not let in has none.
-    That is the scope below `TenantPathMiddleware`, which passes on a copy.
+    It is `scope["caller"]` in the ASGI scope once the credentials are verified, even if the role
+    is then found too low. That is the scope inside `TenantPathMiddleware`, which makes a copy.
 
-    `tenant` is NOBODY's for an operator who acts for none. `name` is safe to log: the public part
-    of an API key, `jwt:` and a token's subject, `admin-key`, or `anonymous` where authentication
+    `tenant` is NO_TENANT for an operator who names none. `name` is safe to log: the public part
+    of an API key, `jwt:` with a token's subject, `admin-key`, or `anonymous` where authentication
     is off.
     """
 

@@ -1,8 +1,8 @@
-"""What is known of the request that is being answered, for whoever logs or audits.
+"""Request context: the id, ASGI scope and caller of the request that the current task serves.
 
-A context variable and not an argument: the request's id and its caller concern every service that
-deletes something and every line that is logged, and none of their rules. Each request runs in a
-task with a context of its own, so nothing can be left over from another one.
+A context variable and not an argument of every service: log lines, the audit log and the memory
+budget need it, and no rule of the domain does. Each request runs in a task with a context of its
+own, so requests cannot see one another's.
 """
 
 from collections.abc import Callable
@@ -14,36 +14,39 @@ from app.kernel.principal import Principal
 
 
 class RequestContext:
-    """The ASGI scope is kept and not copied: routing and the check of the caller add to it while
-    the request is under way."""
+    """One request. The scope is kept, not copied: routing and authentication add to it later.
 
-    __slots__ = ("_ends", "held", "request_id", "scope")
+    `held_bytes` is what the request holds of the worker's memory budget.
+    """
+
+    __slots__ = ("_end_callbacks", "held_bytes", "request_id", "scope")
 
     def __init__(self, request_id: str, scope: Scope) -> None:
         self.request_id = request_id
         self.scope = scope
-        self.held = 0  # bytes, of the worker's memory
-        self._ends: list[Callable[[], None]] | None = None
+        self.held_bytes = 0
+        self._end_callbacks: list[Callable[[], None]] | None = None
 
-    def at_end(self, call: Callable[[], None]) -> None:
-        """Have something done once the request is answered, or has failed."""
-        if self._ends is None:
-            self._ends = []
-        self._ends.append(call)
+    def on_end(self, callback: Callable[[], None]) -> None:
+        """Call back once the response is sent, or the request has failed."""
+        if self._end_callbacks is None:
+            self._end_callbacks = []
+        self._end_callbacks.append(callback)
 
     def end(self) -> None:
-        ends, self._ends = self._ends, None
-        for call in ends or ():
-            call()
+        """Run the callbacks of `on_end`, once."""
+        callbacks, self._end_callbacks = self._end_callbacks, None
+        for callback in callbacks or ():
+            callback()
 
     @property
     def caller(self) -> Principal | None:
-        """Who calls; None until the credentials were found good."""
+        """The authenticated caller; None before authentication, or if it failed."""
         return self.scope.get("caller")
 
     @property
     def tenant(self) -> str | None:
-        """The slug of the tenant, once it is known."""
+        """The slug of the caller's tenant; None before authentication."""
         caller = self.caller
         return caller.tenant.slug or None if caller else None
 
@@ -54,5 +57,5 @@ enter = _current.set
 
 
 def current() -> RequestContext | None:
-    """The request that is being answered; None in a task that serves none."""
+    """The request that the current task serves; None in a task that serves none."""
     return _current.get()

@@ -1,11 +1,9 @@
 """Logged models in SQL."""
 
 from collections.abc import Sequence
-from typing import cast
 
 from sqlalchemy import (
     ColumnElement,
-    Table,
     and_,
     any_,
     func,
@@ -16,7 +14,8 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import InstrumentedAttribute
 
-from app.db.key_values import Pairs, texts
+from app.db.key_values import KeyValueTable, text_array
+from app.db.tables.base import table_of
 from app.db.tables.experiments import Experiment
 from app.db.tables.logged_models import LoggedModel as ModelRow
 from app.db.tables.logged_models import LoggedModelMetric, LoggedModelParam, LoggedModelTag
@@ -24,26 +23,25 @@ from app.kernel import validation
 from app.kernel.tenant import Tenant
 from app.logged_models.entities import LoggedModel, ModelMetric
 
-PARAMS = Pairs(
-    table=cast(Table, LoggedModelParam.__table__),
-    owner="model_id",
-    called="A logged model",
+PARAMS = KeyValueTable(
+    table=table_of(LoggedModelParam),
+    owner_column="model_id",
+    owner_name="A logged model",
     kind="params",
     limit=validation.MAX_PARAMS,
 )
-TAGS = Pairs(
-    table=cast(Table, LoggedModelTag.__table__),
-    owner="model_id",
-    called="A logged model",
+TAGS = KeyValueTable(
+    table=table_of(LoggedModelTag),
+    owner_column="model_id",
+    owner_name="A logged model",
     kind="tags",
     limit=validation.MAX_TAGS,
 )
 
-ATTACHED = [
-    (cast(Table, rows.__table__), "model_id")
-    for rows in (LoggedModelParam, LoggedModelTag, LoggedModelMetric)
+CHILD_TABLES = [
+    (table_of(model), "model_id") for model in (LoggedModelParam, LoggedModelTag, LoggedModelMetric)
 ]
-"""What hangs on a model: tables, each with its column that holds the model's id."""
+"""Each with its column that holds the logged model's id."""
 
 
 _MODELS = select(
@@ -135,4 +133,4 @@ async def change(
 
 
 def _one_of(column: InstrumentedAttribute[str], values: Sequence[str]) -> ColumnElement[bool]:
-    return column == any_(texts(values))
+    return column == any_(text_array(values))

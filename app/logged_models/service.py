@@ -18,13 +18,13 @@ from app.kernel.errors import (
     NotFoundError,
 )
 from app.kernel.ids import is_model_id, new_model_id, parse_experiment_id
+from app.kernel.memory_budget import MemoryBudget
 from app.kernel.random_names import random_name
-from app.kernel.sharing import Sharing
 from app.kernel.tenant import Tenant
 from app.logged_models import repository
 from app.logged_models.entities import LoggedModel, Status
-from app.search.page_sizes import split
-from app.search.queries import DatasetFilter, ModelOrder, search_logged_models
+from app.logged_models.search import DatasetFilter, ModelOrder, search_logged_models
+from app.search.page_sizes import cut_page, fetch_rows
 
 MAX_NAME_LENGTH = 500
 MAX_MODEL_TYPE_LENGTH = 500
@@ -42,9 +42,9 @@ class LoggedModels:
     A deleted model is found where it is changed, as in MLflow, but not where it is read.
     """
 
-    def __init__(self, database: Database, sharing: Sharing) -> None:
+    def __init__(self, database: Database, memory: MemoryBudget) -> None:
         self._database = database
-        self._sharing = sharing
+        self._memory = memory
 
     async def create(
         self,
@@ -123,9 +123,10 @@ class LoggedModels:
             page_token=page_token,
         )
         async with self._database.read(tenant) as connection:
-            rows = (await connection.execute(page.statement)).all()
-            attached = repository.ATTACHED
-            ids, token = await split(self._sharing, connection, tenant, page, rows, *attached)
+            rows = await fetch_rows(connection, page)
+            ids, token = await cut_page(
+                self._memory, connection, tenant, page, rows, *repository.CHILD_TABLES
+            )
             return await repository.get(connection, tenant, ids), token
 
     async def finalize(self, tenant: Tenant, model_id: str, status: Status) -> LoggedModel:

@@ -1,4 +1,4 @@
-"""Points of one series on their way to Postgres, and what they make of the series' summary."""
+"""The summary of a series, and how new points change it."""
 
 from collections.abc import Sequence
 from itertools import islice
@@ -6,17 +6,16 @@ from math import isnan
 from operator import attrgetter, lt
 from typing import NamedTuple
 
-from app.runs.entities import Point
+from app.metrics.entities import Point
 
 NAN = float("nan")
 
 
 class Summary(NamedTuple):
-    """What a series says of its points.
+    """The latest point, the greatest timestamp, and the least and greatest value of a series.
 
-    The last point is the greatest by (step, timestamp, value), with NaN as 0 where values are
-    compared, as in MLflow. `min_value` and `max_value` leave NaN out, and are None where there is
-    nothing else.
+    As in MLflow, the latest point is the greatest by (step, timestamp, value), where NaN compares
+    as 0. `min_value` and `max_value` leave NaN out; they are None where every value is NaN.
     """
 
     last_step: int
@@ -26,11 +25,11 @@ class Summary(NamedTuple):
     min_value: float | None
     max_value: float | None
 
-    def merged(self, other: "Summary") -> "Summary":
-        """The summary of both; a point that is in both counts once."""
-        later = max(self, other, key=lambda one: _recency(one[:3]))
+    def merge(self, other: "Summary") -> "Summary":
+        """The summary of the points of both."""
+        latest = max(self, other, key=lambda summary: _recency(summary[:3]))
         return Summary(
-            *later[:3],
+            *latest[:3],
             max(self.max_timestamp, other.max_timestamp),
             min(_numbers(self.min_value, other.min_value), default=None),
             max(_numbers(self.max_value, other.max_value), default=None),
@@ -38,12 +37,17 @@ class Summary(NamedTuple):
 
 
 class StoredSeries(NamedTuple):
+    """A series as Postgres has it: its id and its summary."""
+
     series_id: int
     summary: Summary
 
 
-class SeriesPoints:
-    """Points by column, without twins, in the order of their timestamps, and their summary."""
+class SeriesBatch:
+    """New points of one series by column, in the order of their timestamps, and their summary.
+
+    Duplicates within the batch are removed.
+    """
 
     __slots__ = ("steps", "summary", "timestamps", "values")
 
@@ -53,13 +57,13 @@ class SeriesPoints:
         self.values = list(map(attrgetter("value"), points))
         numbers = self.values
         if with_nan := any(map(isnan, self.values)):
-            # One NaN for all, so that twins are equal.
+            # The same object for every NaN, so that duplicates compare equal.
             self.values = [NAN if isnan(value) else value for value in self.values]
             numbers = [value for value in self.values if not isnan(value)]
         if not all(map(lt, self.timestamps, islice(self.timestamps, 1, None))):
             self._sort()
         rows = zip(self.steps, self.timestamps, self.values, strict=True)
-        # Comparing the tuples themselves calls no Python, which counts for a thousand points.
+        # Without a key function no Python is called, which matters for a thousand points.
         latest = max(rows, key=_recency) if with_nan else max(rows)
         self.summary = Summary(
             *latest,
@@ -68,18 +72,20 @@ class SeriesPoints:
             max(numbers, default=None),
         )
 
-    def follow(self, stored: Summary) -> bool:
-        """Whether none of the points can be there already, by the stored points' summary."""
+    def comes_after(self, stored: Summary) -> bool:
+        """Whether the summary rules out that any of these points is stored already."""
         earliest = self.timestamps[0], self.steps[0]
         return earliest > (stored.max_timestamp, stored.last_step)
 
     def _sort(self) -> None:
+        """Sort the points by timestamp and step, and remove duplicates."""
         rows = {*zip(self.timestamps, self.steps, self.values, strict=True)}
         columns = zip(*sorted(rows, key=lambda row: row[:2]), strict=True)
         self.timestamps, self.steps, self.values = map(list, columns)
 
 
 def _recency(row: tuple[int, int, float]) -> tuple[int, int, float]:
+    """The sort key by which the greatest point is the latest."""
     step, timestamp, value = row
     return step, timestamp, 0.0 if isnan(value) else value
 

@@ -1,7 +1,7 @@
-"""A line for each answered request.
+"""Access log: one line for each answered request, written by a thread.
 
-They do not go through the logging module, which would cost more than the rest of the middleware;
-and they are written by a thread, so that a reader of the log that is slow stops no request.
+It does not use the logging module, which would cost more than the rest of the middleware. The
+thread keeps a slow reader of the log from holding up requests.
 """
 
 import os
@@ -18,15 +18,17 @@ from app.observability.logs import Format, one_line, printable
 
 Requests = Literal["all", "notable", "off"]
 
-# A write of up to so many bytes to a pipe is never mixed with another worker's (PIPE_BUF).
+# Writes to a pipe of up to PIPE_BUF bytes are atomic: workers' lines do not mix.
 _ATOMIC_BYTES = 4096
-# How long lines may wait for others, in seconds, and how many wait for a reader that does not read.
-_PAUSE = 0.05
+# Lines are collected for this many seconds, and then written together.
+_FLUSH_INTERVAL = 0.05
+# Lines that wait for a slow reader; more are dropped and counted.
 _MAX_WAITING = 20_000
 
 
 class Line(msgspec.Struct, omit_defaults=True):
-    """`duration_ms` from the head of the request to the end of the answer; `bytes` of its body."""
+    """A line. `duration_ms` is from the head of the request to the end of the response, `bytes` the
+    size of the response's body."""
 
     time: datetime
     level: str
@@ -43,8 +45,11 @@ class Line(msgspec.Struct, omit_defaults=True):
 
 
 class AccessLog:
-    """`requests` tells whether all are written, those alone that failed, were refused for who was
-    asking or how much, or took at least `slow` seconds, or none."""
+    """The access log of a worker, written to the file descriptor `fd`.
+
+    `requests` is which requests are logged: "all"; "notable", those answered 401, 403, 429 or 5xx
+    and those that took at least `slow` seconds; or "off".
+    """
 
     def __init__(self, requests: Requests, format: Format, *, slow: float, fd: int = 2) -> None:
         self._all = requests == "all"
@@ -54,17 +59,18 @@ class AccessLog:
         self._fd = fd
         self._waiting: deque[Line] = deque()
         self._dropped = 0
-        self._some = threading.Event()
+        self._added = threading.Event()
         self._closed = False
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """What was added before is written too."""
+        """Start the thread. Lines that were added before are written too."""
         self._closed = False
         self._thread = threading.Thread(target=self._write, name="access-log", daemon=True)
         self._thread.start()
 
-    def wants(self, status: int, seconds: float) -> bool:
+    def includes(self, status: int, seconds: float) -> bool:
+        """Whether a request with that status and duration is logged."""
         return self._all or (
             self._notable and (status >= 500 or status in (401, 403, 429) or seconds >= self._slow)
         )
@@ -81,6 +87,7 @@ class AccessLog:
         tenant: str | None,
         caller: str | None,
     ) -> None:
+        """Add a line; `seconds` is the duration, `size` the bytes of the response's body."""
         if len(self._waiting) >= _MAX_WAITING:
             self._dropped += 1
             return
@@ -101,28 +108,28 @@ class AccessLog:
                 caller and printable(caller),
             )
         )
-        if not self._some.is_set():
-            self._some.set()
+        if not self._added.is_set():
+            self._added.set()
 
     def close(self) -> None:
-        """Write what waits."""
+        """Write the lines that wait, and end the thread."""
         self._closed = True
-        self._some.set()
+        self._added.set()
         if self._thread is not None:
             self._thread.join(timeout=5)
 
     def _write(self) -> None:
         closed = False
         while not closed:
-            self._some.wait()
-            closed = self._closed  # what was added before it closed is written
+            self._added.wait()
+            closed = self._closed  # lines that were added before the close are still written
             if not closed:
-                time.sleep(_PAUSE)
-            self._some.clear()
+                time.sleep(_FLUSH_INTERVAL)
+            self._added.clear()
             try:
                 for chunk in self._chunks():
                     os.write(self._fd, chunk)
-            except OSError:  # the terminal or the reader of the pipe is gone
+            except OSError:  # the terminal is closed, or the pipe's reader has ended
                 self._waiting.clear()
 
     def _chunks(self) -> Iterator[bytes]:

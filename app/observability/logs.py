@@ -1,7 +1,7 @@
-"""Log lines as JSON, or as text for people; one line each, whatever is in them.
+"""Logging configuration: formatters for JSON lines and for text.
 
-Every library's lines come this way, since the handler is the root logger's. What a request is
-answered with is written by `app.observability.access_log`.
+The handler is the root logger's, so that the lines of libraries are formatted too. Requests are
+logged by `app.observability.access_log`.
 """
 
 import logging
@@ -19,14 +19,14 @@ from app.kernel.request_context import current
 
 Format = Literal["json", "text"]
 
-_TALKATIVE = ("uvicorn", "alembic")
+_VERBOSE_LOGGERS = ("uvicorn", "alembic")
 
-# What would end a line, or be taken for a command by a terminal.
+# Characters that end a line, or that a terminal takes for a command.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line. A traceback is a field of it."""
+    """One JSON object on a line; a traceback is one of its fields."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
@@ -43,7 +43,7 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """One line for a person, and a traceback below it."""
+    """One line of text; a traceback follows on lines of its own."""
 
     def format(self, record: logging.LogRecord) -> str:
         message = f"{_time(record):%H:%M:%S} {record.levelname} {record.name}: "
@@ -55,10 +55,10 @@ class TextFormatter(logging.Formatter):
 
 
 def traceback_of(formatter: logging.Formatter, record: logging.LogRecord) -> str:
-    """The traceback, without the values that were on their way to Postgres.
+    """The traceback without the values of SQL statements.
 
-    SQLAlchemy's errors show the parameters of their statement, and Postgres's the row at fault:
-    what a tenant logged, and hashes of keys.
+    SQLAlchemy's errors contain the statement's parameters, and Postgres's the offending row: data
+    of tenants, and hashes of keys.
     """
     assert record.exc_info is not None
     text = formatter.formatException(record.exc_info)
@@ -73,13 +73,13 @@ def traceback_of(formatter: logging.Formatter, record: logging.LogRecord) -> str
 
 
 def _primary(error: BaseException | None) -> str:
-    """The first line of what Postgres says, which has no values in it."""
-    said = error.diag.message_primary if isinstance(error, psycopg.Error) else None
-    return said or type(error).__name__
+    """Postgres's primary error message, which contains no values; else the error's class."""
+    message = error.diag.message_primary if isinstance(error, psycopg.Error) else None
+    return message or type(error).__name__
 
 
 def request_fields() -> dict[str, str]:
-    """What a line says of the request that it was written for."""
+    """The fields that identify the current request; empty outside a request."""
     request = current()
     if request is None:
         return {}
@@ -90,25 +90,25 @@ def request_fields() -> dict[str, str]:
 
 
 def one_line(text: str) -> str:
-    """Text that cannot begin a line of its own, nor move a terminal's cursor."""
+    """The text with line breaks and control characters escaped."""
     return _CONTROL.sub(lambda found: repr(found[0])[1:-1], printable(text))
 
 
 def printable(text: str) -> str:
-    """Without the half characters that a request may smuggle in and UTF-8 cannot carry."""
+    """The text with lone surrogates escaped, which UTF-8 cannot encode."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 def chosen_format(setting: Format | None) -> Format:
-    """The format that is set, or else text on a terminal and JSON elsewhere."""
+    """The format that is set; by default text on a terminal and JSON elsewhere."""
     return setting or ("text" if sys.stderr.isatty() else "json")
 
 
 def configuration(format: Format, level: str) -> dict[str, Any]:
-    """For `logging.config.dictConfig`, and for uvicorn, which hands it to its workers."""
+    """The configuration for `logging.config.dictConfig`; uvicorn passes it on to its workers."""
     formatter = JsonFormatter if format == "json" else TextFormatter
-    # What they say at INFO this service says itself when it starts, migrates and stops.
-    quiet = {} if level == "debug" else {name: {"level": "WARNING"} for name in _TALKATIVE}
+    # At INFO they repeat what this service prints when it starts, migrates and stops.
+    quiet = {} if level == "debug" else {name: {"level": "WARNING"} for name in _VERBOSE_LOGGERS}
     return {
         "version": 1,
         "disable_existing_loggers": False,
@@ -120,7 +120,7 @@ def configuration(format: Format, level: str) -> dict[str, Any]:
 
 
 def formatter() -> logging.Formatter | None:
-    """The one that lines of this process are written by; None before it was configured."""
+    """The formatter of this process's handler; None before logging is configured."""
     handlers = logging.getLogger().handlers
     return handlers[0].formatter if handlers else None
 

@@ -1,19 +1,38 @@
-"""What watches one worker: its counts, its lines, and its part in what all workers show."""
+"""Monitor of a worker: its access log, its metrics, and their exchange with the other workers."""
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 from app.config import Settings
 from app.observability import logs
 from app.observability.access_log import AccessLog
-from app.observability.worker_metrics import Distribution, LoggedLines, RequestCounts, Snapshot
-from app.observability.worker_processes import OtherWorkers, ended_with_parent
-from app.services import Services
+from app.observability.histogram import Histogram
+from app.observability.parent_watch import stopped_with_parent
+from app.observability.worker_metrics import (
+    HistogramCounts,
+    LoggedLines,
+    RequestCounts,
+    Snapshot,
+)
+from app.observability.worker_snapshots import WorkerSnapshots
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceStatistics:
+    """What the services of a worker report, by the names in `app.observability.prometheus`.
+
+    Gauges are of the moment; counters and histograms since the start.
+    """
+
+    counters: Mapping[str, float]
+    gauges: Mapping[str, float]
+    histograms: Mapping[str, Histogram]
 
 
 class Monitor:
-    """One per application; it works while `running`."""
+    """One per application. It observes while `running`."""
 
     def __init__(self, settings: Settings) -> None:
         self.access = AccessLog(
@@ -23,47 +42,36 @@ class Monitor:
         )
         self.requests = RequestCounts(settings.metrics_tenants)
         self._lines = LoggedLines()
-        self._colleagues = OtherWorkers()
+        self._workers = WorkerSnapshots()
 
     @asynccontextmanager
-    async def running(self, services: Services) -> AsyncIterator[None]:
+    async def running(self, statistics: Callable[[], ServiceStatistics]) -> AsyncIterator[None]:
+        """Write the access log, count log lines and publish snapshots while the context lasts."""
         root = logging.getLogger()
         root.addHandler(self._lines)
         self.access.start()
         try:
-            with ended_with_parent():
-                async with self._colleagues.told(lambda: self._counted(services)):
+            with stopped_with_parent():
+                async with self._workers.published(lambda: self._own_snapshot(statistics())):
                     yield
         finally:
             self.access.close()
             root.removeHandler(self._lines)
 
-    def counted(self, services: Services) -> Snapshot:
-        """What all workers have counted."""
-        counted = self._counted(services)
-        self._colleagues.add_to(counted)
-        return counted
+    def snapshot(self, statistics: ServiceStatistics) -> Snapshot:
+        """The metrics of all workers; `statistics` are of this one's services."""
+        snapshot = self._own_snapshot(statistics)
+        self._workers.add_others(snapshot)
+        return snapshot
 
-    def _counted(self, services: Services) -> Snapshot:
-        queue, pool = services.write_queue.statistics(), services.database.pool_statistics()
+    def _own_snapshot(self, statistics: ServiceStatistics) -> Snapshot:
+        logged = {f"logged_{level}": count for level, count in self._lines.counts.items()}
         return Snapshot(
             requests=[(key, list(cell)) for key, cell in self.requests.cells.items()],
-            counters={
-                "flush_failures": queue.failures,
-                **{f"logged_{level}": number for level, number in self._lines.counts.items()},
-            },
-            levels={
-                "workers": 1,
-                "open_requests": self.requests.open,
-                "held_bytes": services.sharing.memory.held,
-                "waiting_writes": queue.waiting_requests,
-                "waiting_items": queue.waiting_items,
-                "pool_size": pool.size,
-                "pool_in_use": pool.in_use,
-                "pool_waiting": pool.waiting,
-            },
-            distributions={
-                "flush_items": Distribution.of(queue.batch_items),
-                "flush_seconds": Distribution.of(queue.batch_seconds),
+            counters={**statistics.counters, **logged},
+            gauges={"workers": 1, "open_requests": self.requests.open, **statistics.gauges},
+            histograms={
+                name: HistogramCounts.of(histogram)
+                for name, histogram in statistics.histograms.items()
             },
         )

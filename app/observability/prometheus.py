@@ -1,4 +1,4 @@
-"""What was counted, in Prometheus's words."""
+"""Renders a snapshot of metrics in the text format of Prometheus."""
 
 import platform
 from collections.abc import Iterable, Iterator
@@ -14,7 +14,7 @@ from prometheus_client.core import (
 )
 
 from app.observability.histogram import SECONDS
-from app.observability.worker_metrics import Distribution, Snapshot
+from app.observability.worker_metrics import HistogramCounts, Snapshot
 
 COUNTERS = {
     "flush_failures": "Flushes that Postgres refused; their writes were then tried one by one",
@@ -22,9 +22,9 @@ COUNTERS = {
     "logged_error": "Lines logged as errors",
     "logged_critical": "Lines logged as critical",
 }
-LEVELS = {
+GAUGES = {
     "open_requests": "Requests being answered",
-    "held_bytes": "Bytes of large bodies and answers that are held in memory",
+    "held_bytes": "Bytes of large request bodies and responses that are held in memory",
     "waiting_writes": "Writes to runs that wait for a flush",
     "waiting_items": "Points, params and tags that wait for a flush",
     "pool_size": "Connections to Postgres that may be open",
@@ -32,19 +32,19 @@ LEVELS = {
     "pool_waiting": "Requests that wait for a connection to Postgres",
     "workers": "Worker processes that serve",
 }
-DISTRIBUTIONS = {
+HISTOGRAMS = {
     "flush_items": "Points, params and tags in one flush",
     "flush_seconds": "Time that a flush took, to its commit",
 }
 
 
-class _Families:
-    """prometheus-client's interface of whatever has metrics."""
+class _SnapshotCollector:
+    """A snapshot as a collector of prometheus-client."""
 
-    def __init__(self, counted: Snapshot, database_up: bool, tenants: bool) -> None:
-        self._counted = counted
+    def __init__(self, snapshot: Snapshot, database_up: bool, by_tenant: bool) -> None:
+        self._snapshot = snapshot
         self._database_up = database_up
-        self._tenants = tenants
+        self._by_tenant = by_tenant
 
     def collect(self) -> Iterator[Metric]:
         build = GaugeMetricFamily("tracking_build_info", "Versions", labels=["version", "python"])
@@ -54,52 +54,51 @@ class _Families:
             "tracking_database_up", "Whether Postgres answered just now", int(self._database_up)
         )
         yield from self._requests()
-        counted = self._counted
-        for name, value in counted.counters.items():
+        for name, value in self._snapshot.counters.items():
             yield CounterMetricFamily(f"tracking_{name}", COUNTERS[name], value)
-        for name, value in counted.levels.items():
-            yield GaugeMetricFamily(f"tracking_{name}", LEVELS[name], value)
-        for name, one in counted.distributions.items():
+        for name, value in self._snapshot.gauges.items():
+            yield GaugeMetricFamily(f"tracking_{name}", GAUGES[name], value)
+        for name, histogram in self._snapshot.histograms.items():
             yield HistogramMetricFamily(
                 f"tracking_{name}",
-                DISTRIBUTIONS[name],
-                buckets=_buckets(one.bounds, one.counts),
-                sum_value=one.total,
+                HISTOGRAMS[name],
+                buckets=_buckets(histogram.bounds, histogram.counts),
+                sum_value=histogram.total,
             )
 
     def _requests(self) -> Iterator[Metric]:
-        labels = ["method", "route", "status", *(["tenant"] if self._tenants else [])]
+        labels = ["method", "route", "status", *(["tenant"] if self._by_tenant else [])]
         requests = CounterMetricFamily("tracking_requests", "Answered requests", labels=labels)
         by_label: dict[tuple[str, ...], float] = {}
-        by_route: dict[tuple[str, str], Distribution] = {}
-        for (method, route, status, tenant), (number, seconds, *counts) in self._counted.requests:
-            label = (method, route, str(status), *([tenant] if self._tenants else []))
+        by_route: dict[tuple[str, str], HistogramCounts] = {}
+        for (method, route, status, tenant), (number, seconds, *counts) in self._snapshot.requests:
+            label = (method, route, str(status), *([tenant] if self._by_tenant else []))
             by_label[label] = by_label.get(label, 0) + number
-            one = Distribution(list(SECONDS), [int(each) for each in counts], seconds)
+            latencies = HistogramCounts(list(SECONDS), [int(count) for count in counts], seconds)
             if (method, route) in by_route:
-                by_route[method, route].add(one)
+                by_route[method, route].add(latencies)
             else:
-                by_route[method, route] = one
+                by_route[method, route] = latencies
         for label, number in by_label.items():
             requests.add_metric(label, number)
         yield requests
-        # Not by tenant: that would be sixteen series for each.
+        # Not by tenant: a histogram is sixteen series.
         latency = HistogramMetricFamily(
             "tracking_request_seconds",
             "Time from the head of a request to the end of its answer",
             labels=["method", "route"],
         )
-        for key, one in by_route.items():
-            latency.add_metric(key, _buckets(one.bounds, one.counts), one.total)
+        for key, latencies in by_route.items():
+            latency.add_metric(key, _buckets(latencies.bounds, latencies.counts), latencies.total)
         yield latency
 
 
-def render(counted: Snapshot, *, database_up: bool, tenants: bool) -> bytes:
-    """The text format of Prometheus."""
-    return generate_latest(_Families(counted, database_up, tenants))
+def render(snapshot: Snapshot, *, database_up: bool, by_tenant: bool) -> bytes:
+    """The text format; with `by_tenant` the counts of requests have a label `tenant`."""
+    return generate_latest(_SnapshotCollector(snapshot, database_up, by_tenant))
 
 
 def _buckets(bounds: Iterable[float], counts: Iterable[int]) -> list[tuple[str, float]]:
-    """Prometheus's buckets hold what the ones before them hold, too."""
+    """Cumulative buckets, as Prometheus has them, from counts by bucket."""
     names = [*(str(bound) for bound in bounds), "+Inf"]
     return list(zip(names, accumulate(counts), strict=True))

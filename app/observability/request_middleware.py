@@ -1,8 +1,8 @@
-"""The one middleware of every request: its id, its headers, its time, its line and its counts.
+"""Middleware of every request: request id, security headers, access log and metrics.
 
-It is plain ASGI, and stands around all others: it also sees the answer to an error that nobody
-handled. What it does for a request is counted in microseconds, since logging a metric takes some
-two hundred of them in all.
+It is plain ASGI and the outermost middleware, so that it also covers responses to unexpected
+errors. It is on the path of every request: logging a metric takes some 200 µs in all, and a few of
+them here.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from time import perf_counter
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.http import sendfile
-from app.http.response_cycle import CLIENT_GONE
+from app.http.response_writer import CLIENT_DISCONNECTED
 from app.kernel import request_context
 from app.kernel.request_context import RequestContext
 from app.observability.access_log import AccessLog
@@ -24,30 +24,30 @@ from app.observability.worker_metrics import RequestCounts
 
 log = logging.getLogger(__name__)
 
-# What a client or a proxy may choose as a request's id: nothing that needs quoting anywhere.
+# Request ids that are accepted from clients and proxies: characters that need no quoting.
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 UNMATCHED = "(no such route)"
 
 CLIENT_CLOSED = 499
-"""For the log and the counts: the client was gone before it had the answer."""
+"""The status in the log and the metrics if the client disconnected before the response ended."""
 
-# Answers are data. Should a browser take one for a page all the same, the page can do nothing,
-# and nobody can frame it. The pages that are meant to be pages bring a policy of their own.
+# Responses are data. A browser that renders one as a page runs no script in it, and no page can
+# frame it. Responses that are meant as pages set a policy of their own.
 _SECURITY_HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 ]
-_OWN = frozenset(name for name, _ in _SECURITY_HEADERS)
+_SECURITY_NAMES = frozenset(name for name, _ in _SECURITY_HEADERS)
 
 
 class RequestMiddleware:
-    """Expects the tenant's name to be out of the path already.
+    """Runs inside `TenantPathMiddleware`, which has taken the tenant out of the path.
 
-    `templates` has the paths of routes by their endpoints, for those whose own path lacks the
-    prefix of the router that they were included in.
+    `templates` are the path templates of routes by their endpoints, for routes of included
+    routers, whose own path lacks the router's prefix.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class RequestMiddleware:
         self._templates = templates
         self._access = access
         self._counts = counts
-        # Unique, and no more: what knows an id can do nothing with it.
+        # Request ids are unique, not secret.
         self._prefix = secrets.token_hex(6)
         self._numbers = count()
 
@@ -85,8 +85,8 @@ class RequestMiddleware:
                 headers = message["headers"]
                 given = [name for name, _ in headers]
                 own = _SECURITY_HEADERS
-                if not _OWN.isdisjoint(given):
-                    own = [one for one in own if one[0] not in given]
+                if not _SECURITY_NAMES.isdisjoint(given):
+                    own = [header for header in own if header[0] not in given]
                 message["headers"] = [*headers, id_header, *own]
             elif message["type"] == "http.response.body":
                 size += len(message.get("body", b""))
@@ -98,10 +98,10 @@ class RequestMiddleware:
         try:
             await self.app(scope, receive, observed)
         except Exception:
-            # An answer that had begun is cut off by the server, which sees that it is not whole.
+            # If the response has begun, the server closes the connection, since it is incomplete.
             log.exception("unexpected error in %s %s", scope["method"], self._route(scope, prefix))
             status = 500
-        except asyncio.CancelledError:  # the server stops
+        except asyncio.CancelledError:  # the server is stopping
             status = status or 503
             raise
         finally:
@@ -112,10 +112,10 @@ class RequestMiddleware:
             route = self._route(scope, prefix)
             caller = request.caller
             tenant = request.tenant
-            if not status or CLIENT_GONE in scope.get("state", ()):
+            if not status or CLIENT_DISCONNECTED in scope.get("state", ()):
                 status = CLIENT_CLOSED
             self._counts.add(method, route, status, tenant, seconds)
-            if self._access.wants(status, seconds):
+            if self._access.includes(status, seconds):
                 self._access.add(
                     request_id=request_id,
                     method=method,
@@ -128,10 +128,10 @@ class RequestMiddleware:
                 )
 
     def _route(self, scope: Scope, prefix: str) -> str:
-        """The route's template, as `/api/v1/experiments/{experiment_id}`; that of a mount, where it
-        has no such route.
+        """The route's path template, as `/api/v1/experiments/{experiment_id}`; if only a mount
+        matched, the mount's path.
 
-        Never the path itself, which may hold ids, names and whatever a client chose to send.
+        Never the path itself, which holds ids, names and anything that a client sends.
         """
         template = self._templates.get(scope.get("endpoint"))
         if template is not None:

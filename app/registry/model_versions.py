@@ -10,7 +10,7 @@ from app.db.database import Database
 from app.kernel.clock import now_ms
 from app.kernel.errors import InvalidValueError, RegisteredModelNotFoundError
 from app.kernel.ids import new_uuid
-from app.kernel.sharing import Sharing
+from app.kernel.memory_budget import MemoryBudget
 from app.kernel.tenant import Tenant
 from app.kernel.validation import key as check_key
 from app.kernel.validation import text as check_text
@@ -20,7 +20,7 @@ from app.registry import version_repository as versions
 from app.registry.entities import ACTIVE_STAGES, ModelVersion, canonical_stage, is_prompt
 from app.registry.search import search_model_versions
 from app.registry.tags import VERSION_TAGS
-from app.search.page_sizes import split
+from app.search.page_sizes import cut_page, fetch_rows
 
 # Where a logged model keeps the versions that were made from it: a JSON list of objects.
 REGISTRATIONS_TAG = "mlflow.modelVersions"
@@ -30,9 +30,9 @@ class ModelVersions:
     """Every method that names a version raises NotFoundError for one that is not the tenant's, and
     InvalidValueError for a name or a number that can be none."""
 
-    def __init__(self, database: Database, sharing: Sharing) -> None:
+    def __init__(self, database: Database, memory: MemoryBudget) -> None:
         self._database = database
-        self._sharing = sharing
+        self._memory = memory
 
     async def create(
         self,
@@ -106,9 +106,9 @@ class ModelVersions:
             tenant, filter=filter, order_by=order_by, limit=limit, page_token=page_token
         )
         async with self._database.read(tenant) as connection:
-            rows = (await connection.execute(page.statement)).all()
-            tags = (VERSION_TAGS.table, VERSION_TAGS.owner)
-            ids, token = await split(self._sharing, connection, tenant, page, rows, tags)
+            rows = await fetch_rows(connection, page)
+            tags = (VERSION_TAGS.table, VERSION_TAGS.owner_column)
+            ids, token = await cut_page(self._memory, connection, tenant, page, rows, tags)
             return await versions.get(connection, tenant, ids), token
 
     async def update(

@@ -11,7 +11,7 @@ from app.audit import trail
 from app.db.database import Database
 from app.kernel.clock import now_ms
 from app.kernel.errors import AlreadyExistsError
-from app.kernel.sharing import Sharing
+from app.kernel.memory_budget import MemoryBudget
 from app.kernel.tenant import Tenant
 from app.kernel.validation import key as check_key
 from app.registry import lookup, model_repository, validation
@@ -25,16 +25,16 @@ from app.registry.entities import (
 )
 from app.registry.search import search_registered_models
 from app.registry.tags import MODEL_TAGS, VERSION_TAGS
-from app.search.page_sizes import measured, split
+from app.search.page_sizes import cut_page, fetch_rows, measure
 
 
 class RegisteredModels:
     """Every method raises NotFoundError for a model that is not the tenant's, and
     InvalidValueError for a name that can be no model's."""
 
-    def __init__(self, database: Database, sharing: Sharing) -> None:
+    def __init__(self, database: Database, memory: MemoryBudget) -> None:
         self._database = database
-        self._sharing = sharing
+        self._memory = memory
 
     async def create(
         self,
@@ -79,16 +79,16 @@ class RegisteredModels:
             tenant, filter=filter, order_by=order_by, limit=limit, page_token=page_token
         )
         async with self._database.read(tenant) as connection:
-            rows = (await connection.execute(page.statement)).all()
+            rows = await fetch_rows(connection, page)
             newest = await versions.newest(connection, tenant, [row[0] for row in rows[:limit]])
-            ids, token = await split(
-                self._sharing,
+            ids, token = await cut_page(
+                self._memory,
                 connection,
                 tenant,
                 page,
                 rows,
-                (MODEL_TAGS.table, MODEL_TAGS.owner),
-                more=await _sizes(connection, tenant, newest),
+                (MODEL_TAGS.table, MODEL_TAGS.owner_column),
+                extra_bytes=await _sizes(connection, tenant, newest),
             )
             models = await model_repository.get(connection, tenant, ids)
             by_name = {model.name: model for model in models}
@@ -197,9 +197,9 @@ async def _sizes(
     connection: AsyncConnection, tenant: Tenant, newest: Mapping[UUID, UUID]
 ) -> Counter[UUID]:
     """How much the newest versions of each model take, given which model they are of."""
-    tags = (VERSION_TAGS.table, VERSION_TAGS.owner)
+    tags = (VERSION_TAGS.table, VERSION_TAGS.owner_column)
     sizes: Counter[UUID] = Counter()
-    for version_id, size in (await measured(connection, tenant, list(newest), tags)).items():
+    for version_id, size in (await measure(connection, tenant, list(newest), tags)).items():
         sizes[newest[version_id]] += size
     return sizes
 

@@ -1,6 +1,6 @@
-"""What requests for runs do together: being created, and being looked up.
+"""Group commit of new runs, and batched look-ups of run versions.
 
-Writes to runs have a queue of their own, in `app.runs.batch_writer`.
+Writes to existing runs go through `app.runs.batch_writer`.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from app.db.coalescer import Coalescer
 from app.db.database import Database
 from app.kernel.errors import TrackingError
 from app.kernel.tenant import Tenant
-from app.runs import sql
+from app.runs import repository
 from app.runs.entities import Run
 from app.tenants.quotas import Quotas
 
@@ -26,8 +26,9 @@ MAX_WAITING = 20_000
 def creation_queue(database: Database, quotas: Quotas) -> Coalescer[Run, ExperimentOfRun | None]:
     """Inserts runs with their params and tags.
 
-    Answers with the experiment of the run, where a deleted_time means that nothing was inserted;
-    None where there is no such experiment. Raises QuotaExceededError for a run too many.
+    `submit` returns the run's experiment, or None where there is no such experiment. A run of a
+    deleted experiment is not inserted. Raises QuotaExceededError where the tenant has all the runs
+    that it may have.
     """
     return Coalescer(
         partial(_create, database, quotas), max_batch=MAX_CREATED, max_waiting=MAX_WAITING
@@ -35,51 +36,30 @@ def creation_queue(database: Database, quotas: Quotas) -> Coalescer[Run, Experim
 
 
 def version_queue(database: Database) -> Coalescer[UUID, int | None]:
-    """Reads the versions of runs; None for one that does not exist."""
+    """Reads the versions of runs; None for a run that does not exist."""
     return Coalescer(
         partial(_read_versions, database), max_batch=MAX_LOOKED_UP, max_waiting=MAX_WAITING
     )
 
 
 async def _create(
-    database: Database, quotas: Quotas, tenant: Tenant, asked: Sequence[Run]
+    database: Database, quotas: Quotas, tenant: Tenant, batch: Sequence[Run]
 ) -> list[ExperimentOfRun | TrackingError | None]:
     async with database.write_pipeline(tenant) as connection:
-        room = await quotas.room_for_runs(connection, tenant)
-        runs = asked[:room]
-        cursor = await connection.execute(sql.CREATE_RUNS, _columns(tenant, runs))
+        room = await quotas.remaining_runs(connection, tenant)
+        runs = batch[:room]
+        cursor = await repository.create(connection, tenant, runs)
     experiments = {number: (place, deleted) for number, place, deleted in await cursor.fetchall()}
     created: list[ExperimentOfRun | TrackingError | None] = [
         experiments.get(run.experiment_id) for run in runs
     ]
-    return created + [quotas.no_room_for_runs(tenant)] * (len(asked) - len(runs))
-
-
-def _columns(tenant: Tenant, runs: Sequence[Run]) -> dict[str, object]:
-    params = [(run.run_id, *param) for run in runs for param in run.params.items()]
-    tags = [(run.run_id, *tag) for run in runs for tag in run.tags.items()]
-    return {
-        "tenant": tenant.id,
-        "runs": [run.run_id for run in runs],
-        "experiments": [run.experiment_id for run in runs],
-        "names": [run.name for run in runs],
-        "users": [run.user_id for run in runs],
-        "start_times": [run.start_time for run in runs],
-        "param_runs": [run_id for run_id, _, _ in params],
-        "param_keys": [key for _, key, _ in params],
-        "param_values": [value for _, _, value in params],
-        "tag_runs": [run_id for run_id, _, _ in tags],
-        "tag_keys": [key for _, key, _ in tags],
-        "tag_values": [value for _, _, value in tags],
-    }
+    return created + [quotas.runs_exceeded(tenant)] * (len(batch) - len(runs))
 
 
 async def _read_versions(
     database: Database, tenant: Tenant, run_ids: Sequence[UUID]
 ) -> list[int | None]:
     async with database.read_pipeline(tenant) as connection:
-        cursor = await connection.execute(
-            sql.READ_VERSIONS, {"tenant": tenant.id, "runs": list(run_ids)}
-        )
+        cursor = await repository.find_versions(connection, tenant, run_ids)
     versions: dict[UUID, int] = dict(await cursor.fetchall())
     return [versions.get(run_id) for run_id in run_ids]

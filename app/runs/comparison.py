@@ -1,6 +1,6 @@
-"""Comparing runs: which has the best value of each metric, and which params set them apart.
+"""Comparison of runs: which run has the best value of each metric, and which params differ.
 
-Pure: from runs to a comparison, with nothing read or written.
+Pure functions of runs that were read already.
 """
 
 import math
@@ -14,21 +14,21 @@ from app.runs.entities import Run
 
 Direction = Literal["min", "max"]
 
-# A camelCase or snake_case name's words: `valLoss`, `val/RMSE` and `top5_error` alike.
+# A word of a camelCase or snake_case name, such as `valLoss`, `val/RMSE` or `top5_error`.
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
-# Words that name something one wants less of. Every other metric is better when it is higher.
+# Words of metrics that are better when lower. All other metrics are better when higher.
 _LOWER_IS_BETTER = re.compile(
     "loss|logloss|err|errors?|mse|rmse|msle|rmsle|mae|mape|smape|wape|mase|mdae|medae|perplexity|ppl"
     "|entropy|crossentropy|divergence|kl|deviance|brier|nll|bpc|bpb|fid|wer|cer|fpr|fnr|ece|regret"
     "|distance|latency|duration|time|runtime|seconds|ms|cost"
 )
-# scikit-learn negates its losses, so that all its scores are better when higher.
+# scikit-learn negates losses, and names them so: `neg_log_loss` is better when higher.
 _NEGATED = ("neg", "negative")
 
 
 @dataclass(frozen=True, slots=True)
 class MetricChoice:
-    """A metric to compare by; without a direction, it is inferred from the name."""
+    """A metric to compare by. Without a direction, the direction is inferred from the name."""
 
     name: str
     direction: Direction | None = None
@@ -36,7 +36,10 @@ class MetricChoice:
 
 @dataclass(frozen=True, slots=True)
 class MetricComparison:
-    """`best_run_id` is None on a tie, and where no run has a number; so is `best_value` then."""
+    """The values of one metric by run id, and the run that has the best of them.
+
+    `best_run_id` is None on a tie. Where no run has a number, `best_value` is None as well.
+    """
 
     direction: Direction
     direction_inferred: bool
@@ -47,7 +50,7 @@ class MetricComparison:
 
 @dataclass(frozen=True, slots=True)
 class ParamComparison:
-    """A param that some of the runs lack differs."""
+    """The values of one param by run id. `differs` is also true where some of the runs lack it."""
 
     differs: bool
     values: dict[str, str | None]
@@ -55,7 +58,7 @@ class ParamComparison:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """`best_run` is None on a tie."""
+    """The comparison of runs. `best_run` is the id of a run, or None on a tie."""
 
     best_run: str | None
     metrics: dict[str, MetricComparison]
@@ -63,12 +66,12 @@ class Comparison:
 
 
 def compare(runs: Sequence[Run], choices: Sequence[MetricChoice] | None = None) -> Comparison:
-    """Compare runs by the chosen metrics, or by all that any of them has.
+    """Compare runs by the latest values of the chosen metrics, or of all metrics of the runs.
 
-    `best_run` is the run that has the best value of more metrics than any other run has. Runs
-    that share a metric's best value each count it, since none of them is beaten there.
+    `best_run` is the run that has the best value of more metrics than any other run. Where runs
+    share the best value of a metric, it counts for each of them.
     """
-    latest = {run.run_id.hex: {one.key: one.value for one in run.metrics} for run in runs}
+    latest = {run.run_id.hex: {metric.key: metric.value for metric in run.metrics} for run in runs}
     if choices is None:
         choices = [MetricChoice(name) for name in _names(latest)]
     metrics = {}
@@ -94,7 +97,7 @@ def compare(runs: Sequence[Run], choices: Sequence[MetricChoice] | None = None) 
 
 
 def infer_direction(name: str) -> Direction:
-    """Whether a metric of that name is better when lower or when higher."""
+    """Whether a metric is better when lower ("min") or when higher, by the words of its name."""
     words = [word.lower() for word in _WORD.findall(name)]
     if any(word in _NEGATED for word in words):
         return "max"
@@ -104,7 +107,7 @@ def infer_direction(name: str) -> Direction:
 def _best(
     values: Mapping[str, float | None], direction: Direction
 ) -> tuple[float | None, list[str]]:
-    """The best value, and all the runs that have it. NaN is no value to be best with."""
+    """The best value, and the runs that have it. NaN is never the best value."""
     numbers = {
         run_id: value
         for run_id, value in values.items()
@@ -125,7 +128,7 @@ def _params(params: Mapping[str, Mapping[str, str]]) -> dict[str, ParamCompariso
 
 
 def _names(by_run: Mapping[str, Mapping[str, object]]) -> list[str]:
-    return sorted({name for of_run in by_run.values() for name in of_run})
+    return sorted({name for names in by_run.values() for name in names})
 
 
 def _only(candidates: Sequence[str]) -> str | None:

@@ -1,4 +1,4 @@
-"""A run as both APIs see it, and what is written to one."""
+"""Runs, and writes to them."""
 
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -7,43 +7,27 @@ from uuid import UUID
 import msgspec
 
 from app.kernel.lifecycle import stage
+from app.metrics.entities import LatestMetric, Point
 
 RUN_NAME_TAG = "mlflow.runName"
 PARENT_RUN_TAG = "mlflow.parentRunId"
 DESCRIPTION_TAG = "mlflow.note.content"
 LOGGED_MODELS_TAG = "mlflow.log-model.history"
 
-ENDED = ("FINISHED", "FAILED", "KILLED")
-STATUSES = ("RUNNING", "SCHEDULED", *ENDED)
+ENDED_STATUSES = ("FINISHED", "FAILED", "KILLED")
+STATUSES = ("RUNNING", "SCHEDULED", *ENDED_STATUSES)
 
 
 RunKey = tuple[str, str]
 """A run's id, and the key of a metric, a param or a tag."""
 
 
-class Point(msgspec.Struct, gc=False):
-    """One value of a metric. The API's decoder makes these, so a point is never converted.
-
-    It holds nothing that could lead back to it, so the garbage collector need not look.
-
-    `timestamp` is in epoch milliseconds. A point may have been measured on a logged model, and
-    on a dataset, too.
-    """
-
-    key: str
-    value: float
-    timestamp: int
-    step: int = 0
-    model_id: str | None = None
-    dataset_name: str | None = None
-    dataset_digest: str | None = None
-
-
 @dataclass(slots=True)
 class RunWrite:
-    """What one request writes to one run, wholly or not at all.
+    """What one request logs to one run, all or nothing.
 
-    `single` where the request has room for one item: errors then name its field without an index.
+    `single` is for requests that log one item, such as log-metric: errors name a field of it
+    without an index. `tags` may hold the run's name, as the tag `mlflow.runName`.
     """
 
     run_id: str
@@ -54,18 +38,13 @@ class RunWrite:
 
     @property
     def items(self) -> int:
-        """What it counts for in a queue."""
+        """How much the write counts in the coalescer's queue."""
         return 1 + len(self.points) + len(self.params) + len(self.tags)
 
 
-class LatestMetric(msgspec.Struct):
-    key: str
-    value: float
-    timestamp: int
-    step: int
-
-
 class DatasetInput(msgspec.Struct):
+    """A dataset that a run used, with the tags of this use. `name` and `digest` identify it."""
+
     name: str
     digest: str
     source_type: str
@@ -76,14 +55,14 @@ class DatasetInput(msgspec.Struct):
 
 
 class ModelLink(msgspec.Struct):
-    """A logged model that a run took in, or put out at a training step."""
+    """A logged model among a run's inputs, or among its outputs, there with its training step."""
 
     model_id: str
     step: int = 0
 
 
 class Placed(Protocol):
-    """A run as far as its artifacts are concerned."""
+    """What locates the artifacts of a run."""
 
     @property
     def run_id(self) -> UUID: ...
@@ -93,9 +72,10 @@ class Placed(Protocol):
 
 
 class Run(msgspec.Struct):
-    """`tags` holds the derived ones too: the run's name and, where shown, its tenant.
+    """A run with all that belongs to it. Times are in epoch milliseconds.
 
-    Whatever changes any of this raises `version`.
+    `tags` include the derived ones: the run's name, and its tenant if the service is set up to show
+    it. Every change raises `version`.
     """
 
     run_id: UUID
@@ -117,4 +97,5 @@ class Run(msgspec.Struct):
 
     @property
     def lifecycle_stage(self) -> str:
+        """`active` or `deleted`."""
         return stage(self.deleted_time)

@@ -1,17 +1,22 @@
-"""What stands against reading from or writing to a run, in MLflow's words."""
+"""Errors of writes to a run that MLflow has messages for."""
 
 from app.kernel.errors import ConflictError
 from app.runs.entities import RunWrite
 
 
 def param_changed(write: RunWrite, changed: list[dict[str, str]]) -> ConflictError:
+    """The error for params that were logged with another value.
+
+    `changed` has a dict for each of them, with `key`, `old_value` and `new_value`; the message of a
+    batch shows the list as it is.
+    """
     if write.single:
-        (one,) = changed
+        (param,) = changed
         return ConflictError(
-            f"Changing param values is not allowed. Param with key='{one['key']}' was already"
-            f" logged with value='{one['old_value']}' for run ID='{write.run_id}'. Attempted"
-            f" logging new value '{one['new_value']}'.",
-            field=f"params.{one['key']}",
+            f"Changing param values is not allowed. Param with key='{param['key']}' was already"
+            f" logged with value='{param['old_value']}' for run ID='{write.run_id}'. Attempted"
+            f" logging new value '{param['new_value']}'.",
+            field=f"params.{param['key']}",
         )
     return ConflictError(
         f"Changing param values is not allowed. Params were already logged='{changed}' for run"

@@ -1,6 +1,7 @@
-"""How many keys a run may still get: whoever reads a run reads all of them.
+"""How many metrics, params and tags a run may have.
 
-Asked under the locks of the runs. A write to series that exist asks for nothing.
+They are limited because a run is always read with all of them. Callers hold the lock of the run, so
+that its keys can be counted. Writes to existing series need no count.
 """
 
 from collections import Counter
@@ -13,6 +14,7 @@ import psycopg
 from app.kernel import validation
 from app.kernel.errors import InvalidValueError
 from app.kernel.tenant import Tenant
+from app.metrics.sql import COUNT_SERIES
 from app.runs import sql
 from app.runs.entities import RunKey
 
@@ -21,62 +23,69 @@ LIMITS = {
     "params": validation.MAX_PARAMS,
     "tags": validation.MAX_TAGS,
 }
-_COUNT = {"metrics": sql.COUNT_SERIES, "params": sql.COUNT_PARAMS, "tags": sql.COUNT_TAGS}
+_COUNT = {"metrics": COUNT_SERIES, "params": sql.COUNT_PARAMS, "tags": sql.COUNT_TAGS}
 
-Counted = psycopg.AsyncCursor[tuple[Any, ...]]
+Cursor = psycopg.AsyncCursor[tuple[Any, ...]]
 
 
 @dataclass(slots=True)
-class Room:
-    """The keys that runs near a limit may still get, by kind and run; and those that they have
-    among the keys that are written. Of nearly all flushes, empty."""
+class RemainingKeys:
+    """How many keys each run may still get, for runs that a batch might bring over a limit.
 
-    left: dict[tuple[str, str], int] = field(default_factory=dict)
-    known: dict[str, set[RunKey]] = field(default_factory=dict)
+    Nearly all batches have no such run, and both dicts are empty.
+    """
 
-    def take(self, run_id: str, wanted: Mapping[str, Iterable[str]]) -> InvalidValueError | None:
-        """Room for all keys that a run is to have, by kind, or what stands against it."""
-        taken: dict[str, set[RunKey]] = {}
-        for kind, keys in wanted.items():
-            left = self.left.get((kind, run_id))
-            if left is None:
+    counts: dict[tuple[str, str], int] = field(default_factory=dict)  # by kind and run id
+    existing: dict[str, set[RunKey]] = field(default_factory=dict)  # by kind, of the batch's keys
+
+    def reserve(self, run_id: str, keys: Mapping[str, Iterable[str]]) -> InvalidValueError | None:
+        """Count the keys that a write adds to a run, by kind; the error where they are too many."""
+        added: dict[str, set[RunKey]] = {}
+        for kind, keys_of_kind in keys.items():
+            remaining = self.counts.get((kind, run_id))
+            if remaining is None:
                 continue
-            taken[kind] = {(run_id, key) for key in keys} - self.known[kind]
-            if len(taken[kind]) > left:
+            added[kind] = {(run_id, key) for key in keys_of_kind} - self.existing[kind]
+            if len(added[kind]) > remaining:
                 return validation.too_many("A run", kind, LIMITS[kind])
-        for kind, new in taken.items():
-            self.left[kind, run_id] -= len(new)
-            self.known[kind] |= new
+        for kind, new in added.items():
+            self.counts[kind, run_id] -= len(new)
+            self.existing[kind] |= new
         return None
 
 
-async def count(
+async def count_keys(
     connection: psycopg.AsyncConnection, tenant: Tenant, kind: str, keys: Iterable[RunKey]
-) -> Counted:
-    """Ask how many metrics, params or tags the runs of these keys have."""
+) -> Cursor:
+    """Queue the count of the metrics, params or tags that the runs of these keys have."""
     runs = list({run_id for run_id, _ in keys})
     return await connection.execute(_COUNT[kind], {"tenant": tenant.id, "runs": runs})
 
 
-async def read(
+async def remaining_keys(
     connection: psycopg.AsyncConnection,
     tenant: Tenant,
-    asked: Mapping[str, Collection[RunKey]],
-    counted: Mapping[str, Counted],
-    known: Mapping[str, Iterable[RunKey]],
-) -> Room:
-    """What room there is for the keys asked for, from what `count` found; of metrics and params
-    it is known which are there already, tags are looked up where there may be too many."""
-    room = Room()
-    for kind, cursor in counted.items():
-        stored = {number.hex: held for number, held in await cursor.fetchall()}
-        for run_id, wanted in Counter(run_id for run_id, _ in asked[kind]).items():
-            left = LIMITS[kind] - stored.get(run_id, 0)
-            if wanted > left:
-                room.left[kind, run_id] = max(0, left)
-                room.known[kind] = set(known.get(kind, ()))
-    if "tags" in room.known:
-        keys = [key for key in asked["tags"] if ("tags", key[0]) in room.left]
+    written: Mapping[str, Collection[RunKey]],
+    counts: Mapping[str, Cursor],
+    existing: Mapping[str, Iterable[RunKey]],
+) -> RemainingKeys:
+    """How many keys the runs of a batch may still get.
+
+    `written` are the batch's keys by kind, `counts` the results of `count_keys` for them, and
+    `existing` those of the batch's metrics and params that exist. Which of the tags exist is looked
+    up here, for runs that might get too many.
+    """
+    result = RemainingKeys()
+    for kind, cursor in counts.items():
+        stored = {run_id.hex: count for run_id, count in await cursor.fetchall()}
+        for run_id, wanted in Counter(run_id for run_id, _ in written[kind]).items():
+            remaining = LIMITS[kind] - stored.get(run_id, 0)
+            if wanted > remaining:
+                # An imported run may have more keys than the limit.
+                result.counts[kind, run_id] = max(0, remaining)
+                result.existing[kind] = set(existing.get(kind, ()))
+    if "tags" in result.existing:
+        keys = [key for key in written["tags"] if ("tags", key[0]) in result.counts]
         cursor = await connection.execute(
             sql.FIND_TAGS,
             {
@@ -85,18 +94,18 @@ async def read(
                 "keys": [key for _, key in keys],
             },
         )
-        room.known["tags"] = {(number.hex, key) for number, key in await cursor.fetchall()}
-    return room
+        result.existing["tags"] = {(run_id.hex, key) for run_id, key in await cursor.fetchall()}
+    return result
 
 
 async def check_tags(
     connection: psycopg.AsyncConnection, tenant: Tenant, run_id: str, keys: Collection[str]
 ) -> None:
-    """Raises InvalidValueError where a run, which is locked, has no room for tags of these keys."""
-    asked = {(run_id, key) for key in keys}
-    if asked:
-        counted = await count(connection, tenant, "tags", asked)
-        room = await read(connection, tenant, {"tags": asked}, {"tags": counted}, {})
-        error = room.take(run_id, {"tags": keys})
+    """Raises InvalidValueError where tags of these keys would be too many for the run."""
+    written = {"tags": {(run_id, key) for key in keys}}
+    if keys:
+        counts = {"tags": await count_keys(connection, tenant, "tags", written["tags"])}
+        remaining = await remaining_keys(connection, tenant, written, counts, {})
+        error = remaining.reserve(run_id, {"tags": keys})
         if error:
             raise error

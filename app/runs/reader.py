@@ -1,7 +1,7 @@
-"""Runs on their way out: read in portions, rendered in turns, and held against the budget.
+"""Reads runs for answers, in portions that bound the memory of a request.
 
-A run may take megabytes, and a page may have thousands of runs. How much they are is asked before
-they are read, so that a page ends where it is large enough.
+A run may take megabytes, and a page may have thousands of runs. The sizes of runs are read before
+the runs, so that a page ends where it is large enough.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,81 +9,98 @@ from uuid import UUID
 
 from app.db.database import Database
 from app.kernel.errors import TooLargeError
-from app.kernel.sharing import Sharing, fitting
+from app.kernel.event_loop_turns import EventLoopTurns
+from app.kernel.memory_budget import MemoryBudget, count_fitting
 from app.kernel.tenant import TENANT_TAG, Tenant
 from app.runs import repository
 from app.runs.entities import RUN_NAME_TAG, Run
-from app.runs.json_cache import Render, RenderedRun, RenderedRuns
+from app.runs.rendering import Render, RenderCache, RenderedRun
 
-# What a page of runs takes at most, unless it is one run.
+# The bytes of a page of runs; a single run may take more.
 MAX_PAGE_BYTES = 8 << 20
 
-# What is read and rendered at once, and how many sizes are asked for.
+# A portion is read in one transaction, and rendered in one turn on the event loop.
 _PORTION_BYTES = 1 << 20
 _PORTION_RUNS = 100
-_MEASURED = 500
+
+# The runs whose sizes are read at a time.
+_MEASURED_RUNS = 500
 
 
 class RunReader:
-    """`tenant_tag` tells whether runs show the tag that is derived from their tenant."""
+    """With `tenant_tag`, runs have the tag that is derived from their tenant."""
 
-    def __init__(self, database: Database, sharing: Sharing, *, tenant_tag: bool) -> None:
+    def __init__(
+        self,
+        database: Database,
+        memory: MemoryBudget,
+        turns: EventLoopTurns,
+        rendered: RenderCache,
+        *,
+        tenant_tag: bool,
+    ) -> None:
         self._database = database
-        self._sharing = sharing
+        self._memory = memory
+        self._turns = turns
         self._tenant_tag = tenant_tag
-        self._kept = RenderedRuns()
+        self._rendered = rendered
 
     async def read(self, tenant: Tenant, ids: Sequence[UUID]) -> list[Run]:
         """The runs that exist, in the order of the ids, each as it was at one moment.
 
-        Raises TooLargeError where several are more than a page, and for one that is more than a
-        request may hold.
+        Raises TooLargeError where several runs are larger than a page, and where one run is larger
+        than what a request may hold.
         """
-        sizes, runs = await self._measured(tenant, ids)
+        sizes, runs = await self._read_sizes(tenant, ids)
         if runs is not None:
             return runs
         if len(sizes) > 1 and sum(sizes.values()) > MAX_PAGE_BYTES:
             raise TooLargeError(
                 f"The {len(sizes)} runs take more than {MAX_PAGE_BYTES} bytes; ask for fewer"
             )
-        await self._sharing.memory.hold_read(tenant, sum(sizes.values()))
+        await self._memory.hold_rows(tenant, sum(sizes.values()))
         found: dict[UUID, Run] = {}
-        for portion in _portions([one for one in ids if one in sizes], sizes):
-            found |= {run.run_id: run for run in await self._read(tenant, portion)}
-        return [found[one] for one in ids if one in found]
+        for portion in _portions([run_id for run_id in ids if run_id in sizes], sizes):
+            found |= {run.run_id: run for run in await self._read_portion(tenant, portion)}
+        return [found[run_id] for run_id in ids if run_id in found]
 
     async def rendered(
         self, tenant: Tenant, versions: Sequence[tuple[UUID, int]], render: Render
     ) -> tuple[list[RenderedRun], int]:
-        """Those of the first runs that still exist, in the order given, up to MAX_PAGE_BYTES of
-        them; and how many of the first those are. Only runs that changed are read."""
-        kept = [self._kept.get(tenant.id, run_id, version, render) for run_id, version in versions]
-        whole = [run for run in kept if run is not None]
-        size = sum([len(run.body) for run in whole])
-        if len(whole) == len(kept) and size <= MAX_PAGE_BYTES:  # nearly all searches
-            await self._sharing.memory.hold_read(tenant, size)
-            return whole, len(whole)
+        """The first of the runs, rendered, up to MAX_PAGE_BYTES, without those that were purged.
+
+        `versions` are (run id, version) in the order of the answer. Also returns how many of them
+        the answer covers. Runs whose version is in the cache are not read.
+        """
+        cached = [
+            self._rendered.get(tenant.id, run_id, version, render) for run_id, version in versions
+        ]
+        hits = [run for run in cached if run is not None]
+        size = sum([len(run.body) for run in hits])
+        if len(hits) == len(cached) and size <= MAX_PAGE_BYTES:  # nearly all searches
+            await self._memory.hold_rows(tenant, size)
+            return hits, len(hits)
         rendered: list[RenderedRun] = []
         total = covered = 0
-        for start in range(0, len(versions), _MEASURED):
-            ids = [run_id for run_id, _ in versions[start : start + _MEASURED]]
-            block = kept[start : start + _MEASURED]
-            absent = [one for one, run in zip(ids, block, strict=True) if run is None]
-            sizes, runs = await self._measured(tenant, absent) if absent else ({}, None)
+        for start in range(0, len(versions), _MEASURED_RUNS):
+            ids = [run_id for run_id, _ in versions[start : start + _MEASURED_RUNS]]
+            block = cached[start : start + _MEASURED_RUNS]
+            misses = [run_id for run_id, run in zip(ids, block, strict=True) if run is None]
+            sizes, runs = await self._read_sizes(tenant, misses) if misses else ({}, None)
             lengths = [
-                sizes.get(one, 0) if run is None else len(run.body)
-                for one, run in zip(ids, block, strict=True)
+                sizes.get(run_id, 0) if run is None else len(run.body)
+                for run_id, run in zip(ids, block, strict=True)
             ]
-            count = fitting(lengths, MAX_PAGE_BYTES - total, some=total > 0)
+            count = count_fitting(lengths, MAX_PAGE_BYTES - total, partial=total > 0)
             total += sum(lengths[:count])
             covered += count
-            await self._sharing.memory.hold_read(tenant, sum(lengths[:count]))
-            read = await self._render(
-                tenant, [one for one in ids[:count] if one in sizes], sizes, runs, render
+            await self._memory.hold_rows(tenant, sum(lengths[:count]))
+            fresh = await self._render(
+                tenant, [run_id for run_id in ids[:count] if run_id in sizes], sizes, runs, render
             )
-            for one, run in zip(ids[:count], block, strict=False):
-                if (shown := run or read.get(one)) is not None:
-                    rendered.append(shown)
+            for run_id, run in zip(ids[:count], block, strict=False):
+                if (found := run or fresh.get(run_id)) is not None:
+                    rendered.append(found)
             if count < len(ids):
                 break
         return rendered, covered
@@ -96,32 +113,34 @@ class RunReader:
         runs: Sequence[Run] | None,
         render: Render,
     ) -> dict[UUID, RenderedRun]:
+        """Render runs and cache them; `runs` are those that were read with their sizes."""
         rendered = {}
         for portion in _portions(ids, sizes):
-            some = await self._read(tenant, portion) if runs is None else runs
-            async with self._sharing.turns.turn(tenant):
-                for run in some:
-                    rendered[run.run_id] = self._kept.add(tenant.id, run, render)
+            portion_runs = await self._read_portion(tenant, portion) if runs is None else runs
+            async with self._turns.turn(tenant):
+                for run in portion_runs:
+                    rendered[run.run_id] = self._rendered.add(tenant.id, run, render)
         return rendered
 
-    async def _measured(
+    async def _read_sizes(
         self, tenant: Tenant, ids: Sequence[UUID]
     ) -> tuple[dict[UUID, int], list[Run] | None]:
-        """How many bytes the runs take that exist; and, where they are one portion, the runs."""
+        """The sizes in bytes of the runs that exist; with the runs, if they are one portion."""
         if not ids:
             return {}, []
         async with self._database.read_pipeline(tenant, snapshot=True) as connection:
-            sizes = await repository.sizes(connection, tenant, ids)
+            sizes = await repository.read_sizes(connection, tenant, ids)
             if len(ids) > _PORTION_RUNS or sum(sizes.values()) > _PORTION_BYTES:
                 return sizes, None
-            return sizes, self.shown(tenant, await repository.read(connection, tenant, ids))
+            runs = await repository.read(connection, tenant, ids)
+            return sizes, self.add_derived_tags(tenant, runs)
 
-    async def _read(self, tenant: Tenant, ids: Sequence[UUID]) -> list[Run]:
+    async def _read_portion(self, tenant: Tenant, ids: Sequence[UUID]) -> list[Run]:
         async with self._database.read_pipeline(tenant, snapshot=True) as connection:
-            return self.shown(tenant, await repository.read(connection, tenant, ids))
+            return self.add_derived_tags(tenant, await repository.read(connection, tenant, ids))
 
-    def shown(self, tenant: Tenant, runs: list[Run]) -> list[Run]:
-        """Add the tags that are derived and stored nowhere."""
+    def add_derived_tags(self, tenant: Tenant, runs: list[Run]) -> list[Run]:
+        """Add the tags that are not stored: the run's name, and its tenant."""
         for run in runs:
             run.tags[RUN_NAME_TAG] = run.name
             if self._tenant_tag:
@@ -130,9 +149,10 @@ class RunReader:
 
 
 def _portions(ids: Sequence[UUID], sizes: Mapping[UUID, int]) -> Iterator[Sequence[UUID]]:
+    """The ids in portions of at most _PORTION_RUNS runs and _PORTION_BYTES, or of one run."""
     start = 0
     while start < len(ids):
-        some = ids[start : start + _PORTION_RUNS]
-        count = fitting([sizes[one] for one in some], _PORTION_BYTES)
-        yield some[:count]
+        candidates = ids[start : start + _PORTION_RUNS]
+        count = count_fitting([sizes[run_id] for run_id in candidates], _PORTION_BYTES)
+        yield candidates[:count]
         start += count

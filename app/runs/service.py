@@ -1,4 +1,4 @@
-"""The rules of runs."""
+"""The lifecycle of runs, logging to them, and searching them."""
 
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -24,43 +24,46 @@ from app.kernel.errors import (
     TrackingError,
     UnavailableError,
 )
-from app.kernel.ids import new_uuid, parse_experiment_id, parse_run_id
+from app.kernel.event_loop_turns import EventLoopTurns
+from app.kernel.ids import new_uuid, parse_experiment_id
 from app.kernel.lifecycle import ViewType
-from app.kernel.sharing import Sharing
+from app.kernel.memory_budget import MemoryBudget
 from app.kernel.tenant import Tenant
-from app.runs import key_limits, repository, sql
+from app.runs import key_limits, repository
 from app.runs.coalescers import creation_queue, version_queue
-from app.runs.entities import ENDED, LOGGED_MODELS_TAG, RUN_NAME_TAG, Run, RunWrite
-from app.runs.json_cache import Render, RenderedRun
+from app.runs.entities import ENDED_STATUSES, LOGGED_MODELS_TAG, RUN_NAME_TAG, Run, RunWrite
 from app.runs.reader import MAX_PAGE_BYTES, RunReader
-from app.runs.statement_cache import MAX_LENGTH, find_runs
-from app.runs.validation import check_write, new_name, recorded_models
+from app.runs.rendering import Render, RenderCache, RenderedRun
+from app.runs.statement_cache import MAX_LENGTH, compiled_run_search
+from app.runs.validation import check_write, new_name, recorded_models, run_uuid
 from app.search.page import CompiledPage
 from app.tenants.quotas import Quotas
 
 
 class Runs:
-    """Every method raises NotFoundError for a run that is not the tenant's."""
+    """Methods on a run raise RunNotFoundError where the tenant has no such run."""
 
     def __init__(
         self,
         database: Database,
-        queue: Coalescer[RunWrite, None],
+        write_queue: Coalescer[RunWrite, None],
         quotas: Quotas,
-        sharing: Sharing,
+        memory: MemoryBudget,
+        turns: EventLoopTurns,
+        rendered: RenderCache,
         *,
         tenant_tag: bool = True,
         search_timeout_seconds: float = 30,
     ) -> None:
         self._database = database
-        self._writes = queue
+        self._writes = write_queue
         self._creations = creation_queue(database, quotas)
         self._versions = version_queue(database)
         self._quotas = quotas
-        self._sharing = sharing
+        self._turns = turns
         self._tenant_tag = tenant_tag
         self._timeout_ms = round(search_timeout_seconds * 1000)
-        self._reader = RunReader(database, sharing, tenant_tag=tenant_tag)
+        self._reader = RunReader(database, memory, turns, rendered, tenant_tag=tenant_tag)
 
     async def create(
         self,
@@ -73,7 +76,13 @@ class Runs:
         tags: Mapping[str, str] | None = None,
         params: Mapping[str, str] | None = None,
     ) -> Run:
-        """A new run in an active experiment, running since `start_time` (now)."""
+        """A new run in an active experiment, with the status RUNNING.
+
+        `start_time` is in epoch milliseconds, by default now; without a name, it gets a random one.
+
+        Raises ExperimentNotFoundError, ExperimentNotActiveError, QuotaExceededError, and
+        InvalidValueError for a value that breaks a rule.
+        """
         tags, params = dict(tags or {}), dict(params or {})
         validation.fits("A run", "params", len(params), validation.MAX_PARAMS)
         validation.fits("A run", "tags", len(tags), validation.MAX_TAGS)
@@ -108,36 +117,39 @@ class Runs:
         if deleted_time is not None:
             raise ExperimentNotActiveError(experiment_id, deleted_time)
         run.artifact_uri = run_artifact_uri(number, artifact_location, run.run_id.hex)
-        return self._reader.shown(tenant, [run])[0]
+        return self._reader.add_derived_tags(tenant, [run])[0]
 
     async def get(self, tenant: Tenant, run_id: str) -> Run:
+        """The run with all that belongs to it."""
         (run,) = await self.get_many(tenant, [run_id])
         return run
 
     async def get_info(self, tenant: Tenant, run_id: str) -> Run:
         """The run without its params, tags, metrics, inputs and outputs."""
         async with self._database.read_pipeline(tenant) as connection:
-            run = await repository.read_info(connection, tenant, _id(run_id))
+            run = await repository.read_info(connection, tenant, run_uuid(run_id))
         if run is None:
             raise RunNotFoundError(run_id)
         return run
 
-    async def get_rendered(self, tenant: Tenant, run_id: str, render: Render) -> bytes:
-        return (await self.rendered(tenant, run_id, render)).body
-
-    async def rendered(self, tenant: Tenant, run_id: str, render: Render) -> RenderedRun:
-        number = _id(run_id)
+    async def get_rendered(self, tenant: Tenant, run_id: str, render: Render) -> RenderedRun:
+        """The run as `render` writes it, from the cache if the run has not changed."""
+        number = run_uuid(run_id)
         version = await self._versions.submit(tenant, number)
         if version is None:
             raise RunNotFoundError(run_id)
         found, _ = await self._reader.rendered(tenant, [(number, version)], render)
-        if not found:  # deleted for good since its version was read
+        if not found:  # purged since its version was read
             raise RunNotFoundError(run_id)
         return found[0]
 
     async def get_many(self, tenant: Tenant, run_ids: Sequence[str]) -> list[Run]:
-        """The runs in the order asked for. Raises NotFoundError naming the first that is absent."""
-        ids = [_id(run_id) for run_id in run_ids]
+        """The runs in the order of the ids, with all that belongs to them.
+
+        Raises RunNotFoundError for the first that does not exist, and TooLargeError where several
+        runs are larger than a page.
+        """
+        ids = [run_uuid(run_id) for run_id in run_ids]
         runs = await self._reader.read(tenant, ids)
         if len(runs) < len(ids):
             found = {run.run_id for run in runs}
@@ -156,8 +168,11 @@ class Runs:
         page_token: str | None = None,
         render: Render,
     ) -> tuple[list[bytes], str | None]:
-        """A page of runs, newest first unless ordered otherwise, and the token of the next one. It
-        may end before its limit, by the size of the runs."""
+        """A page of rendered runs, newest first without `order_by`, and the next page's token.
+
+        A page of large runs may have fewer than `limit`. Raises InvalidValueError for a malformed
+        filter, order or token, and for a search that takes too long.
+        """
         page = await self._compiled(
             tenant,
             _existing_ids(experiment_ids),
@@ -168,8 +183,8 @@ class Runs:
             page_token=page_token,
             tenant_tag=self._tenant_tag,
         )
-        async with self._bounded(), self._database.read_pipeline(tenant) as connection:
-            cursor = await repository.find(connection, page, timeout_ms=self._timeout_ms)
+        async with self._refusing_timeouts(), self._database.read_pipeline(tenant) as connection:
+            cursor = await repository.find_page(connection, page, timeout_ms=self._timeout_ms)
         rows = await cursor.fetchall()
         found = [(row[0], row[-1]) for row in rows[:limit]]
         runs, count = await self._reader.rendered(tenant, found, render)
@@ -189,10 +204,13 @@ class Runs:
         offset: int,
         render: Render,
     ) -> tuple[list[RenderedRun], int]:
-        """A page of runs by offset, of all experiments with None, and how many match in all.
+        """A page of rendered runs by offset, and how many runs match in all.
 
-        Raises InvalidValueError for a page that is too large: those who count on in steps of
-        `limit` would miss what a shorter one leaves out.
+        `experiment_ids` of None searches all experiments.
+
+        Raises InvalidValueError for a malformed filter or order, for a search that takes too long,
+        and for a page of runs that are too large: a shorter page would make clients that add
+        `limit` to `offset` skip runs.
         """
         page = await self._compiled(
             tenant,
@@ -205,9 +223,9 @@ class Runs:
             offset=offset,
             tenant_tag=self._tenant_tag,
         )
-        async with self._bounded(), self._database.read_pipeline(tenant) as connection:
-            found = await repository.find(connection, page, timeout_ms=self._timeout_ms)
-            counted = await repository.count(connection, page)
+        async with self._refusing_timeouts(), self._database.read_pipeline(tenant) as connection:
+            found = await repository.find_page(connection, page, timeout_ms=self._timeout_ms)
+            counted = await repository.count_matches(connection, page)
         rows = await found.fetchall()
         versions = [(row[0], row[-1]) for row in rows[:limit]]
         ((total,),) = await counted.fetchall()
@@ -221,22 +239,21 @@ class Runs:
         return runs, total
 
     async def _compiled(self, tenant: Tenant, *search: Any, **more: Any) -> CompiledPage:
-        """`find_runs`; a long search waits for its turn, since to parse it takes a while."""
+        """Compile a search. A long filter takes the event loop a while, and so waits for a turn."""
         if len(more["filter"]) <= MAX_LENGTH:
-            return find_runs(tenant, *search, **more)
-        async with self._sharing.turns.turn(tenant):
-            return find_runs(tenant, *search, **more)
+            return compiled_run_search(tenant, *search, **more)
+        async with self._turns.turn(tenant):
+            return compiled_run_search(tenant, *search, **more)
 
     async def log(self, tenant: Tenant, write: RunWrite) -> None:
         """Log points, params and tags, all or nothing; returns once they are committed.
 
-        Raises InvalidValueError naming the field at fault, ConflictError for a param that was
-        logged with another value, InvalidStateError for a deleted run, RateLimitedError where the
-        day's points are used up.
+        Raises InvalidValueError naming the field at fault, RunNotActiveError, ConflictError for a
+        param that was logged with another value, LoggedModelNotFoundError for a point's model,
+        RateLimitedError where the day's quota of points is used up, and UnavailableError where too
+        many writes are waiting.
         """
         check_write(write)
-        if write.tags.get(RUN_NAME_TAG) == "":
-            del write.tags[RUN_NAME_TAG]  # as in MLflow, a run does not lose its name
         await self._quotas.take_points(tenant, len(write.points))
         try:
             await self._writes.submit(tenant, write)
@@ -254,7 +271,12 @@ class Runs:
         name: str | None = None,
         tags: Mapping[str, str | None] | None = None,
     ) -> Run:
-        """Change an active run, and merge tags, where None removes one; what `get_info` then is."""
+        """Change an active run, and return what `get_info` returns then.
+
+        `end_time` is in epoch milliseconds. Tags are merged with those of the run; a value of None
+        deletes the tag. Raises RunNotActiveError, and InvalidValueError for a value that breaks a
+        rule.
+        """
         tags = dict(tags or {})
         for key, value in tags.items():
             validation.tag(key, value or "", "tags.")
@@ -262,34 +284,39 @@ class Runs:
             validation.text(name, "run_name", validation.MAX_TAG_VALUE_LENGTH)
         if end_time is not None:
             validation.int64(end_time, "end_time", 0)
-        number = _id(run_id)
-        kept = {key: value for key, value in tags.items() if value is not None}
-        named = kept.pop(RUN_NAME_TAG, None)
-        name = name or named
+        number = run_uuid(run_id)
+        given = {key: value for key, value in tags.items() if value is not None}
+        deleted = [key for key, value in tags.items() if value is None]
+        name_in_tag = given.pop(RUN_NAME_TAG, None)
+        name = name or name_in_tag or None
         async with self._database.write_pipeline(tenant) as connection:
-            values: dict[str, Any] = {"tenant": tenant.id, "run": number}
             await _lock_active(connection, tenant, run_id)
-            await connection.execute(
-                sql.UPDATE_RUN,
-                values | {"status": status, "end_time": end_time, "name": name or None},
+            await repository.update(
+                connection, tenant, number, status=status, end_time=end_time, name=name
             )
-            if status in ENDED:
-                await connection.execute(sql.SETTLE_SERIES, values)
-            if removed := [key for key, value in tags.items() if value is None]:
-                await connection.execute(sql.DELETE_TAGS, values | {"keys": removed})
-            await _set_tags(connection, tenant, number, kept)
+            if status in ENDED_STATUSES:
+                await repository.set_settled_values(connection, tenant, number)
+            if deleted:
+                await repository.delete_tags(connection, tenant, number, deleted)
+            await _set_tags(connection, tenant, number, given)
             run = await repository.read_info(connection, tenant, number)
         assert run is not None
         return run
 
     async def delete(self, tenant: Tenant, run_id: str) -> None:
-        await self._mark(tenant, run_id, now_ms())
+        """Soft-delete the run."""
+        await self._set_deleted_time(tenant, run_id, now_ms())
 
     async def restore(self, tenant: Tenant, run_id: str) -> None:
-        await self._mark(tenant, run_id, None)
+        """Undo `delete`. Raises RunNotFoundError, too, for a run whose purge has begun."""
+        await self._set_deleted_time(tenant, run_id, None)
 
     async def delete_tag(self, tenant: Tenant, run_id: str, key: str) -> None:
-        """Raises NotFoundError where there is no such tag, InvalidValueError for a derived one."""
+        """Delete a tag of an active run.
+
+        Raises NotFoundError where there is no such tag, InvalidValueError for one that is derived,
+        and RunNotActiveError.
+        """
         validation.text(key, "key")
         validation.settable(key, "key")
         if key == RUN_NAME_TAG:
@@ -297,53 +324,42 @@ class Runs:
                 f"The tag '{RUN_NAME_TAG}' is the run's name and cannot be deleted", field="key"
             )
         async with self._database.write_pipeline(tenant) as connection:
-            await _lock_active(connection, tenant, run_id)
-            gone = await repository.one(
-                connection, sql.DELETE_TAGS, tenant=tenant.id, run=_id(run_id), keys=[key]
-            )
-            if gone is None:
+            number = await _lock_active(connection, tenant, run_id)
+            deleted = await repository.delete_tags(connection, tenant, number, [key])
+            if await deleted.fetchone() is None:
                 raise NotFoundError(f"No tag with name: {key} in run with id {run_id}", field="key")
-            await _raise_version(connection, tenant, run_id)
+            await repository.update(connection, tenant, number)
 
     async def record_logged_model(
         self, tenant: Tenant, run_id: str, model: Mapping[str, Any]
     ) -> None:
-        """Append to the list of models in the run's tag, as MLflow 2's clients ask for it.
+        """Append a model to the list in the tag `mlflow.log-model.history`, for MLflow 2's clients.
 
-        Raises ConflictError where somebody has set that tag to something else.
+        Raises RunNotActiveError, ConflictError where the tag holds something else than a list, and
+        InvalidValueError where it would get too long.
         """
         async with self._database.write_pipeline(tenant) as connection:
-            await _lock_active(connection, tenant, run_id)
-            row = await repository.one(
-                connection,
-                sql.READ_TAG,
-                tenant=tenant.id,
-                run=_id(run_id),
-                key=LOGGED_MODELS_TAG,
-            )
-            value = json.dumps([*recorded_models(row[0] if row else "[]"), model])
+            number = await _lock_active(connection, tenant, run_id)
+            tag = await repository.read_tag(connection, tenant, number, LOGGED_MODELS_TAG)
+            value = json.dumps([*recorded_models("[]" if tag is None else tag), model])
             validation.tag(LOGGED_MODELS_TAG, value, "model_json.")
-            await _set_tags(connection, tenant, _id(run_id), {LOGGED_MODELS_TAG: value})
-            await _raise_version(connection, tenant, run_id)
+            await _set_tags(connection, tenant, number, {LOGGED_MODELS_TAG: value})
+            await repository.update(connection, tenant, number)
 
-    async def _mark(self, tenant: Tenant, run_id: str, deleted_time: int | None) -> None:
+    async def _set_deleted_time(
+        self, tenant: Tenant, run_id: str, deleted_time: int | None
+    ) -> None:
         async with self._database.write_pipeline(tenant) as connection:
-            row = await repository.one(
-                connection,
-                sql.SET_DELETED_TIME,
-                tenant=tenant.id,
-                run=_id(run_id),
-                deleted_time=deleted_time,
-            )
-            if row is None:
+            number = run_uuid(run_id)
+            if not await repository.set_deleted_time(connection, tenant, number, deleted_time):
                 raise RunNotFoundError(run_id)
             action = "run.restore" if deleted_time is None else "run.delete"
             await trail.record(connection, tenant, action, run_id)
 
     @asynccontextmanager
-    async def _bounded(self) -> AsyncIterator[None]:
-        """Raises InvalidValueError for a search that took too long. To try it again, as clients do
-        where a server was not available, would only cost as much again."""
+    async def _refusing_timeouts(self) -> AsyncIterator[None]:
+        """Raises InvalidValueError, and not UnavailableError, for a search that took too long:
+        clients retry after UnavailableError, and the search would take as long again."""
         try:
             yield
         except UnavailableError as error:
@@ -356,52 +372,27 @@ class Runs:
             ) from error
 
 
-async def _lock_active(connection: psycopg.AsyncConnection, tenant: Tenant, run_id: str) -> None:
-    row = await repository.one(connection, sql.LOCK_RUN, tenant=tenant.id, run=_id(run_id))
+async def _lock_active(connection: psycopg.AsyncConnection, tenant: Tenant, run_id: str) -> UUID:
+    """Lock an active run until the commit. Raises RunNotFoundError and RunNotActiveError."""
+    number = run_uuid(run_id)
+    row = await repository.lock(connection, tenant, number)
     if row is None:
         raise RunNotFoundError(run_id)
-    if row[0] is not None:
-        raise RunNotActiveError(run_id, row[0])
+    (deleted_time,) = row
+    if deleted_time is not None:
+        raise RunNotActiveError(run_id, deleted_time)
+    return number
 
 
 async def _set_tags(
     connection: psycopg.AsyncConnection, tenant: Tenant, run_id: UUID, tags: Mapping[str, str]
 ) -> None:
     """Set tags of a run that is locked. Raises InvalidValueError where it would have too many."""
-    if not tags:
-        return
-    await key_limits.check_tags(connection, tenant, run_id.hex, tags.keys())
-    await connection.execute(
-        sql.UPSERT_TAGS,
-        {
-            "tenant": tenant.id,
-            "runs": [run_id] * len(tags),
-            "keys": list(tags),
-            "values": list(tags.values()),
-        },
-    )
-
-
-async def _raise_version(connection: psycopg.AsyncConnection, tenant: Tenant, run_id: str) -> None:
-    await connection.execute(
-        sql.UPDATE_RUN,
-        {
-            "tenant": tenant.id,
-            "run": _id(run_id),
-            "status": None,
-            "end_time": None,
-            "name": None,
-        },
-    )
-
-
-def _id(run_id: str) -> UUID:
-    number = parse_run_id(run_id)
-    if number is None:
-        raise RunNotFoundError(run_id)
-    return number
+    if tags:
+        await key_limits.check_tags(connection, tenant, run_id.hex, tags.keys())
+        await repository.upsert_tags(connection, tenant, run_id, tags)
 
 
 def _existing_ids(experiment_ids: Sequence[str]) -> list[int]:
-    """Ids that can be some experiment's; the others match no run."""
-    return [number for one in experiment_ids if (number := parse_experiment_id(one)) is not None]
+    """The ids that can be an experiment's; a search in the others finds nothing."""
+    return [number for text in experiment_ids if (number := parse_experiment_id(text)) is not None]

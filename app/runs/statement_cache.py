@@ -1,7 +1,7 @@
-"""Searches of runs as text for the driver, kept for whoever asks the same again.
+"""LRU cache of compiled run-search SQL.
 
-To parse a filter, write the statement and compile it takes some milliseconds, which is more than
-Postgres needs to run it; and the same search comes back, from a page that refreshes itself.
+To parse a filter, build its statement and compile it takes some milliseconds, more than Postgres
+needs to run it. The same search comes back, as from a page that refreshes itself.
 """
 
 from collections.abc import Sequence
@@ -9,15 +9,16 @@ from functools import lru_cache
 from typing import Any
 
 from app.kernel.tenant import Tenant
+from app.runs.search import search_runs
 from app.search.page import CompiledPage
-from app.search.queries import search_runs
 
-# One takes some 10 kB; long ones are not kept.
-MAX_KEPT = 200
+# An entry takes some 10 kB. Searches with arguments of more than MAX_LENGTH characters are compiled
+# each time.
+MAX_ENTRIES = 200
 MAX_LENGTH = 2_000
 
 
-def find_runs(
+def compiled_run_search(
     tenant: Tenant,
     experiment_ids: Sequence[int] | None,
     *,
@@ -27,11 +28,11 @@ def find_runs(
     page_token: str | None = None,
     **others: Any,
 ) -> CompiledPage:
-    """`search_runs`, whose arguments and errors these are, compiled."""
+    """The compiled page of `search_runs`, which documents the arguments and the errors."""
     ids = None if experiment_ids is None else tuple(experiment_ids)
     length = len(filter) + sum(map(len, order_by)) + len(page_token or "") + 20 * len(ids or ())
-    find = _kept if length <= MAX_LENGTH else _compiled
-    return find(
+    compile_page = _cached if length <= MAX_LENGTH else _compile
+    return compile_page(
         tenant,
         ids,
         filter=filter,
@@ -42,8 +43,8 @@ def find_runs(
     )
 
 
-def _compiled(tenant: Tenant, ids: tuple[int, ...] | None, **search: Any) -> CompiledPage:
+def _compile(tenant: Tenant, ids: tuple[int, ...] | None, **search: Any) -> CompiledPage:
     return search_runs(tenant, ids, **search).compiled()
 
 
-_kept = lru_cache(MAX_KEPT)(_compiled)
+_cached = lru_cache(MAX_ENTRIES)(_compile)

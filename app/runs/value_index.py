@@ -1,4 +1,4 @@
-"""Sets of runs that the indexes on values name, for the conditions of a filter that have one."""
+"""Candidate runs from the indexes on values, for the conditions of a filter that have an index."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,75 +6,86 @@ from typing import Any
 
 from sqlalchemy import Select, Table, and_, func, select, union_all
 
-from app.db.tables.runs import MAX_INDEXED_BYTES
+from app.db.tables.base import table_of
+from app.db.tables.metrics import MetricSeries
+from app.db.tables.runs import MAX_INDEXED_BYTES, Param, RunTag
 from app.kernel.tenant import Tenant
-from app.search.child_tables import Pairs
-from app.search.exists import MAX_JOINED, Lookup
-from app.search.page import constant
-from app.search.tables import metric_series, params, run_tags
+from app.search.child_tables import KeyValueChildTable
+from app.search.exists import MAX_JOINED, ExistsCondition
+from app.search.keyset import inline_integer
+
+_SERIES, _PARAMS, _TAGS = table_of(MetricSeries), table_of(Param), table_of(RunTag)
 
 
 @dataclass(frozen=True)
-class Source:
-    """The ids of the runs that have all of what some look-ups ask for."""
+class Candidates:
+    """The ids of the runs that meet some conditions of a filter."""
 
-    runs: Select[Any]
-    lookups: Sequence[Lookup]
+    run_ids: Select[Any]
+    conditions: Sequence[ExistsCondition]
 
 
-def source_of(tenant: Tenant, lookups: Sequence[Lookup]) -> Source | None:
-    """The runs that have the texts asked for, or else those with values of a metric."""
-    texts = [each for each in lookups if _is_text(each)][:MAX_JOINED]
-    if texts:
-        return Source(_with_texts(tenant, texts), texts)
-    for each in lookups:
-        if is_metric(each):
-            return Source(_with_metric(tenant, each), [each])
+def candidates(tenant: Tenant, conditions: Sequence[ExistsCondition]) -> Candidates | None:
+    """The runs that meet the conditions on equal texts, or else the first one on a metric.
+
+    None where the filter has neither.
+    """
+    by_text = [condition for condition in conditions if _is_indexed_text(condition)][:MAX_JOINED]
+    if by_text:
+        return Candidates(_with_texts(tenant, by_text), by_text)
+    for condition in conditions:
+        if is_on_metric(condition):
+            return Candidates(_with_metric(tenant, condition), [condition])
     return None
 
 
-def is_metric(lookup: Lookup) -> bool:
-    return _table(lookup) is metric_series
+def is_on_metric(condition: ExistsCondition) -> bool:
+    return _table(condition) is _SERIES
 
 
-def _is_text(lookup: Lookup) -> bool:
+def _is_indexed_text(condition: ExistsCondition) -> bool:
     return (
-        lookup.equal is not None
-        and len(lookup.equal.encode()) <= MAX_INDEXED_BYTES
-        and _table(lookup) in (params, run_tags)
+        condition.equal_text is not None
+        and len(condition.equal_text.encode()) <= MAX_INDEXED_BYTES
+        and _table(condition) in (_PARAMS, _TAGS)
     )
 
 
-def _table(lookup: Lookup) -> Table | None:
-    return lookup.attached.table if isinstance(lookup.attached, Pairs) else None
+def _table(condition: ExistsCondition) -> Table | None:
+    child_table = condition.child_table
+    return child_table.table if isinstance(child_table, KeyValueChildTable) else None
 
 
-def _with_texts(tenant: Tenant, lookups: Sequence[Lookup]) -> Select[Any]:
-    """The indexes have the runs of a text in the order of their ids: they are merged, and the merge
-    stops at a limit."""
-    tables = [found.alias() for each in lookups if (found := _table(each)) is not None]
+def _with_texts(tenant: Tenant, conditions: Sequence[ExistsCondition]) -> Select[Any]:
+    """The runs that have all texts.
+
+    Each index has the runs of a text in the order of their ids, so that Postgres merges them and
+    stops at a limit.
+    """
+    tables = [found.alias() for each in conditions if (found := _table(each)) is not None]
     first = tables[0]
     statement = select(first.c.run_id)
-    for table, lookup in zip(tables, lookups, strict=True):
+    for table, condition in zip(tables, conditions, strict=True):
         statement = statement.where(
             table.c.tenant_id == tenant.id,
-            table.c.key == lookup.key,
-            *(holds(table.c.value) for holds in lookup.values),
-            func.octet_length(table.c.value) <= constant(MAX_INDEXED_BYTES),
+            table.c.key == condition.key,
+            *(predicate(table.c.value) for predicate in condition.predicates),
+            func.octet_length(table.c.value) <= inline_integer(MAX_INDEXED_BYTES),
         )
         if table is not first:
             statement = statement.where(table.c.run_id == first.c.run_id)
     return statement
 
 
-def _with_metric(tenant: Tenant, lookup: Lookup) -> Select[Any]:
-    series = metric_series.alias()
-    of_key = and_(series.c.tenant_id == tenant.id, series.c.key == lookup.key)
+def _with_metric(tenant: Tenant, condition: ExistsCondition) -> Select[Any]:
+    """The runs whose latest value of the metric meets the condition."""
+    series = _SERIES.alias()
+    of_key = and_(series.c.tenant_id == tenant.id, series.c.key == condition.key)
     settled, last = series.c.settled_value, series.c.last_value
     at_rest = select(series.c.run_id).where(
-        of_key, settled.is_not(None), *(holds(settled) for holds in lookup.values)
+        of_key, settled.is_not(None), *(predicate(settled) for predicate in condition.predicates)
     )
     logged_to = select(series.c.run_id).where(
-        of_key, settled.is_(None), *(holds(last) for holds in lookup.values)
+        of_key, settled.is_(None), *(predicate(last) for predicate in condition.predicates)
     )
     return select(union_all(at_rest, logged_to).subquery())

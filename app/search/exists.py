@@ -1,54 +1,62 @@
-"""What a filter asks of the rows that hang on an entity: one look-up for each key."""
+"""EXISTS conditions on child tables, and the compiled filter that holds them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import ColumnElement
 
 from app.kernel.tenant import Tenant
-from app.search.child_tables import Attached, Owner
+from app.search.child_tables import ChildTable, OwnerId
 from app.search.predicates import Predicate
 
-# Postgres turns an EXISTS into a join, and may then begin with the rarest value. But the time and
+# Postgres turns an EXISTS into a join, and may then start with the rarest value. But the time and
 # the memory to plan joins explode: 8 take 40 ms, 30 a second, 100 more than 20 GB.
 MAX_JOINED = 4
 
 
 @dataclass(frozen=True)
-class Lookup:
-    """A row of `key` of which all of `values` hold: one that must be there, or must not.
+class ExistsCondition:
+    """That an owner has a row of `key` whose value meets all predicates, or has none if `negated`.
 
-    `equal` is a text that its value has to be, where the filter names one.
+    `equal_text` is the text that the value has to be, where the filter names one.
     """
 
-    attached: Attached
+    child_table: ChildTable
     key: str
-    values: tuple[Predicate, ...] = ()
-    wanted: bool = True
-    equal: str | None = None
+    predicates: tuple[Predicate, ...] = ()
+    negated: bool = False
+    equal_text: str | None = None
 
-    def exists(self, tenant: Tenant, owner: Owner, *, joined: bool) -> ColumnElement[bool]:
-        rows = self.attached.rows(tenant, owner, self.key, self.values)
-        # Postgres leaves a subquery with an OFFSET alone: it is evaluated for each row left.
-        found = rows.exists() if joined else rows.offset(0).exists()
-        return found if self.wanted else ~found
+    def sql(self, tenant: Tenant, owner_id: OwnerId, *, joinable: bool) -> ColumnElement[bool]:
+        """`joinable`: whether Postgres may turn the EXISTS into a join."""
+        rows = self.child_table.rows(tenant, owner_id, self.key, self.predicates)
+        # Postgres leaves a subquery with an OFFSET as it is, and evaluates it for each row.
+        found = rows.exists() if joinable else rows.offset(0).exists()
+        return ~found if self.negated else found
 
 
 @dataclass(frozen=True)
-class Conditions:
-    """What must hold of an entity: of its own columns, and of what hangs on it."""
+class CompiledFilter:
+    """The conditions of a filter: on the entity's own columns, and on its child tables."""
 
-    attributes: Sequence[ColumnElement[bool]]
-    lookups: Sequence[Lookup]
+    tenant: Tenant
+    columns: Sequence[ColumnElement[bool]]
+    exists: Sequence[ExistsCondition]
 
-    def of(
-        self, tenant: Tenant, owner: Owner, *, joined: int = MAX_JOINED
+    def where(
+        self, owner_id: OwnerId, *, max_joined: int = MAX_JOINED
     ) -> list[ColumnElement[bool]]:
-        """All of them, where `owner` is the entity's id; so many look-ups may become joins."""
+        """All conditions on the entity that `owner_id` identifies. Postgres may turn the first
+        `max_joined` EXISTS into joins."""
         return [
-            *self.attributes,
+            *self.columns,
             *(
-                each.exists(tenant, owner, joined=place < joined)
-                for place, each in enumerate(self.lookups)
+                condition.sql(self.tenant, owner_id, joinable=place < max_joined)
+                for place, condition in enumerate(self.exists)
             ),
         ]
+
+    def without(self, conditions: Sequence[ExistsCondition]) -> "CompiledFilter":
+        """The filter without those of its EXISTS conditions."""
+        rest = [condition for condition in self.exists if condition not in conditions]
+        return replace(self, exists=rest)

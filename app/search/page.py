@@ -1,51 +1,49 @@
-"""Pages: the statement that reads one, and the token that names the next.
+"""Pages of a search: the statement that reads one, and the token of the next one.
 
-A token holds the sort keys of the last row and a fingerprint of the search. It is no secret and
-no permission: forged keys only start the page elsewhere in what the caller may read anyway.
+A token holds the sort keys of the last row and a fingerprint of the search.
 """
 
 import re
-from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
-from sqlalchemy import (
-    ColumnElement,
-    FromClause,
-    Select,
-    and_,
-    func,
-    literal,
-    literal_column,
-    or_,
-    select,
-)
+from sqlalchemy import ColumnElement, FromClause, Select, func, select
 from sqlalchemy.dialects.postgresql import psycopg as driver
 
 from app.kernel import validation
 from app.kernel.errors import InvalidValueError
-from app.search.order_by import Ordering, SortKey
+from app.kernel.page_tokens import PageTokenCodec
+from app.search.keyset import Ordering, SortKey, inline_integer, select_rows
 
 _PLACEHOLDER = re.compile(r"%\(\w+\)s|%%")
 _DIALECT = driver.dialect()  # type: ignore[no-untyped-call]
 
 Row = Sequence[Any]
 
+BuildRows = Callable[[Sequence[Any] | None, int], Select[Any]]
+"""Builds a statement of rows as `select_rows` does: given the sort keys to start behind, or None,
+and the number of rows."""
+
 
 class _Token(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     fingerprint: bytes
-    keys: list[Any]
+    keys: list[int | float | str]
+
+
+_PAGE_TOKENS: PageTokenCodec[_Token] = PageTokenCodec(
+    _Token, "it is malformed, or belongs to a search with other arguments"
+)
 
 
 @dataclass(frozen=True)
 class CompiledPage:
-    """A page as text with `$1`, `$2`… and their values, without the tree that it was written from.
+    """A page as text with `$1`, `$2`… and their values, without the tree of SQLAlchemy.
 
-    `ordered`: the statement fixes the order in which tables are read, so that Postgres has nothing
-    to choose and may keep one plan for all values.
+    `generic_plan`: the statement fixes the order in which tables are read, so that one plan of
+    Postgres serves all values.
     """
 
     text: str
@@ -55,20 +53,22 @@ class CompiledPage:
     limit: int
     keys: int
     fingerprint: bytes
-    ordered: bool
+    generic_plan: bool
 
-    def split(self, rows: Sequence[Row], most: int | None = None) -> tuple[list[Any], str | None]:
-        """The ids of the page, and the token of the next one where there is one. `most` ends the
-        page sooner than its limit."""
-        limit = self.limit if most is None else min(most, self.limit)
-        return _split(rows, limit, self.keys, self.fingerprint)
+    def split(
+        self, rows: Sequence[Row], max_rows: int | None = None
+    ) -> tuple[list[Any], str | None]:
+        """As `Page.split`."""
+        return _split(rows, self.limit, max_rows, self.keys, self.fingerprint)
 
 
 @dataclass(frozen=True)
 class Page:
-    """
-    The rows of `statement` are an id, its sort keys, and what else was asked for; one row more
-    than the page holds. `count` counts what matches on all pages.
+    """One page of a search, as statements.
+
+    The rows of `statement` are an id, its sort keys, of which there are `keys`, and extra columns.
+    It reads one row more than `limit`, which tells that there is another page. `count` counts the
+    matches of all pages. `generic_plan` is that of CompiledPage.
     """
 
     statement: Select[Any]
@@ -76,7 +76,7 @@ class Page:
     limit: int
     keys: int
     fingerprint: bytes
-    ordered: bool = False
+    generic_plan: bool = False
 
     def compiled(self) -> CompiledPage:
         return CompiledPage(
@@ -85,142 +85,96 @@ class Page:
             self.limit,
             self.keys,
             self.fingerprint,
-            self.ordered,
+            self.generic_plan,
         )
 
-    def split(self, rows: Sequence[Row], most: int | None = None) -> tuple[list[Any], str | None]:
-        """The ids of the page, and the token of the next one where there is one. `most` ends the
-        page sooner than its limit."""
-        limit = self.limit if most is None else min(most, self.limit)
-        return _split(rows, limit, self.keys, self.fingerprint)
+    def split(
+        self, rows: Sequence[Row], max_rows: int | None = None
+    ) -> tuple[list[Any], str | None]:
+        """The ids of the page, and the token of the next page if there is one. With `max_rows` the
+        page may end before its limit."""
+        return _split(rows, self.limit, max_rows, self.keys, self.fingerprint)
 
 
-class Way(Protocol):
-    """Another way to the same rows: those behind the keys `after`, `count` of them."""
-
-    def __call__(self, after: Sequence[Any] | None, count: int) -> Select[Any]: ...
-
-
-def page(
+def build_page(
     id: ColumnElement[Any],
     table: FromClause,
     where: Sequence[ColumnElement[bool]],
     ordering: Ordering,
     *,
     limit: int,
-    offset: int,
+    offset: int = 0,
     page_token: str | None,
     search: Sequence[object],
-    also: Sequence[ColumnElement[Any]] = (),
-    way: Way | None = None,
+    extra_columns: Sequence[ColumnElement[Any]] = (),
+    index_scan: BuildRows | None = None,
 ) -> Page:
-    """One page of `table`. `search` is all that a token must not be carried from or to.
+    """One page of `table`. `search` names all arguments with which a token is bound to its search.
 
+    With `index_scan` the rows are read by its statement, which must find the same rows.
     Raises InvalidValueError(field="page_token") for a token that is malformed or of another search.
     """
     fingerprint = blake2b(msgspec.msgpack.encode(search), digest_size=16).digest()
     keys = ordering.keys
-    after = _read(page_token, fingerprint, keys) if page_token else None
-    if way is not None:
-        statement = way(after, offset + limit + 1)
+    after = _read_token(page_token, fingerprint, keys) if page_token else None
+    if index_scan is not None:
+        statement = index_scan(after, offset + limit + 1)
     else:
-        statement = rows(id, ordering.join(table), where, keys, also=also, after=after)
-        statement = statement.limit(constant(limit + 1))
+        statement = select_rows(
+            id, ordering.join(table), where, keys, extra_columns=extra_columns, after=after
+        ).limit(inline_integer(limit + 1))
     if offset:
         statement = statement.offset(offset)
     count = select(func.count()).select_from(table).where(*where)
-    return Page(statement, count, limit, len(keys), fingerprint, ordered=way is not None)
-
-
-def rows(
-    id: ColumnElement[Any],
-    table: FromClause,
-    where: Sequence[ColumnElement[bool]],
-    keys: Sequence[SortKey],
-    *,
-    also: Sequence[ColumnElement[Any]] = (),
-    after: Sequence[Any] | None = None,
-) -> Select[Any]:
-    """The ids with their sort keys, in their order, from the row of the keys `after` on."""
-    columns = [key.expression.label(f"key_{n}") for n, key in enumerate(keys)]
-    statement = select(id, *columns, *also).select_from(table).where(*where)
-    if after is not None:
-        statement = statement.where(behind(keys, after))
-    return statement.order_by(*in_order(keys, columns))
-
-
-def in_order(
-    keys: Sequence[SortKey], columns: Sequence[ColumnElement[Any]]
-) -> list[ColumnElement[Any]]:
-    return [
-        column.desc() if key.descending else column
-        for key, column in zip(keys, columns, strict=True)
-    ]
-
-
-def constant(number: int) -> ColumnElement[int]:
-    """A number in the statement's text: a LIMIT that the planner can count on."""
-    return literal_column(str(int(number)))
-
-
-def behind(keys: Sequence[SortKey], values: Sequence[Any]) -> ColumnElement[bool]:
-    """What sorts behind the row of those values.
-
-    Written as `a <= x AND (a < x OR b > y)` rather than `a < x OR (a = x AND b > y)`: the first
-    half is a bound that Postgres can start an index scan at.
-    """
-    key, value = keys[0], literal(values[0], keys[0].expression.type)
-    strictly = key.expression < value if key.descending else key.expression > value
-    if len(keys) == 1:
-        return strictly
-    at_most = key.expression <= value if key.descending else key.expression >= value
-    return and_(at_most, or_(strictly, behind(keys[1:], values[1:])))
+    return Page(
+        statement, count, limit, len(keys), fingerprint, generic_plan=index_scan is not None
+    )
 
 
 def _compile(statement: Select[Any]) -> tuple[str, list[Any]]:
-    """Text and values; what stands in the statement several times is only one value to send."""
+    """Text and values. A value that the statement names several times is sent once."""
     compiled = statement.compile(dialect=_DIALECT)
     numbers: dict[tuple[type, str], int] = {}
     values: list[Any] = []
-    places: dict[str, str] = {}
+    parameters: dict[str, str] = {}
     for name, value in compiled.params.items():
         number = numbers.setdefault((type(value), repr(value)), len(values) + 1)
         if number > len(values):
             values.append(value)
-        places[f"%({name})s"] = f"${number}"
-    return _PLACEHOLDER.sub(lambda found: places.get(found[0], "%"), compiled.string), values
+        parameters[f"%({name})s"] = f"${number}"
+    text = _PLACEHOLDER.sub(lambda match: parameters.get(match[0], "%"), compiled.string)
+    return text, values
 
 
 def _split(
-    rows: Sequence[Row], limit: int, keys: int, fingerprint: bytes
+    rows: Sequence[Row], limit: int, max_rows: int | None, keys: int, fingerprint: bytes
 ) -> tuple[list[Any], str | None]:
+    if max_rows is not None:
+        limit = min(max_rows, limit)
     ids = [row[0] for row in rows[:limit]]
     if len(rows) <= limit or not ids:
         return ids, None
-    token = msgspec.msgpack.encode(_Token(fingerprint, list(rows[limit - 1][1 : 1 + keys])))
-    return ids, urlsafe_b64encode(token).rstrip(b"=").decode()
+    last = rows[limit - 1]
+    return ids, _PAGE_TOKENS.encode(_Token(fingerprint, list(last[1 : 1 + keys])))
 
 
-def _read(text: str, fingerprint: bytes, keys: Sequence[SortKey]) -> list[Any]:
+def _read_token(text: str, fingerprint: bytes, keys: Sequence[SortKey]) -> list[Any]:
+    """The values of the sort keys. Raises InvalidValueError."""
+    token = _PAGE_TOKENS.decode(text)
+    if token.fingerprint != fingerprint or len(token.keys) != len(keys):
+        raise _PAGE_TOKENS.refusal()
     try:
-        raw = urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
-        token = msgspec.msgpack.decode(raw, type=_Token)
-        if token.fingerprint == fingerprint and len(token.keys) == len(keys):
-            pairs = zip(keys, token.keys, strict=True)
-            return [_checked(key, value) for key, value in pairs]
-    except (ValueError, msgspec.MsgspecError, InvalidValueError):
-        pass
-    raise InvalidValueError(
-        "Invalid page token: it is malformed, or belongs to a search with other arguments",
-        field="page_token",
-    )
+        return [_checked(key, value) for key, value in zip(keys, token.keys, strict=True)]
+    except (msgspec.ValidationError, InvalidValueError):
+        raise _PAGE_TOKENS.refusal() from None
 
 
 def _checked(key: SortKey, value: object) -> Any:
-    """A key as Postgres can take it. Raises msgspec.ValidationError or InvalidValueError."""
-    found: Any = msgspec.convert(value, key.type)
-    if isinstance(found, int):
-        validation.int64(found, "page_token")
-    if isinstance(found, str):
-        validation.text(found, "page_token")
-    return found
+    """The value in the key's type, if Postgres can take it. Raises msgspec.ValidationError or
+    InvalidValueError."""
+    converted: Any = msgspec.convert(value, key.type)
+    if isinstance(converted, int):
+        validation.int64(converted, "page_token")
+    if isinstance(converted, str):
+        validation.text(converted, "page_token")
+    return converted

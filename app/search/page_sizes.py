@@ -1,4 +1,4 @@
-"""Where a page ends by what hangs on its rows: tags, params and metrics, before they are read."""
+"""Bounds the bytes of a page: rows and their child tables are measured before they are read."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -8,50 +8,58 @@ from sqlalchemy import ColumnElement, Table, Text, any_, func, literal, literal_
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.kernel.sharing import Sharing, fitting
+from app.kernel.memory_budget import MemoryBudget, count_fitting
 from app.kernel.tenant import Tenant
 from app.search.page import Page, Row
 
-# What a page takes at most, unless it is one row.
+# A page has at most so many bytes, unless it is a single row.
 MAX_PAGE_BYTES = 8 << 20
 
-# What a row takes itself, and a pair of key and value beside its texts; a metric has no texts.
+# The bytes of a row itself, of a key-value pair beside its texts, and of a metric.
 _ROW_BYTES = 500
 _PAIR_BYTES = 30
 _METRIC_BYTES = 200
 
+MeasuredTable = tuple[Table, str]
+"""A child table, and its column that holds the owner's id."""
 
-async def split(
-    sharing: Sharing,
+
+async def fetch_rows(connection: AsyncConnection, page: Page) -> Sequence[Row]:
+    """The rows of the page and, if there is another page, the first one of that."""
+    rows: Sequence[Row] = (await connection.execute(page.statement)).all()
+    return rows
+
+
+async def cut_page(
+    memory: MemoryBudget,
     connection: AsyncConnection,
     tenant: Tenant,
     page: Page,
     rows: Sequence[Row],
-    *attached: tuple[Table, str],
-    more: Mapping[Any, int] | None = None,
+    *child_tables: MeasuredTable,
+    extra_bytes: Mapping[Any, int] | None = None,
 ) -> tuple[list[Any], str | None]:
-    """The ids of a page that is not too large, and the token of the next one.
+    """The ids of the first rows, of at most MAX_PAGE_BYTES in all, and the token of the next page.
 
-    `attached` are tables of keys and values, each with its column that holds the ids; `more` is how
-    many bytes a row takes besides. What the page takes is held against the budget of requests.
+    `extra_bytes` are what the rows take beside their child tables, by id. The bytes of the page are
+    charged to the memory budget of the request, which may raise TooLargeError or UnavailableError.
     """
     ids = [row[0] for row in rows[: page.limit]]
-    sizes = await measured(connection, tenant, ids, *attached)
-    sizes.update(more or {})
-    lengths = [_ROW_BYTES + sizes[one] for one in ids]
-    count = fitting(lengths, MAX_PAGE_BYTES)
-    total = sum(lengths[:count])
-    await sharing.memory.hold_read(tenant, total)
+    sizes = await measure(connection, tenant, ids, *child_tables)
+    sizes.update(extra_bytes or {})
+    lengths = [_ROW_BYTES + sizes[row_id] for row_id in ids]
+    count = count_fitting(lengths, MAX_PAGE_BYTES)
+    await memory.hold_rows(tenant, sum(lengths[:count]))
     return page.split(rows, count)
 
 
-async def measured(
-    connection: AsyncConnection, tenant: Tenant, ids: Sequence[Any], *attached: tuple[Table, str]
+async def measure(
+    connection: AsyncConnection, tenant: Tenant, ids: Sequence[Any], *child_tables: MeasuredTable
 ) -> Counter[Any]:
-    """About how many bytes hang on each of the rows."""
+    """About how many bytes the child tables hold for each id."""
     sizes: Counter[Any] = Counter()
-    for table, owner in attached if ids else ():
-        column = table.c[owner]
+    for table, owner_column in child_tables if ids else ():
+        column = table.c[owner_column]
         statement = (
             select(column, func.sum(_bytes(table)))
             .where(
@@ -60,8 +68,8 @@ async def measured(
             )
             .group_by(column)
         )
-        for one, size in await connection.execute(statement):
-            sizes[one] += int(size)
+        for row_id, size in await connection.execute(statement):
+            sizes[row_id] += int(size)
     return sizes
 
 

@@ -1,35 +1,23 @@
-"""Tenants as an operator sees them, for the command line: the owner role, one plain connection."""
+"""Lists and creates tenants for the command line, whose errors speak of tenants, not workspaces."""
 
-from dataclasses import dataclass
-from datetime import datetime
-
-import psycopg
-from psycopg.rows import class_row
+from sqlalchemy.exc import IntegrityError
 
 from app.audit import trail
+from app.db.database import Database
 from app.kernel.errors import AlreadyExistsError, InvalidValueError
-from app.kernel.slug import is_slug
-from app.kernel.tenant import Tenant
+from app.kernel.tenant import Tenant, is_slug
+from app.tenants import repository
+from app.tenants.entities import TenantDetails
 
 
-@dataclass(frozen=True)
-class TenantRow:
-    id: int
-    slug: str
-    created_at: datetime
+async def list_tenants(database: Database) -> list[TenantDetails]:
+    """All tenants, in the order of their slugs."""
+    async with database.without_tenant() as connection:
+        return await repository.list_details(connection)
 
 
-def list_tenants(owner_url: str) -> list[TenantRow]:
-    """Every tenant, by slug."""
-    with (
-        psycopg.connect(owner_url) as connection,
-        connection.cursor(row_factory=class_row(TenantRow)) as cursor,
-    ):
-        return cursor.execute("SELECT id, slug, created_at FROM tenants ORDER BY slug").fetchall()
-
-
-def create_tenant(owner_url: str, slug: str) -> int:
-    """Make a tenant with its `Default` experiment; returns its id.
+async def create_tenant(database: Database, slug: str) -> Tenant:
+    """Create a tenant with its experiment 0.
 
     Raises InvalidValueError for a malformed slug, AlreadyExistsError for one that is taken.
     """
@@ -40,11 +28,9 @@ def create_tenant(owner_url: str, slug: str) -> int:
             field="slug",
         )
     try:
-        with psycopg.connect(owner_url) as connection:
-            row = connection.execute("SELECT create_tenant(%s)", [slug]).fetchone()
-            assert row is not None
-            created = Tenant(int(row[0]), slug)
-            connection.execute(trail.INSERT, trail.row(created, "tenant.create", slug, {}))
-    except psycopg.errors.UniqueViolation:
+        async with database.without_tenant() as connection:
+            tenant = Tenant(await repository.create(connection, slug), slug)
+            await trail.record(connection, tenant, "tenant.create", slug)
+    except IntegrityError:
         raise AlreadyExistsError(f"tenant '{slug}' exists already", field="slug") from None
-    return created.id
+    return tenant

@@ -1,15 +1,30 @@
-"""A tenant as the directory of them has it."""
+"""A tenant's details and its quotas."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from app.tenants.limits import Limits
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """A tenant's quotas; None is no limit.
+
+    Points are counted by UTC day. Deleted runs count.
+    """
+
+    requests_per_second: int | None = None
+    points_per_day: int | None = None
+    runs: int | None = None
+    artifact_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """`created_at` is None for the default tenant while it is not made."""
+class TenantDetails:
+    """A tenant as it is listed.
 
+    A default tenant that does not exist yet has the id 0 and no `created_at`.
+    """
+
+    id: int
     slug: str
     description: str | None
     created_at: datetime | None = None

@@ -1,91 +1,93 @@
-"""Which tenants there are, and what each may use; looked up once in a few seconds."""
-
-import time
+"""Tenant lookup: finds tenants and their quotas by slug, with a cache in each worker."""
 
 from sqlalchemy.exc import IntegrityError
 
 from app.audit import trail
 from app.db.database import Database
+from app.kernel.cache import TtlCache
 from app.kernel.errors import TenantNotFoundError
 from app.kernel.tenant import Tenant
 from app.tenants import repository
-from app.tenants.limits import Limits
+from app.tenants.entities import Limits
 
-# How long a worker trusts what it found: a tenant that another worker deleted, a key that it
-# revoked or a quota that it changed is known by then.
-KNOWN_SECONDS = 5.0
+# How long a worker trusts what it has cached. Within this time a change in another worker takes
+# effect in this one: a tenant deleted, a key revoked, a quota changed.
+CACHE_SECONDS = 5.0
+MAX_CACHED = 10_000
 
 
 class TenantLookup:
-    """Turns a slug into a tenant, and makes tenants.
+    """Finds tenants by slug, and creates them.
 
-    `creates` tells whether an unknown one springs into being on its first write.
+    With `creates`, an unknown tenant is created by its first write; otherwise it is not found.
     """
 
     def __init__(self, database: Database, *, creates: bool) -> None:
         self._database = database
         self._creates = creates
-        self._known: dict[str, tuple[Tenant, float]] = {}
+        self._cache: TtlCache[str, Tenant] = TtlCache(MAX_CACHED)
+        # Without expiry, so that a quota applies to every request of a caller that is cached.
         self._limits: dict[int, Limits] = {}
 
     async def resolve(self, slug: str, *, create: bool = False) -> Tenant:
-        """The tenant of that slug. An unknown one, where tenants are made on the fly, is nobody
-        yet, and sees nobody's data, unless it is to be created.
+        """The tenant with that slug, cached or from the database.
 
-        Raises NotFoundError for an unknown one where they are not.
+        Where unknown tenants are created, one that does not exist is created if `create` is set;
+        otherwise it is returned with id 0, as which no rows are seen. Where they are not, raises
+        TenantNotFoundError.
         """
-        known = self.known(slug)
-        return known if known is not None else await self.current(slug, create=create)
+        cached = self._cache.get(slug)
+        return cached if cached is not None else await self.refresh(slug, create=create)
 
-    def known(self, slug: str) -> Tenant | None:
-        """The tenant of that slug, where it was looked up lately."""
-        known, until = self._known.get(slug, (None, 0.0))
-        return known if time.monotonic() < until else None
+    def cached(self, slug: str) -> Tenant | None:
+        """The tenant with that slug; None if it is not cached."""
+        return self._cache.get(slug)
 
-    async def current(self, slug: str, *, create: bool = False) -> Tenant:
-        """`resolve`, from the database and not from what is remembered: the tenant that has the
-        slug now, whoever had it moments ago."""
-        async with self._database.directory() as connection:
+    async def refresh(self, slug: str, *, create: bool = False) -> Tenant:
+        """`resolve` without the cache: the tenant that has the slug in the database now."""
+        async with self._database.without_tenant() as connection:
             found = await repository.find(connection, slug)
         if found is None:
-            self.forget(slug)
+            self.invalidate(slug)
             if not self._creates:
                 raise TenantNotFoundError(slug)
             if not create:
                 return Tenant(0, slug)
             found = await self._create(slug), Limits()
         tenant = Tenant(found[0], slug)
-        self.remember(tenant, found[1])
+        self.store(tenant, found[1])
         return tenant
 
-    async def made(self, tenant: Tenant) -> Tenant:
-        """The tenant itself; one that is nobody yet is created."""
+    async def ensure_created(self, tenant: Tenant) -> Tenant:
+        """The tenant itself, or the one that is created for id 0."""
         return tenant if tenant.id else await self.resolve(tenant.slug, create=True)
 
-    async def existing(self, slug: str) -> Tenant:
-        """The tenant that has the slug now. Raises NotFoundError for a slug that is no tenant's,
-        wherever tenants come from."""
-        tenant = await self.current(slug)
+    async def require(self, slug: str) -> Tenant:
+        """The tenant that has the slug in the database now.
+
+        Raises TenantNotFoundError if there is none, also where unknown tenants are created.
+        """
+        tenant = await self.refresh(slug)
         if tenant.id == 0:
             raise TenantNotFoundError(slug)
         return tenant
 
     def limits(self, tenant: Tenant) -> Limits | None:
-        """The quotas of a tenant that was resolved lately; None where it has none."""
+        """The quotas of a tenant that this worker has looked up; None if it has none."""
         return self._limits.get(tenant.id)
 
-    def forget(self, slug: str) -> None:
-        """Look the tenant up again when it is next named."""
-        self._known.pop(slug, None)
+    def invalidate(self, slug: str) -> None:
+        """Remove a slug from the cache."""
+        self._cache.discard(slug)
 
-    def gone(self, tenant: Tenant) -> None:
-        """Know nothing of a tenant that was deleted."""
-        self.forget(tenant.slug)
+    def forget(self, tenant: Tenant) -> None:
+        """Remove a deleted tenant and its quotas."""
+        self.invalidate(tenant.slug)
         self._limits.pop(tenant.id, None)
 
-    def remember(self, tenant: Tenant, limits: Limits) -> None:
-        """Trust for a while what was just found in the database."""
-        self._known[tenant.slug] = (tenant, time.monotonic() + KNOWN_SECONDS)
+    def store(self, tenant: Tenant, limits: Limits) -> None:
+        """Cache a tenant that was just read from the database, with its quotas."""
+        self._cache.put(tenant.slug, tenant, CACHE_SECONDS)
         if limits == Limits():
             self._limits.pop(tenant.id, None)
         else:
@@ -93,13 +95,13 @@ class TenantLookup:
 
     async def _create(self, slug: str) -> int:
         try:
-            async with self._database.directory() as connection:
-                created = Tenant(await repository.create(connection, slug), slug)
-                await trail.record(connection, created, "tenant.create", slug, unasked=True)
-                return created.id
+            async with self._database.without_tenant() as connection:
+                tenant = Tenant(await repository.create(connection, slug), slug)
+                await trail.record(connection, tenant, "tenant.create", slug, unasked=True)
+                return tenant.id
         except IntegrityError:
-            # Another request made it first.
-            async with self._database.directory() as connection:
+            # A concurrent request has created it.
+            async with self._database.without_tenant() as connection:
                 found = await repository.find(connection, slug)
                 assert found is not None
                 return found[0]

@@ -1,4 +1,4 @@
-"""Quotas: what a tenant may do and keep, where it has a limit. Nothing is counted where not."""
+"""Quotas: checks and counts what a tenant with limits does. Without a limit nothing is counted."""
 
 import asyncio
 import math
@@ -15,28 +15,31 @@ from app.db.database import Database
 from app.kernel.errors import QuotaExceededError, RateLimitedError
 from app.kernel.tenant import Tenant
 from app.tenants import repository, sql
-from app.tenants.limits import Limits
+from app.tenants.entities import Limits
 from app.tenants.lookup import TenantLookup
 
-# A worker takes points for later from the day's count, so that it need not write to it for each
-# request: as many as one flush of the write queue holds, and at most this part of the quota.
+# A worker takes points from the day's count in advance, so that not every request writes to it: as
+# many as a flush of the write queue holds, and at most a hundredth of the quota.
 POINTS_IN_ADVANCE = 5_000
-PART_IN_ADVANCE = 100
+ADVANCE_DIVISOR = 100
 
-# The points' quota is renewed at midnight, or raised sooner; a client that is told to wait until
-# midnight would hang until then, without a word to its user.
+# Seconds. The quota of points is renewed at midnight, but MLflow's client sleeps for as long as
+# Retry-After says, and would seem to hang; the quota may also be raised meanwhile.
 MAX_RETRY_AFTER = 60
 
 
 @dataclass(slots=True)
-class _Bucket:
-    """A token bucket that holds one second's worth, and at least one request."""
+class _TokenBucket:
+    """A token bucket with a capacity of one second's tokens, and at least one.
+
+    `filled` is when tokens were last added, in seconds of the monotonic clock.
+    """
 
     tokens: float
     filled: float
 
     def take(self, rate: float) -> float:
-        """0 where a request may go, else the seconds until one may."""
+        """Take a token at `rate` tokens a second; 0, or the seconds until there is one."""
         now = time.monotonic()
         self.tokens = min(max(rate, 1.0), self.tokens + (now - self.filled) * rate)
         self.filled = now
@@ -47,17 +50,17 @@ class _Bucket:
 
 
 @dataclass(slots=True)
-class _Day:
-    """The points of a day that this worker has taken and not used."""
+class _PointsInHand:
+    """Points of a day (UTC) that this worker has taken from the count and not used yet."""
 
     day: date = date.min
-    left: int = 0
-    taking: asyncio.Lock = field(default_factory=asyncio.Lock)
+    unused: int = 0
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a tenant uses. `points_today` is counted only where points have a quota."""
+    """What a tenant uses of its quotas; `points_today` is None if it has no quota of points."""
 
     points_today: int | None
     runs: int
@@ -66,34 +69,34 @@ class Usage:
 
 
 class Quotas:
-    """Requests are counted by worker: each grants its share of a tenant's rate."""
+    """The quotas of tenants. Each of `workers` grants its share of a tenant's request rate."""
 
     def __init__(self, database: Database, tenants: TenantLookup, *, workers: int) -> None:
         self._database = database
         self._tenants = tenants
         self._workers = workers
-        self._buckets: dict[int, _Bucket] = {}
-        self._days: dict[int, _Day] = {}
+        self._buckets: dict[int, _TokenBucket] = {}
+        self._points: dict[int, _PointsInHand] = {}
 
-    async def limit(self, tenant: Tenant, changes: Mapping[str, int | None]) -> None:
-        """Set those quotas that are given, by the names of `Limits`; None lifts one.
+    async def set_limits(self, tenant: Tenant, changes: Mapping[str, int | None]) -> None:
+        """Set the given quotas, by the names of `Limits`; None removes one.
 
-        Every worker goes by them within seconds.
+        They apply in every worker within seconds.
         """
         async with self._database.write(tenant) as connection:
             await repository.set_limits(connection, tenant, changes)
             await trail.record(connection, tenant, "tenant.limit", tenant.slug, **changes)
-        self._tenants.forget(tenant.slug)
+        self._tenants.invalidate(tenant.slug)
 
     def take_request(self, tenant: Tenant) -> None:
-        """Raises RateLimitedError for a tenant that asks too often."""
+        """Count a request. Raises RateLimitedError if the tenant is over its request rate."""
         limits = self._tenants.limits(tenant)
         if limits is None or limits.requests_per_second is None:
             return
         rate = limits.requests_per_second / self._workers
         bucket = self._buckets.get(tenant.id)
         if bucket is None:
-            bucket = self._buckets[tenant.id] = _Bucket(max(rate, 1.0), time.monotonic())
+            bucket = self._buckets[tenant.id] = _TokenBucket(max(rate, 1.0), time.monotonic())
         wait = bucket.take(rate)
         if wait:
             raise RateLimitedError(
@@ -103,28 +106,28 @@ class Quotas:
             )
 
     async def take_points(self, tenant: Tenant, count: int) -> None:
-        """Raises RateLimitedError where the day's points would be more than the quota."""
+        """Count points. Raises RateLimitedError if the day's points would exceed the quota."""
         limits = self._tenants.limits(tenant)
         if limits is None or limits.points_per_day is None or not count:
             return
-        mine = self._days.setdefault(tenant.id, _Day())
-        async with mine.taking:
+        points = self._points.setdefault(tenant.id, _PointsInHand())
+        async with points.lock:
             today = _today()
-            if mine.day != today:
-                mine.day, mine.left = today, 0
-            missing = count - mine.left
+            if points.day != today:
+                points.day, points.unused = today, 0
+            missing = count - points.unused
             if missing > 0:
-                mine.left += await self._grant(tenant, today, missing, limits.points_per_day)
-            mine.left -= count
+                points.unused += await self._grant(tenant, today, missing, limits.points_per_day)
+            points.unused -= count
 
     def return_points(self, tenant: Tenant, count: int) -> None:
-        """Points that were taken and then not written, for others of this worker."""
-        mine = self._days.get(tenant.id)
-        if mine is not None and mine.day == _today():
-            mine.left += count
+        """Return points that were taken but not written; later requests of this worker use them."""
+        points = self._points.get(tenant.id)
+        if points is not None and points.day == _today():
+            points.unused += count
 
     async def _grant(self, tenant: Tenant, today: date, count: int, limit: int) -> int:
-        in_advance = min(POINTS_IN_ADVANCE, limit // PART_IN_ADVANCE)
+        in_advance = min(POINTS_IN_ADVANCE, limit // ADVANCE_DIVISOR)
         for wanted in dict.fromkeys((max(count, in_advance), count)):
             values = {"tenant": tenant.id, "day": today, "count": wanted, "limit": limit}
             async with self._database.write_pipeline(tenant) as connection:
@@ -134,24 +137,25 @@ class Quotas:
         raise RateLimitedError(
             f"The tenant '{tenant.slug}' may log {limit} points a day (quota points_per_day);"
             " the day ends at midnight UTC",
-            retry_after=min(MAX_RETRY_AFTER, _seconds_left()),
+            retry_after=min(MAX_RETRY_AFTER, _seconds_until_midnight()),
         )
 
-    async def room_for_runs(
+    async def remaining_runs(
         self, connection: psycopg.AsyncConnection, tenant: Tenant
     ) -> int | None:
-        """How many runs more the tenant may have; None for any number.
+        """How many more runs the tenant may have; None is no limit.
 
-        `connection` is in the transaction that makes the runs. It waits for others that make some
-        for the same tenant.
+        Call it in the transaction that creates the runs: until the commit, others that create runs
+        of the same tenant wait.
         """
         limits = self._tenants.limits(tenant)
         if limits is None or limits.runs is None:
             return None
         await connection.execute(sql.LOCK_COUNT, {"tenant": tenant.id})
-        return max(0, limits.runs - await _number(connection, sql.COUNT_RUNS, tenant))
+        return max(0, limits.runs - await _count(connection, sql.COUNT_RUNS, tenant))
 
-    def no_room_for_runs(self, tenant: Tenant) -> QuotaExceededError:
+    def runs_exceeded(self, tenant: Tenant) -> QuotaExceededError:
+        """The error for a run that would exceed the quota."""
         limits = self._tenants.limits(tenant) or Limits()
         return QuotaExceededError(
             f"The tenant '{tenant.slug}' may have {limits.runs} runs, deleted ones included"
@@ -159,7 +163,7 @@ class Quotas:
         )
 
     def artifact_bytes(self, tenant: Tenant) -> int | None:
-        """How many bytes of artifacts the tenant may have; None for any number."""
+        """The tenant's quota of artifact bytes; None is no limit."""
         limits = self._tenants.limits(tenant)
         return None if limits is None else limits.artifact_bytes
 
@@ -169,13 +173,13 @@ class Quotas:
         async with self._database.read_pipeline(tenant) as connection:
             values = {"tenant": tenant.id, "day": _today()}
             counted = await (await connection.execute(sql.POINTS_OF_DAY, values)).fetchone()
-            runs = await _number(connection, sql.COUNT_RUNS, tenant)
+            runs = await _count(connection, sql.COUNT_RUNS, tenant)
             stored = await used_bytes(connection, tenant)
         points = counted[0] if counted else 0
         return Usage(points if limits.points_per_day is not None else None, runs, stored, limits)
 
 
-async def _number(connection: psycopg.AsyncConnection, statement: str, tenant: Tenant) -> int:
+async def _count(connection: psycopg.AsyncConnection, statement: str, tenant: Tenant) -> int:
     row = await (await connection.execute(statement, {"tenant": tenant.id})).fetchone()
     assert row is not None
     return int(row[0])
@@ -185,8 +189,8 @@ def _today() -> date:
     return datetime.now(UTC).date()
 
 
-def _seconds_left() -> int:
-    """Until midnight UTC."""
+def _seconds_until_midnight() -> int:
+    """Seconds until midnight UTC, rounded up."""
     now = datetime.now(UTC)
     midnight = datetime.combine(now.date() + timedelta(days=1), datetime.min.time(), UTC)
     return math.ceil((midnight - now).total_seconds())

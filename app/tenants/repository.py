@@ -1,4 +1,4 @@
-"""The directory of tenants, in SQL."""
+"""Statements on the table of tenants, which is outside row-level security."""
 
 from collections.abc import Mapping
 
@@ -8,8 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.db.tables.tenants import Tenant as TenantRow
 from app.kernel.tenant import Tenant
-from app.tenants.entities import Entry
-from app.tenants.limits import Limits
+from app.tenants.entities import Limits, TenantDetails
 
 _LIMITS = (
     TenantRow.requests_per_second,
@@ -20,59 +19,63 @@ _LIMITS = (
 
 
 async def find(connection: AsyncConnection, slug: str) -> tuple[int, Limits] | None:
-    """The id and the quotas of the tenant of that slug."""
+    """The id and the quotas of the tenant with that slug; None if there is none."""
     statement = select(TenantRow.id, *_LIMITS).where(TenantRow.slug == slug)
     row = (await connection.execute(statement)).first()
     return (row[0], Limits(*row[1:])) if row else None
 
 
 async def create(connection: AsyncConnection, slug: str) -> int:
-    """Make a tenant with its experiment 0. Raises IntegrityError where the slug is taken."""
-    created: int = (await connection.execute(select(func.create_tenant(slug)))).scalar_one()
-    return created
+    """Create a tenant with its experiment 0; returns its id.
+
+    The transaction is that tenant's afterwards. Raises IntegrityError for a slug that is taken.
+    """
+    tenant_id: int = (await connection.execute(select(func.create_tenant(slug)))).scalar_one()
+    return tenant_id
 
 
-async def directory(
+async def list_details(
     connection: AsyncConnection,
     slug: str | None = None,
     *,
     tenant: Tenant | None = None,
     limit: int | None = None,
     offset: int = 0,
-) -> list[Entry]:
-    """All tenants by slug, or the one of that slug, where it is `tenant`, if that is given."""
-    statement = select(TenantRow.slug, TenantRow.description, TenantRow.created_at, *_LIMITS)
+) -> list[TenantDetails]:
+    """Tenants in the order of their slugs: all, or those with the given slug and id."""
+    columns = (TenantRow.id, TenantRow.slug, TenantRow.description, TenantRow.created_at)
+    statement = select(*columns, *_LIMITS)
     statement = statement.order_by(TenantRow.slug).limit(limit).offset(offset)
     if slug is not None:
         statement = statement.where(TenantRow.slug == slug)
     if tenant is not None:
         statement = statement.where(TenantRow.id == tenant.id)
     return [
-        Entry(slug, description, created_at, Limits(*limits))
-        for slug, description, created_at, *limits in await connection.execute(statement)
+        TenantDetails(tenant_id, slug, description, created_at, Limits(*limits))
+        for tenant_id, slug, description, created_at, *limits in await connection.execute(statement)
     ]
 
 
-async def tenants(connection: AsyncConnection) -> list[Tenant]:
-    """Every tenant, by slug."""
+async def list_tenants(connection: AsyncConnection) -> list[Tenant]:
+    """All tenants, in the order of their slugs."""
     rows = await connection.execute(select(TenantRow.id, TenantRow.slug).order_by(TenantRow.slug))
     return [Tenant(*row) for row in rows]
 
 
 async def count(connection: AsyncConnection) -> int:
-    """How many tenants there are."""
+    """The number of tenants."""
     return (await connection.execute(select(func.count()).select_from(TenantRow))).scalar_one()
 
 
 async def set_limits(
     connection: AsyncConnection, tenant: Tenant, changes: Mapping[str, int | None]
 ) -> None:
-    """Set those quotas that are given, by the names of `Limits`; None lifts one."""
+    """Set the given quotas, by the names of `Limits`; None removes one."""
     await connection.execute(select(func.limit_tenant(tenant.slug, cast(changes, JSONB))))
 
 
 async def describe(connection: AsyncConnection, slug: str, description: str) -> bool:
-    """False where there is no such tenant."""
+    """Set a tenant's description; False if there is no such tenant."""
     found: bool = (
         await connection.execute(select(func.describe_tenant(slug, description)))
     ).scalar_one()
@@ -80,10 +83,10 @@ async def describe(connection: AsyncConnection, slug: str, description: str) -> 
 
 
 async def delete(connection: AsyncConnection, slug: str, *, cascade: bool) -> str | None:
-    """Delete a tenant with all its rows; without `cascade`, only one that holds nothing.
+    """Delete a tenant with all its rows; without `cascade`, only one that has none.
 
-    Returns None once it is gone, `absent` where there was none, and otherwise what it still
-    holds: a table and a number, as `runs: 3`.
+    Returns None if it was deleted, `absent` if there is none, and otherwise a table that has rows
+    of it with their number, as `runs: 3`.
     """
     obstacle: str | None = (
         await connection.execute(select(func.delete_tenant(slug, cascade)))

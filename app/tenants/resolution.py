@@ -1,29 +1,29 @@
-"""The ways in which a request names its tenant, besides its key."""
+"""Reads a request's tenant from its path (`/t/{tenant}`) or its headers."""
 
 from starlette.types import Scope
 
 from app.kernel.errors import InvalidValueError, NotFoundError
-from app.kernel.slug import is_slug
+from app.kernel.tenant import is_slug
 
 _HEADERS = frozenset({b"x-tenant-id", b"x-mlflow-workspace"})
 
-# How much of a malformed name an error repeats.
+# How much of a malformed name an error message repeats.
 _SHOWN_CHARACTERS = 100
 
 
 def check_path(scope: Scope) -> None:
-    """Raises NotFoundError where the path `/t/{name}` names what no tenant can be called."""
+    """Raises NotFoundError if the path `/t/{name}` has a name that is no slug."""
     name: str | None = scope.get("tenant_in_path")
     if name is not None and not is_slug(name):
         raise NotFoundError(_malformed(name, "path /t/…"), field="tenant")
 
 
 def tenant_named(scope: Scope) -> str | None:
-    """The slug in the path `/t/{tenant}` or in the headers; None where there is none.
+    """The slug in the path `/t/{tenant}` or in the headers; None if there is none.
 
-    Raises InvalidValueError for a malformed name and for names that disagree.
+    Raises InvalidValueError for a malformed name, and for names that differ.
     """
-    # `check_path` has seen the one in the path.
+    # `check_path` has validated the name in the path.
     found: str | None = scope.get("tenant_in_path")
     for header, value in scope["headers"]:
         if header in _HEADERS and value:

@@ -1,58 +1,6 @@
-"""Keys and usage in SQL. Keys are found and kept as their tenant, under row-level security."""
+"""SQL of quotas and usage."""
 
-_KEY = "key_id, name, role, creation_time, expiry_time, revoked_time, last_used_time"
-
-# Become the tenant that a key names, before it is known whether the key is a good one; nobody's,
-# where there is no such tenant. Both take the same trip.
-SET_TENANT_BY_SLUG = """
-SELECT set_config(
-    'app.tenant_id', coalesce((SELECT id FROM tenants WHERE slug = %(slug)s), 0)::text, true
-)
-"""
-FIND_KEY = """
-SELECT k.secret_hash, k.role, k.expiry_time, k.revoked_time, k.last_used_time,
-    t.id, t.requests_per_second, t.points_per_day, t.max_runs, t.max_artifact_bytes
-FROM tenants t JOIN api_keys k ON k.tenant_id = t.id
-WHERE t.slug = %(slug)s AND k.key_id = %(key)s
-"""
-
-# Not more often than `since` tells, whatever several workers find at once.
-TOUCH_KEY = """
-UPDATE api_keys SET last_used_time = %(now)s
-WHERE tenant_id = %(tenant)s AND key_id = %(key)s
-    AND (last_used_time IS NULL OR last_used_time < %(since)s)
-"""
-
-INSERT_KEY = f"""
-INSERT INTO api_keys (tenant_id, key_id, name, role, secret_hash, creation_time, expiry_time)
-VALUES (%(tenant)s, %(key)s, %(name)s, %(role)s, %(hash)s, %(now)s, %(expiry)s)
-RETURNING {_KEY}
-"""
-
-GET_KEY = f"""
-SELECT {_KEY} FROM api_keys WHERE tenant_id = %(tenant)s AND key_id = %(key)s
-"""
-
-LOCK_KEY = f"{GET_KEY} FOR UPDATE"
-
-LIST_KEYS = f"""
-SELECT {_KEY} FROM api_keys WHERE tenant_id = %(tenant)s
-ORDER BY creation_time DESC, key_id LIMIT %(limit)s OFFSET %(offset)s
-"""
-COUNT_KEYS = "SELECT count(*) FROM api_keys WHERE tenant_id = %(tenant)s"
-
-REVOKE_KEY = f"""
-UPDATE api_keys SET revoked_time = coalesce(revoked_time, %(now)s)
-WHERE tenant_id = %(tenant)s AND key_id = %(key)s
-RETURNING {_KEY}
-"""
-
-EXPIRE_KEY = """
-UPDATE api_keys SET expiry_time = least(expiry_time, %(expiry)s)
-WHERE tenant_id = %(tenant)s AND key_id = %(key)s
-"""
-
-# Add to the day's points, unless they would then be more than the limit: no row then.
+# Adds to the day's points; returns no row where the sum would exceed the limit.
 TAKE_POINTS = """
 INSERT INTO tenant_usage AS u (tenant_id, day, points)
 SELECT %(tenant)s, %(day)s, %(count)s WHERE %(count)s <= %(limit)s
@@ -62,6 +10,6 @@ RETURNING points
 """
 POINTS_OF_DAY = "SELECT points FROM tenant_usage WHERE tenant_id = %(tenant)s AND day = %(day)s"
 
-# Held to the end of the transaction, so that two that count and add do so one after the other.
+# Held until the transaction ends, so that transactions that count runs and create some take turns.
 LOCK_COUNT = "SELECT pg_advisory_xact_lock(hashtextextended('tracking.runs', %(tenant)s))"
 COUNT_RUNS = "SELECT count(*) FROM runs WHERE tenant_id = %(tenant)s"

@@ -9,7 +9,7 @@ from pathlib import Path
 import psycopg
 
 from app.db import migrate
-from app.db.embedded.postgres import EmbeddedPostgres, EmbeddedPostgresError, embedded_postgres
+from app.db.embedded import EmbeddedPostgres, EmbeddedPostgresError, embedded_postgres
 
 
 class Killable:

@@ -14,8 +14,8 @@ import httpx
 import psycopg
 import pytest
 
-from app.db.embedded.ballast import MOST_BYTES
-from app.db.embedded.postgres import running
+from app.db.embedded import running
+from app.db.embedded.ballast import MAX_BYTES
 from tests.conftest import running_server
 from tests.resilience.load import load
 from tests.resilience.test_embedded import until
@@ -23,7 +23,7 @@ from tests.resilience.test_store import PROXY, new_run
 
 MIB = 1 << 20
 DISK = 320 * MIB
-BALLAST = min(MOST_BYTES, DISK // 10)
+BALLAST = min(MAX_BYTES, DISK // 10)
 API = "/api/2.0/mlflow"
 MULTIPART = "/api/2.0/mlflow-artifacts/mpu"
 

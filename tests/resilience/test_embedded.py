@@ -17,15 +17,15 @@ import httpx
 import psycopg
 import pytest
 
-from app.db.embedded.postgres import EmbeddedPostgres, running
-from tests.conftest import ROOT, free_port, running_server
+from app.db.embedded import EmbeddedPostgres, running
+from tests.conftest import ROOT, answers, free_port, running_server
 from tests.resilience.load import load
 
 # The command, with less patience than an operator wants it to have.
 SOON = """
 import app.db.embedded.watch as watch
 from app.cli import main
-watch.PATIENCE = {patience}
+watch.MAX_TROUBLE_SECONDS = {patience}
 main()
 """
 
@@ -133,7 +133,7 @@ def test_one_that_a_killed_owner_left(
         assert running_in(data_dir) == left
         os.kill(left.pid, signal.SIGKILL)
         until(lambda: (found := running(data_dir)) and found != left)
-        until(lambda: httpx.get(f"{url}/ready").status_code == 200)
+        until(lambda: answers(url, "/ready"))
         assert process.poll() is None
     assert processes_in(data_dir / "postgres") == []
 
@@ -198,7 +198,7 @@ def test_one_that_can_be_started_in_the_end(
             until(lambda: "trying again" in log.read_text())
             answer = httpx.post(f"{url}/api/2.0/mlflow/runs/create", json={})
             assert (answer.status_code, "retry-after" in answer.headers) == (503, True)
-        until(lambda: httpx.get(f"{url}/ready").status_code == 200)
+        until(lambda: answers(url, "/ready"))
         assert httpx.post(f"{url}/api/2.0/mlflow/runs/create", json={}).status_code == 200
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0
@@ -213,7 +213,7 @@ def test_a_folder_that_is_gone(environment: dict[str, str], data_dir: Path, tmp_
         os.kill(pid, signal.SIGKILL)
         assert process.wait(60) == 1
     assert not (data_dir / "postgres").exists()
-    assert "is gone" in log.read_text().splitlines()[-1]
+    assert "does not exist any more" in log.read_text().splitlines()[-1]
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])

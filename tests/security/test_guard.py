@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 
 from app.api.mlflow import PREFIXES
 from app.config import Settings
-from app.kernel.slug import is_slug
-from app.kernel.tenant import Tenant
+from app.kernel.tenant import Tenant, is_slug
 from app.observability.request_middleware import UNMATCHED
 from app.services import Services
 from tests.conftest import client_of

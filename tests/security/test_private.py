@@ -9,7 +9,7 @@ import pytest
 
 from app.artifacts.stores.local import LocalStore
 from app.db import migrate
-from app.db.embedded.postgres import embedded_postgres
+from app.db.embedded import embedded_postgres
 from app.kernel.private_files import make_private
 from tests.conftest import running_server
 

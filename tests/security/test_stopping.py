@@ -6,7 +6,7 @@ from pathlib import Path
 
 import httpx
 
-from app.cli import GRACE
+from app.commands.serve import GRACE_SECONDS
 from tests.conftest import Postgres, new_slug, running_server
 from tests.security.raw import connect, received, request
 
@@ -37,12 +37,12 @@ def test_requests_that_do_not_end_are_told_to_come_back(postgres: Postgres, tmp_
         ]
         slow = [connect(url) for _ in starts]
         for one, start in zip(slow, starts, strict=True):
-            one.settimeout(GRACE + 10)
+            one.settimeout(GRACE_SECONDS + 10)
             one.sendall(start)
         time.sleep(0.5)
         process.terminate()
         answers = [trickling(one) for one in slow]
-        assert process.wait(GRACE + 10) is not None
+        assert process.wait(GRACE_SECONDS + 10) is not None
     for answer in answers:
         head = answer.partition(b"\r\n\r\n")[0].lower()
         assert head.startswith(b"http/1.1 503 ")

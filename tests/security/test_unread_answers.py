@@ -16,7 +16,7 @@ import pytest
 import uvicorn
 
 from app.http.protocol import BoundedHttp
-from app.http.response_cycle import SLICE_BYTES
+from app.http.response_writer import SLICE_BYTES
 from tests.conftest import Postgres, new_slug
 from tests.security.raw import received
 from tests.security.test_slow_clients import Impatient, calling

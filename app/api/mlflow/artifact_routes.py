@@ -12,13 +12,13 @@ from starlette.types import Receive, Scope, Send
 
 from app.api.headers import error_headers
 from app.api.mlflow import artifacts, multipart_upload
-from app.api.mlflow.router import (
-    Call,
+from app.api.mlflow.error_responses import (
     encode_error,
-    error_answer,
-    log_unexpected,
-    unknown_route,
+    endpoint_not_found,
+    internal_error,
+    status_and_body,
 )
+from app.api.mlflow.router import Call
 from app.kernel.errors import TrackingError
 from app.kernel.principal import Role
 from app.services import Services
@@ -70,7 +70,7 @@ class ArtifactRoutes:
         endpoint = self.table.get((scope["method"], prefix))
         if endpoint is None:
             status = 405 if prefix.rstrip("/") in self._served else 404
-            body = unknown_route(scope["method"], path[1:])
+            body = endpoint_not_found(scope["method"], path[1:])
             answer = Response(body, status, media_type="application/json")
         else:
             scope["route"] = endpoint
@@ -86,11 +86,11 @@ class ArtifactRoutes:
             if endpoint.role is None:
                 caller = await multipart_upload.holder(services, request)
             else:
-                caller = await services.authenticator.admit(request.scope, endpoint.role)
+                caller = await services.authenticator.authorize(request.scope, endpoint.role)
             call = Call(services, caller.tenant, caller, request.scope)
             return await endpoint.handler(call, request)
         except TrackingError as error:
-            status, body = error_answer(error)
+            status, body = status_and_body(error)
             headers = error_headers(error)
         except HTTPException as error:
             status, body = error.status_code, encode_error("BAD_REQUEST", error.detail)
@@ -98,7 +98,7 @@ class ArtifactRoutes:
         except ClientDisconnect:
             status, body = 499, b""
         except Exception:
-            status, body = log_unexpected(request.method, request.url.path)
+            status, body = internal_error(request.method, request.url.path)
         if status == 408:  # what is left of the body would be taken for the next request
             headers["Connection"] = "close"
         return Response(body, status, headers, media_type="application/json")

@@ -85,7 +85,7 @@ async def _pages(
     """A list of files in a JSON object that begins with `head`, from its first page on."""
     between = head
     while True:
-        async with call.services.sharing.turns.turn(call.tenant):
+        async with call.services.turns.turn(call.tenant):
             page = msgspec.json.encode([shown(entry) for entry in entries])[1:-1]
         if page:
             yield between + page

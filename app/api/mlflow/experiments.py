@@ -2,14 +2,14 @@
 
 import msgspec
 
-from app.api.mlflow.messages import (
+from app.api.mlflow.fields import (
     KeyValue,
     Required,
     experiment_id,
+    key_values,
     page_size,
-    pairs,
-    strings,
-    view,
+    tags_by_key,
+    view_type,
 )
 from app.api.mlflow.router import Call, Empty, Routes
 from app.experiments import entities
@@ -23,7 +23,7 @@ MAX_RESULTS = 50_000
 
 
 class Experiment(msgspec.Struct, omit_defaults=True):
-    """`workspace` is what MLflow calls a tenant."""
+    """`workspace` is MLflow's word for a tenant."""
 
     experiment_id: str
     name: str
@@ -92,7 +92,7 @@ async def create(call: Call, message: CreateExperiment) -> CreateExperimentAnswe
         call.tenant,
         message.name,
         artifact_location=message.artifact_location,
-        tags=strings(message.tags),
+        tags=tags_by_key(message.tags),
     )
     return CreateExperimentAnswer(str(created))
 
@@ -100,13 +100,13 @@ async def create(call: Call, message: CreateExperiment) -> CreateExperimentAnswe
 @routes.add("GET", "experiments/get", ExperimentId, Role.READ)
 async def get(call: Call, message: ExperimentId) -> ExperimentAnswer:
     found = await call.services.experiments.get(call.tenant, experiment_id(message.experiment_id))
-    return ExperimentAnswer(_shown(call.tenant, found))
+    return ExperimentAnswer(_message(call.tenant, found))
 
 
 @routes.add("GET", "experiments/get-by-name", GetByName, Role.READ)
 async def get_by_name(call: Call, message: GetByName) -> ExperimentAnswer:
     found = await call.services.experiments.get_by_name(call.tenant, message.experiment_name)
-    return ExperimentAnswer(_shown(call.tenant, found))
+    return ExperimentAnswer(_message(call.tenant, found))
 
 
 @routes.add("POST", "experiments/search", SearchExperiments, Role.READ)
@@ -117,11 +117,13 @@ async def search(call: Call, message: SearchExperiments) -> SearchExperimentsAns
         call.tenant,
         filter=message.filter,
         order_by=message.order_by,
-        view=view("view_type", message.view_type),
+        view=view_type("view_type", message.view_type),
         limit=limit,
         page_token=message.page_token or None,
     )
-    return SearchExperimentsAnswer([_shown(call.tenant, one) for one in found], token)
+    return SearchExperimentsAnswer(
+        [_message(call.tenant, experiment) for experiment in found], token
+    )
 
 
 @routes.add("POST", "experiments/update", UpdateExperiment, Role.WRITE)
@@ -160,7 +162,7 @@ async def delete_tag(call: Call, message: DeleteTag) -> Empty:
     return Empty()
 
 
-def _shown(tenant: Tenant, experiment: entities.Experiment) -> Experiment:
+def _message(tenant: Tenant, experiment: entities.Experiment) -> Experiment:
     return Experiment(
         experiment_id=str(experiment.experiment_id),
         name=experiment.name,
@@ -169,5 +171,5 @@ def _shown(tenant: Tenant, experiment: entities.Experiment) -> Experiment:
         last_update_time=experiment.last_update_time,
         creation_time=experiment.creation_time,
         workspace=tenant.slug,
-        tags=pairs(experiment.tags),
+        tags=key_values(experiment.tags),
     )

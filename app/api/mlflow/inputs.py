@@ -1,8 +1,8 @@
-"""What went into a run and came out of it: datasets and logged models."""
+"""MLflow's inputs and outputs of runs: datasets and logged models."""
 
 import msgspec
 
-from app.api.mlflow.messages import KeyValue, Required, experiment_id, pairs, strings
+from app.api.mlflow.fields import KeyValue, Required, experiment_id, key_values, tags_by_key
 from app.api.mlflow.router import Call, Empty, Routes
 from app.kernel import validation
 from app.kernel.principal import Role
@@ -10,7 +10,7 @@ from app.runs import entities
 
 routes = Routes()
 
-# The profile of a dataset has up to 16 MiB, and more bytes than that as JSON.
+# The profile of a dataset may have 16 MiB, which are more bytes in JSON.
 MAX_INPUTS_BYTES = 32 << 20
 MAX_INPUTS = 1_000
 
@@ -82,8 +82,8 @@ async def log_inputs(call: Call, message: LogInputs) -> Empty:
     await call.services.inputs.log_inputs(
         call.tenant,
         message.run_id,
-        datasets=[_dataset_input(one) for one in message.datasets],
-        models=[one.model_id for one in message.models],
+        datasets=[_dataset_input(given) for given in message.datasets],
+        models=[model.model_id for model in message.models],
     )
     return Empty()
 
@@ -94,7 +94,7 @@ async def log_outputs(call: Call, message: LogOutputs) -> Empty:
     await call.services.inputs.log_outputs(
         call.tenant,
         message.run_id,
-        [entities.ModelLink(one.model_id, one.step) for one in message.models],
+        [entities.ModelLink(model.model_id, model.step) for model in message.models],
     )
     return Empty()
 
@@ -102,43 +102,48 @@ async def log_outputs(call: Call, message: LogOutputs) -> Empty:
 @routes.add("POST", "experiments/search-datasets", SearchDatasets, Role.READ)
 async def search_datasets(call: Call, message: SearchDatasets) -> SearchDatasetsAnswer:
     found = await call.services.inputs.search_datasets(
-        call.tenant, [experiment_id(one) for one in message.experiment_ids]
+        call.tenant, [experiment_id(given) for given in message.experiment_ids]
     )
     return SearchDatasetsAnswer(
-        [DatasetSummary(str(one.experiment_id), one.name, one.digest, one.context) for one in found]
+        [
+            DatasetSummary(
+                str(dataset.experiment_id), dataset.name, dataset.digest, dataset.context
+            )
+            for dataset in found
+        ]
     )
 
 
-def shown_inputs(run: entities.Run) -> RunInputs:
-    """`inputs` of a run; MLflow shows it even where it is empty."""
+def run_inputs(run: entities.Run) -> RunInputs:
+    """The `inputs` of a run, which MLflow sends even if they are empty."""
     return RunInputs(
-        [_shown_dataset(one) for one in run.dataset_inputs],
-        [ModelInput(one.model_id) for one in run.model_inputs],
+        [_dataset_message(dataset) for dataset in run.dataset_inputs],
+        [ModelInput(model.model_id) for model in run.model_inputs],
     )
 
 
-def shown_outputs(run: entities.Run) -> RunOutputs:
-    """`outputs` of a run; MLflow shows it even where it is empty."""
-    return RunOutputs([ModelOutput(one.model_id, one.step) for one in run.model_outputs])
+def run_outputs(run: entities.Run) -> RunOutputs:
+    """The `outputs` of a run, which MLflow sends even if they are empty."""
+    return RunOutputs([ModelOutput(model.model_id, model.step) for model in run.model_outputs])
 
 
-def _shown_dataset(one: entities.DatasetInput) -> DatasetInput:
+def _dataset_message(dataset: entities.DatasetInput) -> DatasetInput:
     return DatasetInput(
         Dataset(
-            name=one.name,
-            digest=one.digest,
-            source_type=one.source_type,
-            source=one.source,
+            name=dataset.name,
+            digest=dataset.digest,
+            source_type=dataset.source_type,
+            source=dataset.source,
             # MLflow leaves out the empty ones, too.
-            schema=one.schema or None,
-            profile=one.profile or None,
+            schema=dataset.schema or None,
+            profile=dataset.profile or None,
         ),
-        pairs(one.tags),
+        key_values(dataset.tags),
     )
 
 
-def _dataset_input(one: DatasetInput) -> entities.DatasetInput:
-    dataset = one.dataset
+def _dataset_input(given: DatasetInput) -> entities.DatasetInput:
+    dataset = given.dataset
     return entities.DatasetInput(
         name=dataset.name,
         digest=dataset.digest,
@@ -146,5 +151,5 @@ def _dataset_input(one: DatasetInput) -> entities.DatasetInput:
         source=dataset.source,
         schema=dataset.schema,
         profile=dataset.profile,
-        tags=strings(one.tags),
+        tags=tags_by_key(given.tags),
     )

@@ -3,16 +3,16 @@
 import msgspec
 
 from app.api.mlflow.artifacts import ListArtifactsAnswer, listing
-from app.api.mlflow.messages import (
+from app.api.mlflow.fields import (
     KeyValue,
     Required,
-    enum,
+    enum_name,
     experiment_id,
-    number,
+    json_double,
+    key_values,
     page_size,
-    pairs,
-    params,
-    strings,
+    params_by_key,
+    tags_by_key,
 )
 from app.api.mlflow.router import Call, Empty, Routes
 from app.api.streamed_json import StreamedJson
@@ -20,16 +20,17 @@ from app.artifacts.paths import artifact_path
 from app.kernel import validation
 from app.kernel.principal import Role
 from app.logged_models import entities
-from app.search.queries import DatasetFilter, ModelOrder
+from app.logged_models.search import DatasetFilter, ModelOrder
 
 routes = Routes()
 
-# The default is that of MLflow's message; it has 100 for an explicit 0, and no upper limit.
+# The defaults are MLflow's: for a message without `max_results`, and for one with 0. MLflow has no
+# upper limit.
 DEFAULT_RESULTS, RESULTS_FOR_ZERO, MAX_RESULTS = 50, 100, 50_000
 
 # MLflow's client sends a hundred params at a time, of up to 65,535 characters each.
 _MAX_PARAMS_BYTES = 8 << 20
-_MAX_DATASETS = 100  # each is a condition of its own
+_MAX_DATASETS = 100  # each adds a condition to the statement
 
 
 class Metric(msgspec.Struct, omit_defaults=True):
@@ -155,10 +156,10 @@ async def create(call: Call, message: CreateModel) -> ModelAnswer:
         name=message.name,
         model_type=message.model_type,
         source_run_id=message.source_run_id,
-        params=params(message.params),
-        tags=strings(message.tags),
+        params=params_by_key(message.params),
+        tags=tags_by_key(message.tags),
     )
-    return ModelAnswer(_shown(model))
+    return ModelAnswer(_message(model))
 
 
 @routes.add("GET", "logged-models/{model_id}", GetModel, Role.READ)
@@ -166,15 +167,15 @@ async def get(call: Call, message: GetModel) -> ModelAnswer:
     model = await call.services.models.get(
         call.tenant, message.model_id, allow_deleted=message.allow_deleted.lower() == "true"
     )
-    return ModelAnswer(_shown(model))
+    return ModelAnswer(_message(model))
 
 
 @routes.add("PATCH", "logged-models/{model_id}", FinalizeModel, Role.WRITE)
 async def finalize(call: Call, message: FinalizeModel) -> ModelAnswer:
     model = await call.services.models.finalize(
-        call.tenant, message.model_id, enum("status", message.status, entities.STATUSES)
+        call.tenant, message.model_id, enum_name("status", message.status, entities.STATUSES)
     )
-    return ModelAnswer(_shown(model))
+    return ModelAnswer(_message(model))
 
 
 @routes.add("DELETE", "logged-models/{model_id}", ModelId, Role.WRITE)
@@ -188,24 +189,25 @@ async def search(call: Call, message: SearchModels) -> SearchModelsAnswer:
     validation.at_most(len(message.datasets), _MAX_DATASETS, "datasets")
     models, token = await call.services.models.search(
         call.tenant,
-        [experiment_id(one) for one in message.experiment_ids],
+        [experiment_id(given) for given in message.experiment_ids],
         filter=message.filter,
         order_by=[
-            ModelOrder(one.field_name, one.ascending, one.dataset_name, one.dataset_digest)
-            for one in message.order_by
+            ModelOrder(key.field_name, key.ascending, key.dataset_name, key.dataset_digest)
+            for key in message.order_by
         ],
         datasets=[
-            DatasetFilter(one.dataset_name, one.dataset_digest or None) for one in message.datasets
+            DatasetFilter(dataset.dataset_name, dataset.dataset_digest or None)
+            for dataset in message.datasets
         ],
         limit=page_size(message.max_results, MAX_RESULTS, RESULTS_FOR_ZERO),
         page_token=message.page_token or None,
     )
-    return SearchModelsAnswer([_shown(one) for one in models], token)
+    return SearchModelsAnswer([_message(model) for model in models], token)
 
 
 @routes.add("PATCH", "logged-models/{model_id}/tags", SetTags, Role.WRITE)
 async def set_tags(call: Call, message: SetTags) -> Empty:
-    await call.services.models.set_tags(call.tenant, message.model_id, strings(message.tags))
+    await call.services.models.set_tags(call.tenant, message.model_id, tags_by_key(message.tags))
     return Empty()
 
 
@@ -223,7 +225,9 @@ async def delete_tag(call: Call, message: DeleteTag) -> Empty:
     max_body_bytes=_MAX_PARAMS_BYTES,
 )
 async def log_params(call: Call, message: LogParams) -> Empty:
-    await call.services.models.log_params(call.tenant, message.model_id, params(message.params))
+    await call.services.models.log_params(
+        call.tenant, message.model_id, params_by_key(message.params)
+    )
     return Empty()
 
 
@@ -235,7 +239,7 @@ async def list_artifacts(call: Call, message: ListArtifacts) -> ListArtifactsAns
     return await listing(call, model.artifact_uri, folder, path, message.page_token)
 
 
-def _shown(model: entities.LoggedModel) -> LoggedModel:
+def _message(model: entities.LoggedModel) -> LoggedModel:
     return LoggedModel(
         ModelInfo(
             model_id=model.model_id,
@@ -247,16 +251,16 @@ def _shown(model: entities.LoggedModel) -> LoggedModel:
             status=model.status,
             model_type=model.model_type,
             source_run_id=model.source_run_id,
-            tags=pairs(model.tags),
+            tags=key_values(model.tags),
         ),
-        ModelData(pairs(model.params), [_metric(model, one) for one in model.metrics]),
+        ModelData(key_values(model.params), [_metric(model, metric) for metric in model.metrics]),
     )
 
 
 def _metric(model: entities.LoggedModel, metric: entities.ModelMetric) -> Metric:
     return Metric(
         key=metric.key,
-        value=number(metric.value),
+        value=json_double(metric.value),
         timestamp=metric.timestamp,
         step=metric.step,
         model_id=model.model_id,

@@ -8,28 +8,29 @@ from typing import Any
 import msgspec
 
 from app.api.mlflow.decoding import SEE_DOCS
-from app.api.mlflow.messages import Required, number
+from app.api.mlflow.fields import Required, json_double
 from app.api.mlflow.router import Call, Routes
 from app.api.streamed_json import StreamedJson
 from app.kernel import validation
 from app.kernel.errors import InvalidValueError
 from app.kernel.principal import Role
-from app.metrics.service import MAX_PAGE, PointRow, Points
+from app.metrics.entities import PointColumns, PointRow
+from app.metrics.service import MAX_PAGE
 
 routes = Routes()
 
 MAX_RUNS = 100
-# Nobody has as many points; more would not fit into the LIMIT of a statement.
+# The LIMIT of a statement; no metric has as many points.
 MAX_HISTORY_RESULTS = 2**31
 MAX_BULK_RESULTS = 25_000
 MAX_INTERVAL_RESULTS = 2_500
 
-_SLICE = 5_000  # of points that are written at once
+_SLICE = 5_000  # points that are encoded at once
 
 
 class Metric(msgspec.Struct, gc=False):
-    """A page has 25,000; they hold nothing that could lead back to them, so that the garbage
-    collector need not look."""
+    """Not tracked by the garbage collector, since a page has 25,000: they cannot be part of a
+    cycle."""
 
     key: str
     value: float | str
@@ -86,48 +87,48 @@ async def get_history(call: Call, message: GetHistory) -> History | StreamedJson
             field="max_results",
         )
     limit = message.max_results and min(message.max_results, MAX_HISTORY_RESULTS)
-    whole = limit is not None and limit <= MAX_PAGE
+    is_one_page = limit is not None and limit <= MAX_PAGE
     pages = call.services.metrics.history_pages(
         call.tenant,
         run_id,
         message.metric_key,
         limit=limit,
         page_token=message.page_token or None,
-        size=MAX_PAGE if whole else _SLICE,
+        size=MAX_PAGE if is_one_page else _SLICE,
     )
     first = await anext(pages, None)
-    points, token = first or (Points([], [], []), None)
-    if whole or token is None:
+    points, token = first or (PointColumns([], [], []), None)
+    if is_one_page or token is None:
         return History(_metrics(message.metric_key, points), token)
-    return StreamedJson(_streamed(call, message.metric_key, points, token, pages))
+    return StreamedJson(_encoded_pages(call, message.metric_key, points, token, pages))
 
 
-def _metrics(key: str, points: Points) -> list[Metric]:
+def _metrics(key: str, points: PointColumns) -> list[Metric]:
     values: list[Any] = points.values
     if not all(map(isfinite, values)):
-        values = list(map(number, values))
-    # Made by C alone: a page has 25,000 of them.
+        values = list(map(json_double, values))
+    # A page has 25,000: `map` over C functions runs no Python code for each.
     return list(map(Metric, repeat(key), values, points.timestamps, points.steps))
 
 
-async def _streamed(
+async def _encoded_pages(
     call: Call,
     key: str,
-    points: Points,
+    points: PointColumns,
     token: str | None,
-    pages: AsyncIterator[tuple[Points, str | None]],
+    pages: AsyncIterator[tuple[PointColumns, str | None]],
 ) -> AsyncIterator[bytes]:
-    """A History, from its first page on."""
-    between = b'{"metrics":['
+    """The JSON of a History, from its first page on."""
+    separator = b'{"metrics":['
     while True:
-        async with call.services.sharing.turns.turn(call.tenant):
+        async with call.services.turns.turn(call.tenant):
             page = msgspec.json.encode(_metrics(key, points))[1:-1]
-        yield between + page
-        between = b","
-        following = await anext(pages, None)
-        if following is None:
+        yield separator + page
+        separator = b","
+        next_page = await anext(pages, None)
+        if next_page is None:
             break
-        points, token = following
+        points, token = next_page
     yield b"]}" if token is None else b'],"next_page_token":%s}' % msgspec.json.encode(token)
 
 
@@ -156,20 +157,20 @@ async def get_history_bulk(call: Call, message: GetBulk) -> bytes:
         limit=min(message.max_results, MAX_BULK_RESULTS),
     )
     key = message.metric_key
-    written = []
+    slices = []
     for start in range(0, len(rows), _SLICE):
-        async with call.services.sharing.turns.turn(call.tenant):
+        async with call.services.turns.turn(call.tenant):
             points = rows[start : start + _SLICE]
-            metrics = [MetricOfRun(key, number(v), t, s, run.hex) for run, t, s, v in points]
-            written.append(msgspec.json.encode(metrics)[1:-1])
-    # MLflow writes this one by hand, so it has its field even where that is empty.
-    return b'{"metrics":[%s]}' % b",".join(written)
+            metrics = [MetricOfRun(key, json_double(v), t, s, run.hex) for run, t, s, v in points]
+            slices.append(msgspec.json.encode(metrics)[1:-1])
+    # MLflow writes this answer without protobuf: the field is there even if it is empty.
+    return b'{"metrics":[%s]}' % b",".join(slices)
 
 
 @routes.add("GET", "metrics/get-history-bulk-interval", GetInterval, Role.READ)
 async def get_history_bulk_interval(call: Call, message: GetInterval) -> bytes:
     _check_interval(message)
-    sampled = await call.services.metrics.interval(
+    sampled = await call.services.metrics.sample_evenly(
         call.tenant,
         message.run_ids,
         message.metric_key,
@@ -178,13 +179,16 @@ async def get_history_bulk_interval(call: Call, message: GetInterval) -> bytes:
         step_max=message.end_step,
         render=render_sample,
     )
-    # Each is a list as JSON; together they are one.
+    # Each sample is a JSON list; the answer is their concatenation.
     metrics = b",".join(sample[1:-1] for sample in sampled if sample != b"[]")
     return b'{"metrics":[' + metrics + b"]}" if metrics else b"{}"
 
 
 def render_sample(run_id: str, key: str, points: Sequence[PointRow]) -> bytes:
-    return msgspec.json.encode([MetricOfRun(key, number(v), t, s, run_id) for t, s, v in points])
+    """A run's sample of a metric as a JSON list."""
+    return msgspec.json.encode(
+        [MetricOfRun(key, json_double(v), t, s, run_id) for t, s, v in points]
+    )
 
 
 def _check_interval(message: GetInterval) -> None:

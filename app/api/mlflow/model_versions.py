@@ -2,20 +2,20 @@
 
 import msgspec
 
-from app.api.mlflow.messages import KeyValue, Required, page_size, pairs, strings
+from app.api.mlflow.fields import KeyValue, Required, key_values, page_size, tags_by_key
 from app.api.mlflow.router import Call, Empty, Routes
 from app.kernel.principal import Role
 from app.registry import entities
 
 routes = Routes()
 
-# The default, too.
+# Also the default.
 MAX_RESULTS = 200_000
 
 
 class ModelVersion(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """MLflow writes an empty text where there is no run and no link, and leaves out a description
-    that was removed."""
+    """As MLflow does, `run_id` and `run_link` are empty where there is none, and a description that
+    was removed is left out."""
 
     name: str
     version: str
@@ -36,7 +36,7 @@ class ModelVersionAnswer(msgspec.Struct):
 
 
 class CreateVersion(msgspec.Struct):
-    """A missing id is not an empty one."""
+    """An id that is missing is None; an empty one is an id."""
 
     name: Required
     source: Required
@@ -66,7 +66,7 @@ class TransitionStage(msgspec.Struct):
 
 
 class GetDownloadUri(msgspec.Struct):
-    """The one message whose fields MLflow does not require."""
+    """MLflow does not require these fields."""
 
     name: str = ""
     version: str = ""
@@ -112,7 +112,7 @@ async def create(call: Call, message: CreateVersion) -> ModelVersionAnswer:
             model_id=message.model_id,
             run_link=message.run_link,
             description=message.description,
-            tags=strings(message.tags),
+            tags=tags_by_key(message.tags),
         )
     )
 
@@ -148,7 +148,9 @@ async def search(call: Call, message: SearchVersions) -> SearchVersionsAnswer:
         limit=page_size(message.max_results, MAX_RESULTS),
         page_token=message.page_token or None,
     )
-    return SearchVersionsAnswer([shown_version(one, aliases=False) for one in found], token)
+    return SearchVersionsAnswer(
+        [version_message(version, aliases=False) for version in found], token
+    )
 
 
 @routes.add("GET", "model-versions/get-download-uri", GetDownloadUri, Role.READ)
@@ -188,12 +190,15 @@ async def delete_tag(call: Call, message: DeleteTag) -> Empty:
 
 
 def _answer(version: entities.ModelVersion) -> ModelVersionAnswer:
-    return ModelVersionAnswer(shown_version(version))
+    return ModelVersionAnswer(version_message(version))
 
 
-def shown_version(version: entities.ModelVersion, *, aliases: bool = True) -> ModelVersion:
-    """MLflow tells the aliases of a version that was asked for, and not of those in a search or in
-    a registered model."""
+def version_message(version: entities.ModelVersion, *, aliases: bool = True) -> ModelVersion:
+    """A model version as MLflow's message.
+
+    MLflow sends the aliases of a version that is asked for, but not in a search or within a
+    registered model: then `aliases` is false.
+    """
     return ModelVersion(
         name=version.name,
         version=str(version.version),
@@ -204,7 +209,7 @@ def shown_version(version: entities.ModelVersion, *, aliases: bool = True) -> Mo
         source=version.source,
         run_id=version.run_id,
         status="READY",
-        tags=pairs(version.tags),
+        tags=key_values(version.tags),
         run_link=version.run_link,
         aliases=version.aliases if aliases else [],
     )

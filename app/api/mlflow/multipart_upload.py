@@ -125,7 +125,7 @@ async def holder(services: Services, request: Request) -> Principal:
     """Who holds a signed URL may do what it grants, as the tenant that it is of."""
     slug = request.scope.get("tenant_in_path") or ""
     method: Literal["GET", "PUT"] = "PUT" if request.method == "PUT" else "GET"
-    tenant = await services.authenticator.holder_of_url(slug)
+    tenant = await services.authenticator.tenant_of_signed_url(slug)
     request.state.grant = services.uploads.signer.check(
         method, tenant, path_of(request), request.query_params
     )
@@ -235,7 +235,7 @@ def _url(call: Call, address: Address) -> str:
 
 async def _message(call: Call, request: Request, message: type[Message]) -> Message:
     require_json(request.headers)
-    memory = call.services.sharing.memory
+    memory = call.services.memory
     body = await read_body(request.receive, request.headers, _MAX_BODY_BYTES, memory, call.tenant)
     return await decoded(call.services, call.tenant, body, {}, message)
 

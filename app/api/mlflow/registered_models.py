@@ -2,8 +2,8 @@
 
 import msgspec
 
-from app.api.mlflow.messages import KeyValue, Required, page_size, pairs, strings
-from app.api.mlflow.model_versions import ModelVersion, ModelVersionAnswer, shown_version
+from app.api.mlflow.fields import KeyValue, Required, key_values, page_size, tags_by_key
+from app.api.mlflow.model_versions import ModelVersion, ModelVersionAnswer, version_message
 from app.api.mlflow.router import Call, Empty, Routes
 from app.kernel.principal import Role
 from app.registry import entities
@@ -102,7 +102,7 @@ async def create(call: Call, message: CreateModel) -> RegisteredModelAnswer:
             call.tenant,
             message.name,
             description=message.description,
-            tags=strings(message.tags),
+            tags=tags_by_key(message.tags),
         )
     )
 
@@ -143,7 +143,7 @@ async def search(call: Call, message: SearchModels) -> SearchModelsAnswer:
         limit=page_size(message.max_results, MAX_RESULTS),
         page_token=message.page_token or None,
     )
-    return SearchModelsAnswer([_shown(one) for one in models], token)
+    return SearchModelsAnswer([_message(model) for model in models], token)
 
 
 @routes.add("POST", "registered-models/get-latest-versions", GetLatestVersions, Role.READ)
@@ -152,7 +152,7 @@ async def get_latest_versions(call: Call, message: GetLatestVersions) -> LatestV
     found = await call.services.registered_models.latest_versions(
         call.tenant, message.name, message.stages
     )
-    return LatestVersionsAnswer([shown_version(one) for one in found])
+    return LatestVersionsAnswer([version_message(version) for version in found])
 
 
 @routes.add("POST", "registered-models/set-tag", SetTag, Role.WRITE)
@@ -188,20 +188,22 @@ async def get_version_by_alias(call: Call, message: AliasName) -> ModelVersionAn
     found = await call.services.registered_models.version_by_alias(
         call.tenant, message.name, message.alias
     )
-    return ModelVersionAnswer(shown_version(found))
+    return ModelVersionAnswer(version_message(found))
 
 
 def _answer(model: entities.RegisteredModel) -> RegisteredModelAnswer:
-    return RegisteredModelAnswer(_shown(model))
+    return RegisteredModelAnswer(_message(model))
 
 
-def _shown(model: entities.RegisteredModel) -> RegisteredModel:
+def _message(model: entities.RegisteredModel) -> RegisteredModel:
     return RegisteredModel(
         name=model.name,
         creation_timestamp=model.creation_time,
         last_updated_timestamp=model.last_updated_time,
         description=model.description or "",
-        latest_versions=[shown_version(one, aliases=False) for one in model.latest_versions],
-        tags=pairs(model.tags),
+        latest_versions=[
+            version_message(version, aliases=False) for version in model.latest_versions
+        ],
+        tags=key_values(model.tags),
         aliases=[Alias(alias, str(version)) for alias, version in model.aliases.items()],
     )

@@ -5,23 +5,24 @@ from typing import Any
 
 import msgspec
 
-from app.api.mlflow.inputs import RunInputs, RunOutputs, shown_inputs, shown_outputs
-from app.api.mlflow.messages import (
+from app.api.mlflow.fields import (
     KeyValue,
     Required,
-    enum,
+    enum_name,
     experiment_id,
-    number,
+    json_double,
+    key_values,
     page_size,
-    pairs,
-    params,
-    strings,
-    view,
+    params_by_key,
+    tags_by_key,
+    view_type,
 )
+from app.api.mlflow.inputs import RunInputs, RunOutputs, run_inputs, run_outputs
 from app.api.mlflow.router import Call, Empty, Routes
 from app.kernel import validation
 from app.kernel.errors import InvalidValueError
 from app.kernel.principal import Role
+from app.metrics.entities import Point
 from app.runs import entities
 from app.runs.entities import STATUSES, RunWrite
 
@@ -80,7 +81,7 @@ class CreateRun(msgspec.Struct):
 
 
 class RunId(msgspec.Struct):
-    """`run_uuid` is the older name of `run_id`, which wins where both are given."""
+    """`run_uuid` is the older name of `run_id`; where both are given, `run_id` counts."""
 
     run_id: str = ""
     run_uuid: str = ""
@@ -131,7 +132,7 @@ class DeleteTag(RunId, kw_only=True):
 
 class LogBatch(msgspec.Struct):
     run_id: Required
-    metrics: list[entities.Point] = []
+    metrics: list[Point] = []
     params: list[KeyValue] = []
     tags: list[KeyValue] = []
 
@@ -149,26 +150,26 @@ async def create(call: Call, message: CreateRun) -> RunAnswer:
         name=message.run_name,
         user_id=message.user_id,
         start_time=message.start_time,
-        tags=strings(message.tags),
+        tags=tags_by_key(message.tags),
     )
-    answer = shown(run)
-    answer.outputs = None  # MLflow shows them of every run but a new one
-    return RunAnswer(answer)
+    created = run_message(run)
+    created.outputs = None  # MLflow leaves them out of a new run alone
+    return RunAnswer(created)
 
 
 @routes.add("GET", "runs/get", RunId, Role.READ)
 async def get(call: Call, message: RunId) -> RenderedRunAnswer:
-    run = await call.services.runs.get_rendered(call.tenant, _id(message), render)
-    return RenderedRunAnswer(msgspec.Raw(run))
+    run = await call.services.runs.get_rendered(call.tenant, _run_id(message), render)
+    return RenderedRunAnswer(msgspec.Raw(run.body))
 
 
 @routes.add("POST", "runs/update", UpdateRun, Role.WRITE)
 async def update(call: Call, message: UpdateRun) -> UpdateRunAnswer:
     run = await call.services.runs.update(
         call.tenant,
-        _id(message),
-        status=None if message.status is None else enum("status", message.status, STATUSES),
-        end_time=message.end_time or None,  # MLflow takes 0 for none
+        _run_id(message),
+        status=None if message.status is None else enum_name("status", message.status, STATUSES),
+        end_time=message.end_time or None,  # to MLflow, 0 is none
         name=message.run_name or None,
     )
     return UpdateRunAnswer(_info(run))
@@ -176,13 +177,13 @@ async def update(call: Call, message: UpdateRun) -> UpdateRunAnswer:
 
 @routes.add("POST", "runs/delete", RunId, Role.WRITE)
 async def delete(call: Call, message: RunId) -> Empty:
-    await call.services.runs.delete(call.tenant, _id(message))
+    await call.services.runs.delete(call.tenant, _run_id(message))
     return Empty()
 
 
 @routes.add("POST", "runs/restore", RunId, Role.WRITE)
 async def restore(call: Call, message: RunId) -> Empty:
-    await call.services.runs.restore(call.tenant, _id(message))
+    await call.services.runs.restore(call.tenant, _run_id(message))
     return Empty()
 
 
@@ -190,10 +191,10 @@ async def restore(call: Call, message: RunId) -> Empty:
 async def search(call: Call, message: SearchRuns) -> SearchRunsAnswer:
     runs, token = await call.services.runs.search(
         call.tenant,
-        [experiment_id(one) for one in message.experiment_ids],
+        [experiment_id(given) for given in message.experiment_ids],
         filter=message.filter,
         order_by=message.order_by,
-        view=view("run_view_type", message.run_view_type),
+        view=view_type("run_view_type", message.run_view_type),
         limit=page_size(message.max_results, MAX_RESULTS),
         page_token=message.page_token or None,
         render=render,
@@ -203,7 +204,7 @@ async def search(call: Call, message: SearchRuns) -> SearchRunsAnswer:
 
 @routes.add("POST", "runs/log-metric", LogMetric, Role.WRITE)
 async def log_metric(call: Call, message: LogMetric) -> Empty:
-    point = entities.Point(
+    point = Point(
         message.key,
         message.value,
         message.timestamp,
@@ -212,27 +213,29 @@ async def log_metric(call: Call, message: LogMetric) -> Empty:
         message.dataset_name,
         message.dataset_digest,
     )
-    await call.services.runs.log(call.tenant, RunWrite(_id(message), points=[point], single=True))
+    await call.services.runs.log(
+        call.tenant, RunWrite(_run_id(message), points=[point], single=True)
+    )
     return Empty()
 
 
 @routes.add("POST", "runs/log-parameter", LogParam, Role.WRITE)
 async def log_parameter(call: Call, message: LogParam) -> Empty:
-    write = RunWrite(_id(message), params={message.key: message.value}, single=True)
+    write = RunWrite(_run_id(message), params={message.key: message.value}, single=True)
     await call.services.runs.log(call.tenant, write)
     return Empty()
 
 
 @routes.add("POST", "runs/set-tag", LogParam, Role.WRITE)
 async def set_tag(call: Call, message: LogParam) -> Empty:
-    write = RunWrite(_id(message), tags={message.key: message.value}, single=True)
+    write = RunWrite(_run_id(message), tags={message.key: message.value}, single=True)
     await call.services.runs.log(call.tenant, write)
     return Empty()
 
 
 @routes.add("POST", "runs/delete-tag", DeleteTag, Role.WRITE)
 async def delete_tag(call: Call, message: DeleteTag) -> Empty:
-    await call.services.runs.delete_tag(call.tenant, _id(message), message.key)
+    await call.services.runs.delete_tag(call.tenant, _run_id(message), message.key)
     return Empty()
 
 
@@ -245,20 +248,25 @@ async def delete_tag(call: Call, message: DeleteTag) -> Empty:
 )
 async def log_batch(call: Call, message: LogBatch) -> Empty:
     validation.batch(message.metrics, message.params, message.tags)
-    write = RunWrite(message.run_id, message.metrics, params(message.params), strings(message.tags))
+    write = RunWrite(
+        message.run_id, message.metrics, params_by_key(message.params), tags_by_key(message.tags)
+    )
     await call.services.runs.log(call.tenant, write)
     return Empty()
 
 
 @routes.add("POST", "runs/log-model", LogModel, Role.WRITE)
 async def log_model(call: Call, message: LogModel) -> Empty:
-    model = _recorded(message.model_json)
+    model = _model_record(message.model_json)
     await call.services.runs.record_logged_model(call.tenant, message.run_id, model)
     return Empty()
 
 
-def _recorded(model_json: str) -> dict[str, Any]:
-    """What of a model's description is kept in the tag: all but what only loading it needs."""
+def _model_record(model_json: str) -> dict[str, Any]:
+    """The part of a model's description that the tag keeps: all but what only loading it needs.
+
+    Raises InvalidValueError for what is no description of a model.
+    """
     field = "model_json"
     try:
         model = json.loads(model_json)
@@ -280,24 +288,26 @@ def _recorded(model_json: str) -> dict[str, Any]:
         else flavor
         for name, flavor in model["flavors"].items()
     }
-    kept = ("run_id", "artifact_path", "utc_time_created", "model_uuid")
-    return {key: model.get(key) for key in kept} | {"flavors": flavors}
+    names = ("run_id", "artifact_path", "utc_time_created", "model_uuid")
+    return {key: model.get(key) for key in names} | {"flavors": flavors}
 
 
 def render(run: entities.Run) -> bytes:
-    return msgspec.json.encode(shown(run))
+    """A run as the JSON of MLflow's message."""
+    return msgspec.json.encode(run_message(run))
 
 
-def shown(run: entities.Run) -> Run:
+def run_message(run: entities.Run) -> Run:
+    """A run as MLflow's message."""
     return Run(
         info=_info(run),
         data=RunData(
-            [Metric(m.key, number(m.value), m.timestamp, m.step) for m in run.metrics],
-            pairs(run.params),
-            pairs(run.tags),
+            [Metric(m.key, json_double(m.value), m.timestamp, m.step) for m in run.metrics],
+            key_values(run.params),
+            key_values(run.tags),
         ),
-        inputs=shown_inputs(run),
-        outputs=shown_outputs(run),
+        inputs=run_inputs(run),
+        outputs=run_outputs(run),
     )
 
 
@@ -317,7 +327,7 @@ def _info(run: entities.Run) -> RunInfo:
     )
 
 
-def _id(message: RunId) -> str:
+def _run_id(message: RunId) -> str:
     run_id = message.run_id or message.run_uuid
     if not run_id:
         raise validation.missing("run_id")

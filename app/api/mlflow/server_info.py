@@ -1,4 +1,4 @@
-"""What an MLflow client may expect of this server."""
+"""MLflow's server info: the features that clients may use."""
 
 import msgspec
 
@@ -9,7 +9,7 @@ routes = Routes()
 
 
 class ServerInfo(msgspec.Struct):
-    """`store_type` is what MLflow calls a tracking store over a SQL database."""
+    """`store_type` is MLflow's name for a tracking store over a SQL database."""
 
     multipart_uploads_enabled: bool
     store_type: str = "SqlStore"
@@ -20,6 +20,6 @@ class ServerInfo(msgspec.Struct):
     presigned_upload_model_id_supported: bool = True
 
 
-@routes.add("GET", "server-info", Empty, Role.READ, outside=True)
+@routes.add("GET", "server-info", Empty, Role.READ, needs_tenant=False)
 async def server_info(call: Call, message: Empty) -> ServerInfo:
     return ServerInfo(multipart_uploads_enabled=call.services.uploads.takes_parts)

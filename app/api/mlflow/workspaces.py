@@ -8,7 +8,7 @@ from app.api.mlflow.router import Call, Empty, Routes
 from app.kernel.errors import InvalidValueError, PermissionDeniedError
 from app.kernel.principal import Role
 from app.kernel.tenant import Tenant
-from app.tenants.entities import Entry
+from app.tenants.entities import TenantDetails
 from app.tenants.service import DeletionMode
 
 routes = Routes()
@@ -46,44 +46,46 @@ class DeleteWorkspace(WorkspaceName):
     mode: str = "RESTRICT"
 
 
-@routes.add("GET", "workspaces", Empty, Role.READ, outside=True)
+@routes.add("GET", "workspaces", Empty, Role.READ, needs_tenant=False)
 async def list_workspaces(call: Call, message: Empty) -> WorkspacesAnswer:
-    directory, caller = call.services.tenants, call.caller
+    tenants, caller = call.services.tenants, call.caller
     if caller.role < Role.OPERATOR:
-        return WorkspacesAnswer([_shown(await directory.get(caller.tenant.slug, of=caller.tenant))])
-    return WorkspacesAnswer([_shown(one) for one in await directory.list()])
+        return WorkspacesAnswer([_message(await tenants.get(caller.tenant.slug, of=caller.tenant))])
+    return WorkspacesAnswer([_message(entry) for entry in await tenants.list()])
 
 
-@routes.add("POST", "workspaces", CreateWorkspace, Role.OPERATOR, outside=True, status=201)
+@routes.add("POST", "workspaces", CreateWorkspace, Role.OPERATOR, needs_tenant=False, status=201)
 async def create(call: Call, message: CreateWorkspace) -> WorkspaceAnswer:
     _refuse_artifact_root(message.default_artifact_root)
     entry = await call.services.tenants.create(message.name, message.description)
-    return WorkspaceAnswer(_shown(entry))
+    return WorkspaceAnswer(_message(entry))
 
 
-@routes.add("GET", "workspaces/{workspace_name}", WorkspaceName, Role.READ, outside=True)
+@routes.add("GET", "workspaces/{workspace_name}", WorkspaceName, Role.READ, needs_tenant=False)
 async def get(call: Call, message: WorkspaceName) -> WorkspaceAnswer:
-    own = _own(call, message.workspace_name)
-    return WorkspaceAnswer(_shown(await call.services.tenants.get(message.workspace_name, of=own)))
+    own = _checked_tenant(call, message.workspace_name)
+    return WorkspaceAnswer(
+        _message(await call.services.tenants.get(message.workspace_name, of=own))
+    )
 
 
-@routes.add("PATCH", "workspaces/{workspace_name}", UpdateWorkspace, Role.ADMIN, outside=True)
+@routes.add("PATCH", "workspaces/{workspace_name}", UpdateWorkspace, Role.ADMIN, needs_tenant=False)
 async def update(call: Call, message: UpdateWorkspace) -> WorkspaceAnswer:
-    own = _own(call, message.workspace_name)
+    own = _checked_tenant(call, message.workspace_name)
     _refuse_artifact_root(message.default_artifact_root)
     if message.description is None:
         if message.default_artifact_root is None:
             raise InvalidValueError(
                 "Workspace update must have at least one key", field="description"
             )
-        # An empty root takes away the one that no workspace has.
+        # An empty root removes the workspace's own, and no workspace has one.
         return WorkspaceAnswer(
-            _shown(await call.services.tenants.get(message.workspace_name, of=own))
+            _message(await call.services.tenants.get(message.workspace_name, of=own))
         )
     entry = await call.services.tenants.describe(
         message.workspace_name, message.description, of=own
     )
-    return WorkspaceAnswer(_shown(entry))
+    return WorkspaceAnswer(_message(entry))
 
 
 @routes.add(
@@ -91,7 +93,7 @@ async def update(call: Call, message: UpdateWorkspace) -> WorkspaceAnswer:
     "workspaces/{workspace_name}",
     DeleteWorkspace,
     Role.OPERATOR,
-    outside=True,
+    needs_tenant=False,
     status=204,
 )
 async def delete(call: Call, message: DeleteWorkspace) -> None:
@@ -105,9 +107,11 @@ async def delete(call: Call, message: DeleteWorkspace) -> None:
     await call.services.tenants.delete(message.workspace_name, chosen[0])
 
 
-def _own(call: Call, name: str) -> Tenant | None:
-    """The tenant that a key is for, and no other whether or not there is one of that name; None
-    for an operator, who may name any."""
+def _checked_tenant(call: Call, name: str) -> Tenant | None:
+    """The caller's tenant, which must be the one that is named; None for an operator.
+
+    Raises PermissionDeniedError for another name, whether or not it is a tenant's.
+    """
     if call.caller.role >= Role.OPERATOR:
         return None
     if name != call.tenant.slug:
@@ -124,5 +128,5 @@ def _refuse_artifact_root(root: str | None) -> None:
         )
 
 
-def _shown(entry: Entry) -> Workspace:
+def _message(entry: TenantDetails) -> Workspace:
     return Workspace(entry.slug, entry.description)

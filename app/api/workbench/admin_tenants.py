@@ -16,10 +16,9 @@ from app.api.workbench.openapi import answers
 from app.api.workbench.schemas import example
 from app.api.workbench.types import Body, Limit, Offset, Shown, Time, shown_time
 from app.kernel import tenant as tenancy
-from app.kernel.slug import SLUG
+from app.kernel.tenant import SLUG
 from app.services import Services
-from app.tenants.entities import Entry
-from app.tenants.limits import Limits
+from app.tenants.entities import Limits, TenantDetails
 from app.tenants.service import MAX_DESCRIPTION_LENGTH
 
 router = APIRouter(prefix="/admin/tenants", tags=["admin"], route_class=JsonRoute)
@@ -102,7 +101,7 @@ class Tenant(Shown):
     quotas: Quotas
 
     @classmethod
-    def of(cls, entry: Entry) -> "Tenant":
+    def of(cls, entry: TenantDetails) -> "Tenant":
         created = entry.created_at
         return cls(
             slug=entry.slug,
@@ -177,7 +176,7 @@ async def list_tenants(
 async def create_tenant(body: CreateTenant, operator: Operator, services: ServicesDep) -> Tenant:
     """It comes with the experiment `Default`, and without a key. 409 where the slug is taken."""
     await services.tenants.create(body.slug, body.description)
-    await _limit(services, await services.tenant_lookup.existing(body.slug), body.quotas)
+    await _limit(services, await services.tenant_lookup.require(body.slug), body.quotas)
     return Tenant.of(await services.tenants.get(body.slug))
 
 
@@ -227,4 +226,4 @@ async def get_usage(tenant: ManagedTenant, services: ServicesDep) -> Usage:
 
 async def _limit(services: Services, tenant: tenancy.Tenant, quotas: Quotas) -> None:
     if given := quotas.model_dump(exclude_unset=True):
-        await services.quotas.limit(tenant, given)
+        await services.quotas.set_limits(tenant, given)

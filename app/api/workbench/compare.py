@@ -166,7 +166,7 @@ async def compare_runs(body: CompareRuns, services: ServicesDep, tenant: ReadTen
     except NotFoundError as error:
         raise NotFoundError(error.message, field="run_ids") from error
     # A run may have 20,000 metrics: one after the other, so that nobody waits for all of them.
-    turns = services.sharing.turns
+    turns = services.turns
     shown = []
     for run in runs:
         async with turns.turn(tenant):

@@ -60,7 +60,8 @@ class NeedsTenant(Needs):
     """For routes about the data of the caller's tenant, which is what they are handed.
 
     One that is yet unknown is created by those calls that can succeed in an empty tenant, by
-    `Tenants.made`: whatever names a run or an experiment by its id cannot find it there.
+    `TenantLookup.ensure_created`: whatever names a run or an experiment by its id cannot find it
+    there.
     """
 
     async def __call__(self, request: Request) -> Tenant:  # type: ignore[override]
@@ -80,7 +81,7 @@ class NeedsManaged(Needs):
         others = PermissionDeniedError(f"The key is not one of the tenant '{tenant}'")
         if caller.role < Role.OPERATOR and caller.tenant.slug != tenant:
             raise others
-        managed = await services_of(request).tenant_lookup.existing(tenant)
+        managed = await services_of(request).tenant_lookup.require(tenant)
         # The slug may have been another tenant's when the key was recognised.
         if caller.role < Role.OPERATOR and caller.tenant.id != managed.id:
             raise others
@@ -111,11 +112,11 @@ class GuardedRoute(APIRoute):
 
         async def guarded(request: Request) -> Response:
             services = services_of(request)
-            caller = await services.authenticator.admit(
-                request.scope, needs.role, outside=needs.outside
+            caller = await services.authenticator.authorize(
+                request.scope, needs.role, needs_tenant=not needs.outside
             )
             response = await handle(await self.prepared(request))
-            await services.sharing.memory.hold_answer(caller.tenant, len(_whole_body(response)))
+            await services.memory.hold_response(caller.tenant, len(_whole_body(response)))
             return response
 
         return guarded

@@ -9,8 +9,8 @@ from app.api.request_body import MAX_BODY_BYTES, read_body
 from app.api.workbench.dependencies import GuardedRoute, services_of
 from app.kernel import validation
 from app.kernel.errors import TooLargeError, TrackingError
+from app.kernel.memory_budget import FREE_BYTES
 from app.kernel.principal import Principal
-from app.kernel.sharing import FREE_BYTES
 
 # The largest request that is of use logs a thousand points of four fields each. Each value that a
 # model doesn't know is an error of its own, which costs a hundred times as much as to read it.
@@ -29,9 +29,9 @@ class _JsonRequest(Request):
             self.receive,
             self.headers,
             limit,
-            services.sharing.memory,
+            services.memory,
             caller.tenant,
-            refusal=_too_large,
+            over_limit=_over_limit,
         )
         if not self._body:
             return
@@ -39,7 +39,7 @@ class _JsonRequest(Request):
         if len(self._body) <= FREE_BYTES:
             self._decode()
             return
-        async with services.sharing.turns.turn(caller.tenant):
+        async with services.turns.turn(caller.tenant):
             self._decode()
 
     def _decode(self) -> None:
@@ -70,7 +70,7 @@ def _check_count(document: object) -> None:
             waiting.extend(value.values() if isinstance(value, dict) else value)
 
 
-def _too_large(limit: int, size: int) -> TrackingError:
+def _over_limit(limit: int, size: int) -> TrackingError:
     return TooLargeError(f"The body of this request may have at most {limit} bytes")
 
 

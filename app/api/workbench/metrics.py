@@ -15,7 +15,7 @@ from app.api.workbench.types import Shown, ShownNumber, Time, shown_number, show
 from app.kernel import validation
 from app.kernel.errors import InvalidValueError
 from app.kernel.validation import INT64_MAX, INT64_MIN
-from app.metrics.service import PointRow
+from app.metrics.entities import PointRow
 
 router = APIRouter(
     prefix="/experiments/runs/{run_id}/metrics", tags=["metrics"], route_class=GuardedRoute
@@ -98,14 +98,14 @@ async def get_metric_history(
         raise InvalidValueError(
             f"step_min {step_min} is above step_max {step_max}", field="step_min"
         )
-    sampled = await services.metrics.sampled(
+    sampled = await services.metrics.sample_extremes(
         tenant, run_id, key, max_points=max_points, step_min=step_min, step_max=step_max
     )
     points = sampled.points
-    await services.sharing.memory.hold_read(tenant, _POINT_BYTES * len(points))
+    await services.memory.hold_rows(tenant, _POINT_BYTES * len(points))
     written = []
     for start in range(0, len(points), _SLICE):
-        async with services.sharing.turns.turn(tenant):
+        async with services.turns.turn(tenant):
             written.append(_written(points[start : start + _SLICE]))
     head = msgspec.json.encode(
         {

@@ -1,11 +1,11 @@
-"""Errors as RFC 9457 problem details, and how OpenAPI tells of them."""
+"""Errors as RFC 9457 problem details, and their schema in the OpenAPI document."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
-from fastapi import FastAPI, Request, Response
+from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
@@ -112,34 +112,30 @@ _HTTP = {
 _INTERNAL = ("internal-error", "Internal error", 500)
 
 
-def install(app: FastAPI) -> None:
-    """Answer every error of `app` as a problem, and put their schema on its OpenAPI page."""
-    app.add_exception_handler(errors.TrackingError, _tracking_error)
-    app.add_exception_handler(RequestValidationError, _validation_error)
-    app.add_exception_handler(HTTPException, _http_error)
-    app.add_exception_handler(Exception, _unexpected_error)
-    build = app.openapi
+def with_problem_schema(document: dict[str, Any]) -> dict[str, Any]:
+    """Add the schema of problems and the security schemes to an OpenAPI document, in place."""
+    components = document.setdefault("components", {})
+    schemas = components.setdefault("schemas", {})
+    if "Problem" not in schemas:
+        schema = Problem.model_json_schema(ref_template=f"{SCHEMAS}{{model}}")
+        schemas |= schema.pop("$defs") | {"Problem": schema}
+        components["securitySchemes"] = SECURITY_SCHEMES
+    return document
 
-    def openapi() -> dict[str, Any]:
-        page = build()
-        schemas = page.setdefault("components", {}).setdefault("schemas", {})
-        if "Problem" not in schemas:
-            schema = Problem.model_json_schema(ref_template=f"{SCHEMAS}{{model}}")
-            schemas |= schema.pop("$defs") | {"Problem": schema}
-            page["components"]["securitySchemes"] = SECURITY_SCHEMES
-        return page
 
-    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's way to extend the page
+def error_response(request: Request, error: errors.TrackingError) -> Response:
+    """An error of the domain as a problem, headers included."""
+    if error.field == "tenant" and isinstance(error, errors.InvalidValueError):
+        kind = _INVALID_TENANT
+    else:
+        kind = next(_KINDS[base] for base in type(error).__mro__ if base in _KINDS)
+    fields = [FieldError(field=_field(error.field), message=error.message)] if error.field else []
+    return _respond(request, kind, error.message, fields, error_headers(error))
 
 
 async def _tracking_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, errors.TrackingError)
-    if error.field == "tenant" and isinstance(error, errors.InvalidValueError):
-        kind = _INVALID_TENANT
-    else:
-        kind = next(_KINDS[known] for known in type(error).__mro__ if known in _KINDS)
-    fields = [FieldError(field=_field(error.field), message=error.message)] if error.field else []
-    return _respond(request, kind, error.message, fields, error_headers(error))
+    return error_response(request, error)
 
 
 async def _validation_error(request: Request, error: Exception) -> Response:
@@ -171,8 +167,20 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 
 async def _unexpected_error(request: Request, error: Exception) -> Response:
-    # Starlette raises the error anew once this is sent, and the server logs it.
-    return _respond(request, _INTERNAL, "The server failed to answer; it was not your request")
+    # Starlette raises the error again once this is sent; the request middleware logs it.
+    return _respond(
+        request, _INTERNAL, "The server failed to answer; the request was not the cause"
+    )
+
+
+EXCEPTION_HANDLERS: dict[
+    int | type[Exception], Callable[[Request, Any], Coroutine[Any, Any, Response]]
+] = {
+    errors.TrackingError: _tracking_error,
+    RequestValidationError: _validation_error,
+    HTTPException: _http_error,
+    Exception: _unexpected_error,
+}
 
 
 def _respond(

@@ -23,7 +23,8 @@ from app.api.workbench.types import (
 )
 from app.kernel import validation
 from app.kernel.clock import now_ms
-from app.runs.entities import Point, RunWrite
+from app.metrics.entities import Point
+from app.runs.entities import RunWrite
 
 router = APIRouter(prefix="/experiments/runs/{run_id}", tags=["logging"], route_class=BatchRoute)
 

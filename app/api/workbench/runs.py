@@ -27,7 +27,7 @@ from app.kernel.errors import InvalidValueError, NotFoundError
 from app.kernel.tenant import Tenant
 from app.runs import entities
 from app.runs.entities import DESCRIPTION_TAG, PARENT_RUN_TAG
-from app.runs.json_cache import RenderedRun
+from app.runs.rendering import RenderedRun
 from app.services import Services
 
 router = APIRouter(prefix="/experiments/runs", tags=["runs"], route_class=JsonRoute)
@@ -67,7 +67,7 @@ async def create_run(body: CreateRun, services: ServicesDep, tenant: WriteTenant
     check_params(body.params)
     validation.text(body.name, "name")
     validation.text(body.description, "description")
-    tenant = await services.tenant_lookup.made(tenant)
+    tenant = await services.tenant_lookup.ensure_created(tenant)
     tags = dict(body.tags)
     if body.description:
         tags[DESCRIPTION_TAG] = body.description
@@ -118,7 +118,7 @@ async def list_runs(
 @router.get("/{run_id}", summary="Get a run", response_model=Run, responses=answers(404))
 async def get_run(run_id: RunId, services: ServicesDep, tenant: ReadTenant) -> Response:
     """A deleted one is shown too, with the lifecycle stage `deleted`."""
-    run = await services.runs.rendered(tenant, run_id, render)
+    run = await services.runs.get_rendered(tenant, run_id, render)
     (body,) = await _with_artifacts(services, tenant, [run])
     return Response(body, media_type="application/json")
 

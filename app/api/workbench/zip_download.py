@@ -14,15 +14,15 @@ from app.artifacts.service import Artifacts
 from app.artifacts.stores.object_reader import ObjectReader
 from app.artifacts.transfer_limits import Slot, unless_stalled_sending
 from app.kernel.errors import NotFoundError, StalledError, UnavailableError
+from app.kernel.fair_thread_pool import FairThreadPool
 from app.kernel.tenant import Tenant
-from app.kernel.thread_pools import Threads
 
 log = logging.getLogger(__name__)
 
 # Models and plots are compressed already; more effort would cost time and gain nothing.
 _LEVEL = 1
 
-_threads = Threads(4)  # to compress in
+_threads = FairThreadPool(4)  # to compress in
 
 
 class ArchiveResponse(StreamingResponse):

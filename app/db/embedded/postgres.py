@@ -1,9 +1,9 @@
 """A real Postgres for development and tests, run from the programs of a wheel.
 
-One folder is one server. The process that holds the lock on `data_dir/lock` owns it: it starts the
-server, or adopts the one that a killed owner left behind, and stops it when it is done. Nothing
-listens on TCP: clients connect through a Unix socket in a folder that only its user may enter.
-`app.db.embedded.watch` keeps one running. See docs/decisions/0001-embedded-postgres.md.
+A data folder is one server. The process that holds the lock `data_dir/lock` owns it: it starts the
+server, or adopts the one that a killed owner left running, and stops it at the end. Clients connect
+through a Unix socket in a folder that only its user may enter; nothing listens on TCP.
+`app.db.embedded.watch` restarts a server that ends. See docs/decisions/0001-embedded-postgres.md.
 """
 
 import fcntl
@@ -17,11 +17,11 @@ from pathlib import Path
 import psycopg
 
 from app.db.embedded.cluster import (
+    failure_reason,
     initialize,
     installed_programs,
-    last_words,
-    line,
     log_size,
+    one_line,
     socket_dir,
     start_process,
 )
@@ -36,37 +36,35 @@ from app.db.embedded.server import (
 )
 from app.kernel.private_files import make_private, open_private
 
-__all__ = ["EmbeddedPostgres", "EmbeddedPostgresError", "embedded_postgres", "running"]
-
 SETTINGS = {
     "listen_addresses": "",
-    "port": "5432",  # only a part of the socket's name
+    "port": "5432",  # a part of the socket's file name; nothing listens on it
     "unix_socket_permissions": "0700",
     "max_connections": "100",
     "shared_buffers": "128MB",
-    "wal_level": "minimal",  # nothing replicates it
+    "wal_level": "minimal",  # there are no replicas
     "max_wal_senders": "0",
-    "jit": "off",  # costs more than it saves on short statements
+    "jit": "off",  # compiling costs more than it saves on short statements
     "timezone": "UTC",
     "log_timezone": "UTC",
     "log_checkpoints": "off",
 }
 
 _MIB = 1 << 20
-_WAL_MIB = 1024  # Postgres's own limit, between two checkpoints
-_LEAST_WAL_MIB = 64
+_MAX_WAL_MIB = 1024  # Postgres's default of max_wal_size
+_MIN_WAL_MIB = 64
 
-_NEVER = threading.Event()
+_NEVER_SET = threading.Event()
 
 
 @contextmanager
 def embedded_postgres(
     data_dir: Path, *, settings: Mapping[str, str] = {}
 ) -> Iterator[EmbeddedPostgres]:
-    """Own the server of `data_dir` for as long as the context lasts, then stop it.
+    """Run the server of `data_dir` for as long as the context lasts.
 
-    `settings` are Postgres's own, over the defaults here. An adopted server keeps those that it
-    was started with. Raises EmbeddedPostgresError if another process owns the server or if it
+    `settings` are Postgres settings that override the defaults. An adopted server keeps those that
+    it was started with. Raises EmbeddedPostgresError if another process owns the server, or if it
     cannot start.
     """
     with locked(data_dir):
@@ -78,7 +76,7 @@ def embedded_postgres(
 
 
 def running(data_dir: Path) -> EmbeddedPostgres | None:
-    """The server that runs for `data_dir`, whoever owns it; None if none answers."""
+    """The running server of `data_dir`, owned by any process; None if none answers."""
     server = Server.recorded(data_dir.resolve() / "postgres")
     if server and server.answers(OWNER, DATABASE):
         return server.connection_details()
@@ -87,7 +85,10 @@ def running(data_dir: Path) -> EmbeddedPostgres | None:
 
 @contextmanager
 def locked(data_dir: Path) -> Iterator[None]:
-    """Hold the folder's lock, which the kernel gives back however the process ends."""
+    """Hold the folder's lock; the kernel releases it when the process ends.
+
+    Raises EmbeddedPostgresError if another process holds it, or the folder cannot be used.
+    """
     try:
         make_private(data_dir)
         descriptor = open_private(data_dir / "lock", os.O_RDWR)
@@ -110,13 +111,14 @@ def start(
     data_dir: Path,
     settings: Mapping[str, str],
     *,
-    stopping: threading.Event = _NEVER,
+    stopping: threading.Event = _NEVER_SET,
     again: bool = False,
 ) -> Server:
-    """The server of a folder that the caller has locked: one that runs, or else a new process.
+    """The server of a folder that the caller has locked: adopted if it runs, else started.
 
-    One that is started `again` goes on with its log, and never begins with an empty database. Gives
-    up when `stopping` is set. Raises EmbeddedPostgresError where it does not start.
+    With `again` it is a restart: the log is appended to, and a missing cluster is an error rather
+    than created. Setting `stopping` aborts the start. Raises EmbeddedPostgresError if the server
+    does not start.
     """
     cluster = data_dir.resolve() / "postgres"
     try:
@@ -125,7 +127,7 @@ def start(
             programs = installed_programs(cluster)
             if not cluster.exists():
                 if again:
-                    raise EmbeddedPostgresError(f"{cluster} is gone")
+                    raise EmbeddedPostgresError(f"{cluster} does not exist any more")
                 initialize(programs, cluster)
             end_orphans(cluster)
             server = _launch(programs, cluster, settings, stopping, again)
@@ -136,19 +138,21 @@ def start(
     except BaseException as error:
         server.stop()
         if isinstance(error, psycopg.Error):
-            raise EmbeddedPostgresError(f"Postgres could not be set up: {line(error)}") from error
+            raise EmbeddedPostgresError(
+                f"Postgres could not be set up: {one_line(error)}"
+            ) from error
         raise
     return server
 
 
 def _adopt(cluster: Path, stopping: threading.Event) -> Server | None:
-    """The server that an owner left behind when it was killed, if it still answers."""
+    """The server that a killed owner left running; None if it does not answer."""
     server = Server.recorded(cluster)
     if server is None:
         return None
     if program(server.pid) not in (None, "postgres"):
-        # The machine restarted, and the number now belongs to some other program. Postgres sees
-        # only that there is such a process, and would refuse to start.
+        # The machine was restarted, and the process id belongs to another program. Postgres only
+        # checks that there is such a process, and would refuse to start.
         (cluster / "postmaster.pid").unlink()
         return None
     return server if server.wait_for_answer(stopping) else None
@@ -175,11 +179,11 @@ def _launch(
         if not ready:
             server.stop()
     if not ready:
-        raise EmbeddedPostgresError(f"Postgres did not start: {last_words(cluster, log_begin)}")
+        raise EmbeddedPostgresError(f"Postgres did not start: {failure_reason(cluster, log_begin)}")
     return server
 
 
 def _wal_limits(cluster: Path) -> dict[str, str]:
-    """Its write-ahead log gets at most a tenth of the disk, and no more than elsewhere."""
-    most = min(_WAL_MIB, max(_LEAST_WAL_MIB, shutil.disk_usage(cluster).total // 10 // _MIB))
-    return {"max_wal_size": f"{most}MB", "min_wal_size": f"{min(most, 80)}MB"}
+    """Limits of the write-ahead log: a tenth of the disk, at most Postgres's default."""
+    limit = min(_MAX_WAL_MIB, max(_MIN_WAL_MIB, shutil.disk_usage(cluster).total // 10 // _MIB))
+    return {"max_wal_size": f"{limit}MB", "min_wal_size": f"{min(limit, 80)}MB"}

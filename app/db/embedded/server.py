@@ -1,4 +1,4 @@
-"""The process of the embedded Postgres: whether it runs and answers, and how it is ended."""
+"""The embedded Postgres's process: finding it, checking that it answers, and stopping it."""
 
 import os
 import signal
@@ -18,25 +18,26 @@ OWNER = "tracking_owner"
 APPLICATION = "tracking_app"
 DATABASE = "tracking"
 
-# What a new server lacks, by name. Neither role is a superuser or bypasses row-level security.
+# Statements for a new server, by what they create. Neither role bypasses row-level security.
 SETUP = {
     OWNER: "CREATE ROLE tracking_owner LOGIN",
     APPLICATION: "CREATE ROLE tracking_app LOGIN",
     DATABASE: "CREATE DATABASE tracking OWNER tracking_owner",
 }
 
-START_TIMEOUT = 60.0  # seconds without any answer; while it replays its log, it has all the time
+# Seconds. A start has no limit while the server replays its log.
+START_TIMEOUT = 60.0
 STOP_TIMEOUT = 30.0
 ORPHANS_TIMEOUT = 5.0
 
 
 class EmbeddedPostgresError(Exception):
-    """The embedded Postgres cannot be used; the message is one line that says why."""
+    """The embedded Postgres cannot be used; the message says why on one line."""
 
 
 @dataclass(frozen=True)
 class EmbeddedPostgres:
-    """A running server: the URLs of its two roles, and the process id of its postmaster."""
+    """A running server: the URLs for its two roles, and the process id of the postmaster."""
 
     owner_url: str
     app_url: str
@@ -45,21 +46,21 @@ class EmbeddedPostgres:
 
 @dataclass
 class Server:
-    """A postmaster, known from the file it keeps in its data folder."""
+    """A postmaster, started by us or found by its file `postmaster.pid`."""
 
     pid: int
     socket_dir: str
     port: str
-    child: subprocess.Popen[bytes] | None = None  # None: started by an earlier owner
-    log_begin: int = 0  # where in the log its lines begin
+    child: subprocess.Popen[bytes] | None = None  # None if an earlier owner started it
+    log_begin: int = 0  # the log's size when it was started
 
     @classmethod
     def recorded(cls, cluster: Path) -> "Server | None":
-        """The server that `postmaster.pid` names, alive or not; None before it is complete."""
+        """The server in `postmaster.pid`, running or not; None without a complete file."""
         try:
             lines = (cluster / "postmaster.pid").read_text().splitlines()
             pid, folder, _started, port, socket_dir = lines[:5]
-            # A copy of a folder in use names the original's server.
+            # A copied data folder contains the file of the original's server.
             if socket_dir and os.path.samefile(folder, cluster):
                 return cls(int(pid), socket_dir, port)
         except (OSError, ValueError):
@@ -67,12 +68,14 @@ class Server:
         return None
 
     def connection_details(self) -> EmbeddedPostgres:
+        """The URLs and the process id."""
         where = f"{DATABASE}?host={quote(self.socket_dir, safe='')}&port={self.port}"
         return EmbeddedPostgres(
             f"postgresql://{OWNER}@/{where}", f"postgresql://{APPLICATION}@/{where}", self.pid
         )
 
     def connect(self, user: str, database: str) -> "psycopg.Connection[tuple[object, ...]]":
+        """A connection in autocommit mode. Raises psycopg.OperationalError."""
         return psycopg.connect(
             host=self.socket_dir,
             port=self.port,
@@ -83,36 +86,39 @@ class Server:
         )
 
     def answers(self, user: str = SUPERUSER, database: str = "postgres") -> bool:
+        """Whether the server accepts connections."""
         try:
             self.connect(user, database).close()
         except psycopg.OperationalError:
             return False
         return True
 
-    def gone(self) -> bool:
+    def has_ended(self) -> bool:
+        """Whether the process does not run any more."""
         if self.child:
             return self.child.poll() is not None
         return program(self.pid) != "postgres"
 
     def wait_for_answer(self, stopping: threading.Event) -> bool:
-        """Whether it takes connections; False once it is gone, or nobody wants it any more, or at
-        the time limit."""
+        """Wait until the server accepts connections; False if it has ended, `stopping` was set, or
+        the time limit was reached."""
         deadline = time.monotonic() + START_TIMEOUT
-        while not self.gone() and time.monotonic() < deadline:
+        while not self.has_ended() and time.monotonic() < deadline:
             if self.answers():
                 return True
-            if self._replays():
+            if self._is_replaying():
                 deadline = time.monotonic() + START_TIMEOUT
             if stopping.wait(0.02):
                 return False
         return False
 
-    def _replays(self) -> bool:
-        """Whether it says itself that it is not ready yet."""
+    def _is_replaying(self) -> bool:
+        """Whether the server reports that it is starting up: it replays its log."""
         where = psycopg.conninfo.make_conninfo(host=self.socket_dir, port=self.port)
         return Ping(PGconn.ping(where.encode())) is Ping.REJECT
 
     def create_roles(self) -> None:
+        """Create the roles and the database that are missing."""
         with self.connect(SUPERUSER, "postgres") as connection:
             found = connection.execute(
                 "SELECT rolname FROM pg_roles UNION ALL SELECT datname FROM pg_database"
@@ -123,15 +129,15 @@ class Server:
                     connection.execute(statement)
 
     def stop(self) -> None:
-        """Stop it as `pg_ctl stop -m fast` does: clients are cut off, what is committed stays."""
+        """Stop the server as `pg_ctl stop -m fast` does: clients are disconnected."""
         for how in (signal.SIGINT, signal.SIGQUIT):
-            if self.gone():  # and its number may be another's by now
+            if self.has_ended():  # its process id may be reused by now
                 return
             with suppress(ProcessLookupError):
                 os.kill(self.pid, how)
             deadline = time.monotonic() + STOP_TIMEOUT
             while time.monotonic() < deadline:
-                if self.gone():
+                if self.has_ended():
                     return
                 time.sleep(0.01)
 
@@ -143,7 +149,7 @@ def program(pid: int) -> str | None:
     except OSError:
         if Path("/proc/self").exists():
             return None
-    try:  # not Linux: all that can be told is that there is a process
+    try:  # not Linux: only whether there is such a process can be found out
         os.kill(pid, 0)
     except ProcessLookupError:
         return None
@@ -151,17 +157,17 @@ def program(pid: int) -> str | None:
 
 
 def end_orphans(cluster: Path) -> None:
-    """End the processes that a killed postmaster has left in its folder.
+    """Kill the backends that a killed postmaster has left running in its folder.
 
-    They hold its shared memory, and no other starts beside them. Idle ones end by themselves; one
-    that computes would go on. Where the kernel does not tell whose they are (macOS), or they are
-    slow to go, Postgres refuses to start, and says so.
+    They hold its shared memory, so that no new postmaster can start. Idle ones end by themselves;
+    one that runs a statement would go on. On systems without /proc (macOS), or if they do not end
+    in time, Postgres refuses to start and logs why.
     """
     deadline = time.monotonic() + ORPHANS_TIMEOUT
     while (orphans := _orphans(cluster)) and time.monotonic() < deadline:
         for pid in orphans:
             with suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)  # what it had not committed is undone by the restart
+                os.kill(pid, signal.SIGKILL)  # the restart rolls back what was not committed
         time.sleep(0.02)
 
 
@@ -177,12 +183,12 @@ def _is_backend(process: Path, cluster: Path) -> bool:
     try:
         title = (process / "cmdline").read_bytes()
         return title.startswith(b"postgres: ") and os.path.samefile(process / "cwd", cluster)
-    except OSError:  # it is gone, or not ours to look at
+    except OSError:  # it has ended, or belongs to another user
         return False
 
 
 def _parent(process: Path) -> int:
-    """Its parent's id; 0 for a process that is gone."""
+    """The parent's process id; 0 if the process has ended."""
     try:
         return int((process / "stat").read_text().rpartition(")")[2].split()[1])
     except OSError:

@@ -1,9 +1,9 @@
-"""Keeps the embedded Postgres running for as long as the service does.
+"""Watches the embedded Postgres, and restarts it when it ends.
 
-A thread of the owner looks at the postmaster. One that is gone, killed or ended by a full disk, is
-started again in the same folder with the same sockets, so that connections made anew find it; what
-was committed is there, since it replays its log. Where it can't be started the thread tries for a
-while, and then ends the service, which an operator or a supervisor notices.
+A thread of the owner checks the postmaster. If it has ended, was killed or stopped at a full disk,
+the thread starts it again in the same folder with the same socket, so that new connections find it;
+it replays its log, so that what was committed is there. If it cannot be started for some minutes,
+the thread stops the service, so that an operator or a supervisor notices.
 """
 
 import os
@@ -16,28 +16,28 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from app.db.embedded.ballast import Ballast
-from app.db.embedded.cluster import last_words
+from app.db.embedded.cluster import failure_reason
 from app.db.embedded.postgres import locked, start
 from app.db.embedded.server import EmbeddedPostgres, EmbeddedPostgresError, Server
 
-# Seconds.
-PATIENCE = 300.0  # until the service ends, for which Postgres has not run well
-_INTERVAL = 0.1
-_FIRST_PAUSE = 0.2
-_LONGEST_PAUSE = 10.0
-_STEADY = 60.0  # what has run for so long runs well
+# In seconds. The service is stopped after so long without a stable server.
+MAX_TROUBLE_SECONDS = 300.0
+_STABLE_SECONDS = 60.0  # a server that has run for so long is stable
+_CHECK_INTERVAL = 0.1
+_FIRST_PAUSE = 0.2  # between two attempts to start; doubled each time
+_MAX_PAUSE = 10.0
 
-_BALLAST_IS_USED = (
-    "the disk is full: the room that was set aside for Postgres is given up; delete something"
+_BALLAST_DELETED = (
+    "the disk is full: the space that was reserved for Postgres is now in use; delete something"
 )
 
 
 @contextmanager
 def watched_postgres(data_dir: Path, say: Callable[[str], None]) -> Iterator[EmbeddedPostgres]:
-    """`embedded_postgres` with a server that is started again when it ends by itself.
+    """`embedded_postgres` with a server that is restarted when it ends.
 
-    `say` gets a line for whoever runs the service. Sends this process SIGTERM when Postgres can't
-    be started again, and raises EmbeddedPostgresError once that has ended the context.
+    `say` receives messages for the operator. If Postgres cannot be restarted, this process is sent
+    SIGTERM, and EmbeddedPostgresError is raised at the end of the context.
     """
     with locked(data_dir):
         watch = _Watch(data_dir, say)
@@ -50,13 +50,13 @@ def watched_postgres(data_dir: Path, say: Callable[[str], None]) -> Iterator[Emb
 
 
 class _Watch:
-    """`failure` is why it gave up."""
+    """The thread and its server. `failure` is why it has stopped the service; empty otherwise."""
 
     def __init__(self, data_dir: Path, say: Callable[[str], None]) -> None:
         self._data_dir = data_dir
         self._say = say
         self._ballast = Ballast(data_dir)
-        self._ballast.give_up_if_needed()
+        self._ballast.delete_if_needed()
         self._stopping = threading.Event()
         self._started = time.monotonic()
         self._trouble_since: float | None = None
@@ -77,31 +77,31 @@ class _Watch:
 
     def _run(self) -> None:
         try:
-            while not self.failure and not self._stopping.wait(_INTERVAL):
-                if self._ballast.tend():
-                    self._say(_BALLAST_IS_USED)
-                if self.server.gone():
+            while not self.failure and not self._stopping.wait(_CHECK_INTERVAL):
+                if self._ballast.maintain():
+                    self._say(_BALLAST_DELETED)
+                if self.server.has_ended():
                     self._restart()
         except Exception as error:
-            self._give_up(f"Postgres is not watched any more: {type(error).__name__}: {error}")
+            self._give_up(f"the watch of Postgres has failed: {type(error).__name__}: {error}")
             raise
 
     def _restart(self) -> None:
-        if self._trouble_since is None or time.monotonic() - self._started > _STEADY:
+        if self._trouble_since is None or time.monotonic() - self._started > _STABLE_SECONDS:
             self._trouble_since = time.monotonic()
             self._pause = _FIRST_PAUSE
             self._said.clear()
-        else:  # it was started again, and has ended soon after
+        else:  # it has ended soon after a restart
             self._stopping.wait(self._lengthened_pause())
-        trouble = f"Postgres has ended: {self._why()}"
+        trouble = f"Postgres has ended: {self._end_reason()}"
         self._say_once(f"{trouble}; starting it again")
         while not self._stopping.is_set():
-            if time.monotonic() - self._trouble_since > PATIENCE:
-                self._give_up(f"Postgres has not run well for {PATIENCE:g} s: {trouble}")
+            if time.monotonic() - self._trouble_since > MAX_TROUBLE_SECONDS:
+                self._give_up(f"Postgres has not run well for {MAX_TROUBLE_SECONDS:g} s: {trouble}")
                 return
             try:
-                if self._ballast.give_up_if_needed():
-                    self._say(_BALLAST_IS_USED)
+                if self._ballast.delete_if_needed():
+                    self._say(_BALLAST_DELETED)
                 self.server = start(self._data_dir, {}, stopping=self._stopping, again=True)
             except EmbeddedPostgresError as error:
                 if not self._stopping.is_set():
@@ -115,17 +115,17 @@ class _Watch:
 
     def _lengthened_pause(self) -> float:
         pause = self._pause
-        self._pause = min(2 * pause, _LONGEST_PAUSE)
+        self._pause = min(2 * pause, _MAX_PAUSE)
         return pause
 
-    def _why(self) -> str:
+    def _end_reason(self) -> str:
         status = self.server.child.returncode if self.server.child else None
         if status is not None and status < 0:
             return f"it was killed by {signal.Signals(-status).name}"
-        return last_words(self._data_dir.resolve() / "postgres", self.server.log_begin)
+        return failure_reason(self._data_dir.resolve() / "postgres", self.server.log_begin)
 
     def _say_once(self, line: str) -> None:
-        """Once for each reason; times and process ids in the log's lines make no other one."""
+        """Say a line unless it was said before; numbers, as times and process ids, are ignored."""
         reason = re.sub(r"\d+", "", line)
         if reason not in self._said:
             self._said.add(reason)

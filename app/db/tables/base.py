@@ -1,6 +1,7 @@
 """What every table has in common: naming, and the tenant that owns each row."""
 
 from collections.abc import Sequence
+from typing import cast
 
 from sqlalchemy import (
     BigInteger,
@@ -8,6 +9,7 @@ from sqlalchemy import (
     Integer,
     MetaData,
     PrimaryKeyConstraint,
+    Table,
     UniqueConstraint,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -26,6 +28,11 @@ class Base(DeclarativeBase):
 
     metadata = MetaData(naming_convention=NAMES)
     type_annotation_map = {int: BigInteger}  # noqa: RUF012 (SQLAlchemy reads it from the class)
+
+
+def table_of(model: type[Base]) -> Table:
+    """The model's table, for statements of SQLAlchemy Core."""
+    return cast(Table, model.__table__)
 
 
 class TenantOwned:

@@ -1,27 +1,18 @@
-"""The directory of tenants, their keys, and what they have used of their quotas."""
+"""Tenants with their quotas, and the usage that is counted against the quota of points."""
 
 from datetime import date, datetime
 
-from sqlalchemy import (
-    CheckConstraint,
-    Date,
-    DateTime,
-    Identity,
-    Integer,
-    LargeBinary,
-    Text,
-    func,
-)
+from sqlalchemy import Date, DateTime, Identity, Integer, Text, func
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.tables.base import Base, TenantOwned, belongs_to_tenant, key
 
 
 class Tenant(Base):
-    """Not under row-level security: a request's tenant is looked up here before it is known.
+    """A tenant and its quotas; a quota that is null is no limit.
 
-    `id` stands in every row of every other table, so it is a small integer and not the slug.
-    The last four are quotas; none where null.
+    The table has no row-level security: a request's tenant is looked up here first. `id` is part
+    of every row of every other table, so it is a small integer and not the slug.
     """
 
     __tablename__ = "tenants"
@@ -36,28 +27,8 @@ class Tenant(Base):
     max_artifact_bytes: Mapped[int | None]
 
 
-class ApiKey(TenantOwned, Base):
-    """A key of a tenant: what its secret hashes to. A revoked one stays, to be seen."""
-
-    __tablename__ = "api_keys"
-    __table_args__ = (
-        key("key_id"),
-        belongs_to_tenant(),
-        CheckConstraint("role IN ('read', 'write', 'admin')", name="role"),
-    )
-
-    key_id: Mapped[str] = mapped_column(Text)
-    name: Mapped[str] = mapped_column(Text)
-    role: Mapped[str] = mapped_column(Text)
-    secret_hash: Mapped[bytes] = mapped_column(LargeBinary)
-    creation_time: Mapped[int]
-    expiry_time: Mapped[int | None]
-    revoked_time: Mapped[int | None]
-    last_used_time: Mapped[int | None]
-
-
 class TenantUsage(TenantOwned, Base):
-    """The points that a tenant with a quota of them logged on a day, in UTC."""
+    """How many points a tenant logged on a day (UTC). Counted only for tenants with that quota."""
 
     __tablename__ = "tenant_usage"
     __table_args__ = (key("day"), belongs_to_tenant())

@@ -13,7 +13,8 @@ from fastapi import FastAPI
 
 from app.gc.service import GarbageCollector, Policy
 from app.kernel.tenant import Tenant
-from app.runs.entities import Point, RunWrite
+from app.metrics.entities import Point
+from app.runs.entities import RunWrite
 from app.services import Services
 from tests.conftest import client_of, new_slug
 from tests.contract.isolation.belongings import Belongings, Ids, belongings, filled_in, never_was
@@ -25,16 +26,25 @@ _TIMES = re.compile(r"\b1[0-9]{12}\b|[0-9-]{10}T[0-9:.]{12}Z")
 
 
 class Caller:
-    """A fresh tenant with an experiment, a run, a logged model and a registered model."""
+    """A fresh tenant, and the ids of what it has."""
 
     def __init__(self, client: httpx.AsyncClient, own: Ids) -> None:
         self.client = client
         self.own = own
 
     @classmethod
-    async def fresh(cls, app: FastAPI) -> "Caller":
+    async def bare(cls, app: FastAPI) -> "Caller":
+        """A tenant that has nothing but what each has from the start."""
         tenant = await app.state.services.tenant_lookup.resolve(new_slug(), create=True)
         client = await _client(app, tenant)
+        return cls(client, {"own_tenant": tenant.slug, "own_key": _key_id(client)})
+
+    @classmethod
+    async def fresh(cls, app: FastAPI, *, history: bool = True) -> "Caller":
+        """A tenant with an experiment, a run, a logged model and a registered model; with
+        `history`, the run has points, and there is a page token of theirs."""
+        caller = await cls.bare(app)
+        client = caller.client
 
         async def call(route: str, **message: Any) -> Any:
             answer = await client.post(f"{MLFLOW}/{route}", json=message)
@@ -46,24 +56,21 @@ class Caller:
         run = (await call("runs/create", experiment_id=experiment, run_name=name))["run"]["info"]
         model = (await call("logged-models", experiment_id=experiment, name=name))["model"]["info"]
         await call("registered-models/create", name=name)
-        for step in range(2):
-            await call("runs/log-metric", run_id=run["run_id"], key="m", value=1, timestamp=step)
-        page = await client.get(
-            f"{MLFLOW}/metrics/get-history",
-            params={"run_id": run["run_id"], "metric_key": "m", "max_results": 1},
-        )
-        return cls(
-            client,
-            {
-                "own_experiment": experiment,
-                "own_run": run["run_id"],
-                "own_model": model["model_id"],
-                "own_registered": name,
-                "own_history_token": page.json()["next_page_token"],
-                "own_tenant": tenant.slug,
-                "own_key": _key_id(client),
-            },
-        )
+        caller.own |= {
+            "own_experiment": experiment,
+            "own_run": run["run_id"],
+            "own_model": model["model_id"],
+            "own_registered": name,
+        }
+        if history:
+            points = [{"key": "m", "value": 1, "timestamp": step} for step in range(2)]
+            await call("runs/log-batch", run_id=run["run_id"], metrics=points)
+            page = await client.get(
+                f"{MLFLOW}/metrics/get-history",
+                params={"run_id": run["run_id"], "metric_key": "m", "max_results": 1},
+            )
+            caller.own["own_history_token"] = page.json()["next_page_token"]
+        return caller
 
     async def call(self, route: Served, case: Case, ids: Ids) -> tuple[httpx.Response, str]:
         """The answer, and its body with every id that was given replaced by the name of its kind,
@@ -139,7 +146,7 @@ async def filled_tenant(app: FastAPI, slug: str | None = None) -> Belongings:
     """A fresh tenant that has something of every kind."""
     services = app.state.services
     tenant = await services.tenant_lookup.resolve(slug or new_slug(), create=True)
-    await services.quotas.limit(tenant, {"points_per_day": 1000, "artifact_bytes": 1 << 30})
+    await services.quotas.set_limits(tenant, {"points_per_day": 1000, "artifact_bytes": 1 << 30})
     key, _ = await services.keys.create(tenant, "read")
     await _half_collected(services, tenant)
     async with await _client(app, tenant) as client:
@@ -181,7 +188,11 @@ async def told_apart(
 ) -> str | None:
     """How the answer to the ids of another tenant differs from that to ids that never were; None
     where it doesn't. Two calls, each of a fresh tenant, and each in a context of `during`."""
-    callers = [await Caller.fresh(app) for _ in range(2)]
+    history = case.names("own_history_token")
+    callers = [
+        await (Caller.fresh(app, history=history) if case.needs_belongings else Caller.bare(app))
+        for _ in range(2)
+    ]
     with during():
         given, shown = await callers[0].call(route, case, theirs.ids)
         none, expected = await callers[1].call(route, case, never_was(theirs.ids))

@@ -4,7 +4,8 @@
 `<own_run>` for one of the caller's.
 """
 
-from dataclasses import dataclass, field
+import json
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 # What stands in the path of a route, unless a case says otherwise.
@@ -42,6 +43,16 @@ class Case:
     form: dict[str, Any] | None = None
     path: dict[str, str] = field(default_factory=dict)
     created: bool = False
+
+    @property
+    def needs_belongings(self) -> bool:
+        """Whether the answer may depend on what the caller has: the request names some of it, or
+        is answered with what there is."""
+        return self.status < 300 or self.names("own_")
+
+    def names(self, kind: str) -> bool:
+        """Whether the request names an id of that kind, or of one that begins so."""
+        return f"<{kind}" in json.dumps(asdict(self))
 
 
 def query(status: int = 404, /, **fields: Any) -> Case:

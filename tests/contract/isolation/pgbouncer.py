@@ -15,8 +15,8 @@ from urllib.parse import parse_qs, urlsplit
 import psycopg
 
 from app.db import migrate
+from app.db.embedded import embedded_postgres
 from app.db.embedded.cluster import as_owner_of
-from app.db.embedded.postgres import embedded_postgres
 from tests.conftest import free_port
 
 PROGRAM = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")

@@ -1,17 +1,18 @@
-"""Every route of the application, read off its router."""
+"""Every route of the application, read from its dispatcher and from FastAPI's router."""
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from app.api.mlflow import NOT_SERVED
 from app.api.mlflow.artifact_routes import ArtifactRoutes
-from app.api.mlflow.router import Endpoint, MlflowApi, not_served
+from app.api.mlflow.router import METHODS, Endpoint, MlflowApi
+from app.main import Application
 
 MLFLOW = "/api/2.0/mlflow"
 PROXY = "/api/2.0/mlflow-artifacts"
@@ -35,53 +36,48 @@ class Served:
         return f"{self.method} {self.path}"
 
 
-def served(app: FastAPI) -> dict[str, Served]:
+def served(app: Application) -> dict[str, Served]:
     """Every route by its name, such as `GET /api/2.0/mlflow/runs/get`.
 
     Raises TypeError for a kind of route that is not known here, so that none is passed over.
     """
-    return {
-        route.name: route
-        for context in iter_route_contexts(app.routes)
-        for route in _served(context)
-    }
+    routes = [
+        *_of_mlflow(app.dispatcher.mlflow_apps[MLFLOW]),
+        *_of_proxy(app.dispatcher.mlflow_apps[PROXY]),
+        *(Served(method, path, refuses=True) for method in METHODS for path in NOT_SERVED),
+    ]
+    for context in iter_route_contexts(app.routes):
+        routes += _of_fastapi(context)
+    return {route.name: route for route in routes}
 
 
-def mounted(app: FastAPI) -> dict[str, list[tuple[str, int]]]:
-    """Under which paths each of MLflow's two applications is mounted, and its identity there."""
+def mounted(app: Application) -> dict[str, list[tuple[str, int]]]:
+    """The paths at which each of MLflow's two applications is mounted, and its identity there."""
     found: dict[str, list[tuple[str, int]]] = {}
-    for route in app.routes:
-        if isinstance(route, Mount) and not isinstance(route.app, StaticFiles):
-            found.setdefault(type(route.app).__name__, []).append((route.path, id(route.app)))
+    for path, mlflow_app in app.dispatcher.mlflow_apps.items():
+        found.setdefault(type(mlflow_app).__name__, []).append((path, id(mlflow_app)))
     return found
 
 
-def _served(context: Any) -> Iterator[Served]:
+def _of_fastapi(context: Any) -> Iterator[Served]:
     route = context.original_route
-    if isinstance(route, Mount):
-        match route.app:
-            case MlflowApi():
-                yield from _of_table(route.app)
-            case ArtifactRoutes():
-                for (method, _), artifacts in route.app.table.items():
-                    yield Served(method, PROXY + artifacts.path)
-            case StaticFiles():
-                yield Served("GET", f"{route.path}/{{path}}")
-            case _:
-                raise TypeError(f"an unknown application is mounted at {route.path}")
+    if isinstance(route, Mount) and isinstance(route.app, StaticFiles):
+        yield Served("GET", f"{route.path}/{{path}}")
     elif isinstance(route, Route):
-        yield from _of_route(route, context.path)
+        for method in sorted(route.methods or ()):
+            yield Served(method, re.sub(r":\w+}", "}", context.path))
     else:
         raise TypeError(f"an unknown kind of route: {route!r}")
 
 
-def _of_route(route: Route, path: str) -> Iterator[Served]:
-    refuses = route.endpoint is not_served
-    for method in sorted(route.methods or ()):
-        yield Served(method, re.sub(r":\w+}", "}", path), refuses=refuses)
+def _of_proxy(proxy: Any) -> Iterator[Served]:
+    assert isinstance(proxy, ArtifactRoutes)
+    for (method, _), endpoint in proxy.table.items():
+        yield Served(method, PROXY + endpoint.path)
 
 
-def _of_table(api: MlflowApi) -> Iterator[Served]:
+def _of_mlflow(api: Any) -> Iterator[Served]:
+    assert isinstance(api, MlflowApi)
     for (method, path), endpoint in api._fixed.items():
         yield Served(method, f"{MLFLOW}/{path}", endpoint)
     for method, segments, endpoint in api._templates:

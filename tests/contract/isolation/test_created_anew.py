@@ -55,14 +55,14 @@ class Workers:
 @pytest_asyncio.fixture
 async def workers(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Workers]:
     for module in (authenticator, tenants):
-        monkeypatch.setattr(module, "KNOWN_SECONDS", 3600.0)
+        monkeypatch.setattr(module, "CACHE_SECONDS", 3600.0)
     made = {"auto_create_tenants": True}
     async with guarded(settings, **made) as first, guarded(settings, **made) as second:
         yield Workers(first, second)
 
 
 async def key_of(app: FastAPI, slug: str, role: str = "admin") -> str:
-    tenant = await app.state.services.tenant_lookup.existing(slug)
+    tenant = await app.state.services.tenant_lookup.require(slug)
     return str((await app.state.services.keys.create(tenant, role))[1])
 
 
@@ -209,12 +209,12 @@ async def test_where_nobody_is_asked_for_a_key(
 ) -> None:
     """A worker that still knows the slug reads and writes nothing of the new tenant's, and says so
     to who writes: what it answered for is not lost."""
-    monkeypatch.setattr(tenants, "KNOWN_SECONDS", 3600.0)
+    monkeypatch.setattr(tenants, "CACHE_SECONDS", 3600.0)
     async with open_to_all(settings) as workers:
         caller = await Caller.fresh(workers.second)
         slug = caller.own["own_tenant"]
         await workers.anew(slug)
-        tenant = await workers.first.state.services.tenant_lookup.existing(slug)
+        tenant = await workers.first.state.services.tenant_lookup.require(slug)
         async with client_of(workers.first, tenant) as client:
             theirs: Belongings = await belongings(client, slug)
         before = rows_of(postgres.owner_url, slug), files_of(data_dir, slug)

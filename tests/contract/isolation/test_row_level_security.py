@@ -14,7 +14,7 @@ from fastapi import FastAPI
 
 from app.config import Settings
 from app.db import migrate
-from app.db.embedded.postgres import embedded_postgres
+from app.db.embedded import embedded_postgres
 from app.main import create_app
 from tests.contract.isolation.callers import files_of, filled_tenant, rows_of, told_apart
 from tests.contract.isolation.cases import CASES
@@ -99,7 +99,7 @@ async def test_it_holds_alone(held: FastAPI, server: Server) -> None:
         after = rows_of(server.owner_url, slug), files_of(server.data_dir, slug)
     assert before == after
     assert {table for table, rows in before[0].items() if not rows} == set()
-    assert rewritten.filters > 5000
+    assert rewritten.filters > 3000
     print(
         f"row-level security alone: {len(CASES)} routes, {calls} calls, {rewritten.filters} filters"
         f" taken out of {rewritten.statements} statements ({len(rewritten.distinct)} different)"
@@ -110,9 +110,12 @@ async def test_without_it_the_same_calls_leak(bypassing: FastAPI, server: Server
     """Or the test above would show nothing."""
     routes = served(bypassing)
     leaking = set()
+    theirs = await filled_tenant(bypassing)
+    before = rows_of(server.owner_url, theirs.ids["tenant"])
     for name, cases in CASES.items():
-        theirs = await filled_tenant(bypassing)
-        before = rows_of(server.owner_url, theirs.ids["tenant"])
+        if rows_of(server.owner_url, theirs.ids["tenant"]) != before:
+            theirs = await filled_tenant(bypassing)
+            before = rows_of(server.owner_url, theirs.ids["tenant"])
         for case in cases:
             difference = await told_apart(
                 bypassing, routes[name], case, theirs, during=without_tenant_filters

@@ -152,7 +152,7 @@ async def test_expired_it_grants_nothing(
     query = attempt.query
     grant = Grant(
         "PUT" if attempt.method == "PUT" else "GET",
-        await keyed.state.services.tenant_lookup.existing(slug),
+        await keyed.state.services.tenant_lookup.require(slug),
         attempt.path,
         query.get("object", ""),
         query.get("upload", ""),

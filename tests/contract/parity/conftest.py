@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import httpx
 import pytest
@@ -15,8 +16,8 @@ from tests.contract.parity.reference import Reference, running_reference
 
 
 @pytest.fixture(scope="session")
-def reference(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reference]:
-    with running_reference(tmp_path_factory.mktemp("mlflow")) as server:
+def reference(mlflow_tables: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reference]:
+    with running_reference(tmp_path_factory.mktemp("mlflow"), mlflow_tables) as server:
         yield server
 
 
@@ -52,9 +53,11 @@ def empty_pair(
 
 
 @pytest.fixture(scope="session")
-def reference_with_workspaces(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reference]:
+def reference_with_workspaces(
+    mlflow_tables: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Reference]:
     folder = tmp_path_factory.mktemp("mlflow-workspaces")
-    with running_reference(folder, "--enable-workspaces") as server:
+    with running_reference(folder, mlflow_tables, "--enable-workspaces") as server:
         yield server
 
 

@@ -1,8 +1,8 @@
 """A real MLflow server over SQLite, which is emptied between cases."""
 
 import os
+import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
-import httpx
+from tests.conftest import answers, free_port
 
 # The next experiment gets the number after this one. With numbers as long as our own, one can be
 # told from any other number in an answer.
@@ -55,12 +55,15 @@ class Reference:
 
 
 @contextmanager
-def running_reference(folder: Path, *options: str) -> Iterator[Reference]:
-    """`mlflow server` as its users start it: of this interpreter's environment, or the program
-    that TRACKING_PARITY_MLFLOW names, with `options`. It is ended with the context."""
+def running_reference(folder: Path, tables: Path, *options: str) -> Iterator[Reference]:
+    """`mlflow server` as its users start it, with `options`: of this interpreter's environment, on
+    a copy of the database `tables`, or the program that TRACKING_PARITY_MLFLOW names, which makes
+    its own. It is ended with the context."""
     database, log = folder / "mlflow.db", folder / "log"
-    url = f"http://127.0.0.1:{(port := _free_port())}"
+    url = f"http://127.0.0.1:{(port := free_port())}"
     program = os.environ.get("TRACKING_PARITY_MLFLOW")
+    if not program:
+        shutil.copy(tables, database)
     command = [
         *([program] if program else [sys.executable, "-m", "mlflow"]),
         *("server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
@@ -93,20 +96,9 @@ _ENVIRONMENT = {
 }
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def _wait_until_healthy(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + 120
-    while True:
-        try:
-            if httpx.get(f"{url}/health").status_code == 200:
-                return
-        except httpx.TransportError:
-            pass
+    while not answers(url, "/health"):
         if process.poll() is not None or time.monotonic() > deadline:
             raise RuntimeError(f"the MLflow server did not start:\n{log.read_text()}")
         time.sleep(0.1)

@@ -34,7 +34,7 @@ from app.artifacts.stores.upload_buffers import UploadMemory
 from app.artifacts.stores.upload_stream import receive
 from app.config import Settings
 from app.kernel.errors import ConflictError, InvalidValueError, NotFoundError, UnavailableError
-from app.kernel.thread_pools import TenantThreads, Threads
+from app.kernel.fair_thread_pool import FairThreadPool, TenantThreadPool
 from tests.support.s3_server import S3Server, failing_server
 
 T = TypeVar("T")
@@ -456,13 +456,13 @@ class TestCancellationWaitsForItsThread:
     """A thread can't be stopped: to clean up beside it would close its file, or leave its part."""
 
     @pytest.fixture
-    async def threads(self) -> AsyncIterator[TenantThreads]:
-        threads = Threads(4)
+    async def threads(self) -> AsyncIterator[TenantThreadPool]:
+        threads = FairThreadPool(4)
         yield threads.of(TENANT)
         await threads.close()
 
     def receiving(
-        self, threads: TenantThreads, upload: HeldUpload, size: int = 100_000
+        self, threads: TenantThreadPool, upload: HeldUpload, size: int = 100_000
     ) -> Coroutine[Any, Any, StoredObject]:
         return receive(
             threads,
@@ -476,7 +476,7 @@ class TestCancellationWaitsForItsThread:
     @pytest.mark.parametrize("held", ["write", "finish"])
     @pytest.mark.parametrize("times", [1, 3])
     async def test_of_the_task(
-        self, threads: TenantThreads, held: str, times: int, size: int
+        self, threads: TenantThreadPool, held: str, times: int, size: int
     ) -> None:
         upload = HeldUpload(held)
         task = asyncio.create_task(self.receiving(threads, upload, size))
@@ -492,7 +492,7 @@ class TestCancellationWaitsForItsThread:
         if size > 1:  # else a thread does it all, and was done
             assert upload.events[-2:] == [held, "abort"]
 
-    async def test_of_an_anyio_scope(self, threads: TenantThreads) -> None:
+    async def test_of_an_anyio_scope(self, threads: TenantThreadPool) -> None:
         upload = HeldUpload("write")
         with anyio.CancelScope() as scope:
             asyncio.get_running_loop().call_later(0.05, scope.cancel)
@@ -502,7 +502,7 @@ class TestCancellationWaitsForItsThread:
         assert upload.events == ["write", "abort"]
 
     @pytest.mark.parametrize("size", [1, 100_000])
-    async def test_a_failed_write_is_the_error(self, threads: TenantThreads, size: int) -> None:
+    async def test_a_failed_write_is_the_error(self, threads: TenantThreadPool, size: int) -> None:
         class FullDisk(HeldUpload):
             def write(self, part: memoryview, number: int) -> None:
                 raise UnavailableError("full")

@@ -10,12 +10,13 @@ from app.artifacts.object_keys import object_key
 from app.audit import trail
 from app.audit.log_reader import Event, Filter
 from app.db.database import Database
-from app.db.tables.schema import metadata
+from app.db.tables import metadata
 from app.gc.service import GarbageCollector, Policy
 from app.kernel.errors import NotFoundError
 from app.kernel.ids import new_uuid
 from app.kernel.tenant import Tenant
-from app.runs.entities import Point, Run, RunWrite
+from app.metrics.entities import Point
+from app.runs.entities import Run, RunWrite
 from app.services import Services
 from tests.integration.artifacts.indexed import (
     chunks,

@@ -19,7 +19,8 @@ from app.artifacts.stores.contract import artifact_store
 from app.config import Settings
 from app.db.database import Database
 from app.kernel.tenant import Tenant
-from app.runs.entities import Point, RunWrite
+from app.metrics.entities import Point
+from app.runs.entities import RunWrite
 from app.services import Services
 from tests.conftest import ROOT
 from tests.integration.artifacts.indexed import (

@@ -209,7 +209,7 @@ class TestOrphans:
     ) -> None:
         for one in (tenant, other_tenant):
             await put(artifacts, one, f"{await folder_of(services, one)}/a")
-        async with database.directory() as connection:
+        async with database.without_tenant() as connection:
             await connection.exec_driver_sql(f"SELECT delete_tenant('{tenant.slug}', true)")
         gone = await collector.tenant(tenant.slug)
         assert (await collector.collect(gone, DELETE)).orphans.count == 1

@@ -152,13 +152,13 @@ async def test_downloads_leave_threads_to_others(
 ) -> None:
     """Of those that send files from the disk."""
     sizes = {GREEDY: 2 * MIB, OTHER: MIB}
-    send = sendfile._send_some
+    send = sendfile._send_until_full
     held = Held(send)
 
     def held_for_the_greedy(target: int, file: BinaryIO, offset: int, count: int) -> int:
         return (held if count == sizes[GREEDY] else send)(target, file, offset, count)
 
-    monkeypatch.setattr(sendfile, "_send_some", held_for_the_greedy)
+    monkeypatch.setattr(sendfile, "_send_until_full", held_for_the_greedy)
     async with (
         serving(postgres, tmp_path, BoundedHttp) as root,
         httpx.AsyncClient(base_url=root, timeout=60) as client,

@@ -45,7 +45,7 @@ def over(answer: httpx.Response) -> None:
 
 
 async def limit(site: Site, size: int | None = LIMIT) -> None:
-    await site.services.quotas.limit(site.tenant, {"artifact_bytes": size})
+    await site.services.quotas.set_limits(site.tenant, {"artifact_bytes": size})
     await site.services.tenant_lookup.resolve(site.tenant.slug)
 
 

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from app.api.file_response import ReaderResponse
 from app.artifacts.stores.local import LocalStore
 from app.http.protocol import BoundedHttp
-from app.http.sendfile import EXTENSION, offered
+from app.http.sendfile import EXTENSION, supports
 
 SIZE = (8 << 20) + 12_345  # more than a socket takes at once
 CONTENT = random.Random(5).randbytes(SIZE)
@@ -219,5 +219,5 @@ def test_no_more_than_was_declared(server: Server) -> None:
 
 
 def test_tls_has_to_see_the_bytes() -> None:
-    assert offered({"method": "GET", "scheme": "http"})
-    assert not offered({"method": "GET", "scheme": "https"})
+    assert supports({"method": "GET", "scheme": "http"})
+    assert not supports({"method": "GET", "scheme": "https"})

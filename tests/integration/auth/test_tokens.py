@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from fastapi import FastAPI
 
-from app.auth import jwt_tokens
+from app.auth import jwks_cache, jwt_verifier
 from app.config import Settings
 from app.kernel.tenant import Tenant
 from tests.conftest import new_slug
@@ -249,7 +249,7 @@ class TestRefused:
     async def test_once_it_has_expired(
         self, token_app: FastAPI, sign: Sign, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(jwt_tokens, "LEEWAY", 0)
+        monkeypatch.setattr(jwt_verifier, "LEEWAY", 0)
         token = sign(exp=int(time.time()) + 2)
         async with bearer(token_app, token) as client:
             assert (await client.get(EXPERIMENTS)).status_code == 200
@@ -357,7 +357,7 @@ class TestKeysByUrl:
                 answer = await answer_to(app, sign(NEW, kid="new", sub=f"s{number}"))
                 assert answer.status_code == 401
             assert provider.reads == 1
-            monkeypatch.setattr(jwt_tokens, "PATIENCE", 0.0)
+            monkeypatch.setattr(jwks_cache, "RETRY_SECONDS", 0.0)
             assert (await answer_to(app, sign(NEW, kid="new"))).status_code == 200
             assert provider.reads == 2
             assert (await answer_to(app, sign(sub="late"))).status_code == 401
@@ -365,7 +365,7 @@ class TestKeysByUrl:
     async def test_where_it_does_not_answer(
         self, settings: Settings, sign: Sign, provider: Provider, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(jwt_tokens, "PAUSE", 0.0)
+        monkeypatch.setattr(jwks_cache, "RETRY_SECONDS_UNKNOWN_KEY", 0.0)
         provider.status = 500
         async with guarded(settings, **trusting(provider.url)) as app:
             answer = await answer_to(app, sign())
@@ -375,14 +375,14 @@ class TestKeysByUrl:
             assert (await answer_to(app, sign())).status_code == 200
             # What is known is still good when it fails again.
             provider.status = 500
-            monkeypatch.setattr(jwt_tokens, "FRESH", 0.0)
+            monkeypatch.setattr(jwks_cache, "REFRESH_SECONDS", 0.0)
             assert (await answer_to(app, sign(sub="another"))).status_code == 200
 
     async def test_until_keys_are_known_nobody_is_told_that_a_token_is_bad(
         self, settings: Settings, sign: Sign, provider: Provider, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Nor is the provider asked by every request, however many come at once."""
-        monkeypatch.setattr(jwt_tokens, "PAUSE", 3600.0)
+        monkeypatch.setattr(jwks_cache, "RETRY_SECONDS_UNKNOWN_KEY", 3600.0)
         provider.status = 500
         async with guarded(settings, **trusting(provider.url)) as app:
             for start in (0, 10):
@@ -395,7 +395,7 @@ class TestKeysByUrl:
             for forged in ("a.b.c", sign() + "x."):
                 assert (await answer_to(app, forged)).status_code == 401
             provider.status = 200
-            monkeypatch.setattr(jwt_tokens, "PAUSE", 0.0)
+            monkeypatch.setattr(jwks_cache, "RETRY_SECONDS_UNKNOWN_KEY", 0.0)
             assert (await answer_to(app, sign())).status_code == 200
 
     async def test_a_new_one_while_it_does_not_answer(
@@ -404,14 +404,14 @@ class TestKeysByUrl:
         """Its tokens may be good: nobody can tell before the keys are read."""
         async with guarded(settings, **trusting(provider.url)) as app:
             assert (await answer_to(app, sign())).status_code == 200
-            monkeypatch.setattr(jwt_tokens, "PATIENCE", 0.0)
+            monkeypatch.setattr(jwks_cache, "RETRY_SECONDS", 0.0)
             provider.status, provider.keys = 500, [*KEYS, jwk(NEW, "new", "RS256")]
             for number in range(3):
                 answer = await answer_to(app, sign(NEW, kid="new", sub=f"s{number}"))
                 assert answer.status_code == 503, answer.text
             assert (await answer_to(app, sign(sub="another"))).status_code == 200
             provider.status = 200
-            monkeypatch.setattr(jwt_tokens, "PAUSE", 0.0)
+            monkeypatch.setattr(jwks_cache, "RETRY_SECONDS_UNKNOWN_KEY", 0.0)
             assert (await answer_to(app, sign(NEW, kid="new"))).status_code == 200
             assert (await answer_to(app, sign(STRANGERS, kid="strangers"))).status_code == 401
 
@@ -420,7 +420,7 @@ class TestKeysByUrl:
     ) -> None:
         async with guarded(settings, **trusting(provider.url)) as app:
             assert (await answer_to(app, sign())).status_code == 200
-            monkeypatch.setattr(jwt_tokens, "FRESH", 0.0)
+            monkeypatch.setattr(jwks_cache, "REFRESH_SECONDS", 0.0)
             provider.answers.clear()
             assert (await answer_to(app, sign(sub="another"))).status_code == 200
             assert provider.answered == 1

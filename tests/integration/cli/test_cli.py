@@ -9,7 +9,6 @@ import sys
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 
 import psycopg
@@ -17,7 +16,7 @@ import pytest
 
 from app.config import Settings
 from app.db import migrate
-from app.db.embedded.postgres import EmbeddedPostgres, embedded_postgres, running
+from app.db.embedded import EmbeddedPostgres, embedded_postgres, running
 from tests.conftest import ROOT
 
 
@@ -31,8 +30,7 @@ class Service:
             cwd=env["TRACKING_DATA_DIR"],
             stderr=subprocess.PIPE,
             text=True,
-            # Tests that were started with nohup pass its deafness on.
-            preexec_fn=partial(signal.signal, signal.SIGHUP, signal.SIG_DFL),
+            preexec_fn=hear_signals,
         )
         self.lines: list[str] = []
         self.url = ""
@@ -55,6 +53,12 @@ class Service:
         _, rest = self.process.communicate(timeout=30)
         self.lines += rest.splitlines(keepends=True)
         return self.process.returncode
+
+
+def hear_signals() -> None:
+    """Tests that were started with nohup or in the background pass its deafness on."""
+    for number in (signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
 
 
 Start = Callable[..., Service]

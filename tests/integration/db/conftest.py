@@ -14,7 +14,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from app.db.embedded.postgres import embedded_postgres
+from app.db.embedded import embedded_postgres
 
 POSTGRES_15 = Path("/usr/lib/postgresql/15/bin")
 

@@ -72,7 +72,7 @@ class TestPipeline:
     ) -> None:
         await keys(database, tenant)
         for _ in range(3):
-            async with database.directory() as connection:
+            async with database.without_tenant() as connection:
                 left = await connection.scalar(
                     text("SELECT current_setting('app.tenant_id', true)")
                 )

@@ -15,21 +15,23 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from app.db.embedded.postgres import EmbeddedPostgresError, embedded_postgres, running
+from app.db.embedded import EmbeddedPostgresError, embedded_postgres, running
 from tests.conftest import ROOT
 
 NOBODY = 65534
 
 # An owner of its own, that a test can kill. It prints the server's pid.
 OWNER = """
-import os, sys, time
+import os, signal, sys, time
 from pathlib import Path
-from app.db.embedded.postgres import embedded_postgres
+from app.db.embedded import embedded_postgres
 
 if len(sys.argv) > 2:  # once Python is loaded: it may be where only root can read it
     os.setgroups([])
     os.setgid(int(sys.argv[2]))
     os.setuid(int(sys.argv[2]))
+# Tests that were started in the background pass its deafness on.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 with embedded_postgres(Path(sys.argv[1])) as server:
     print(server.pid, flush=True)
     time.sleep(120)
@@ -215,7 +217,7 @@ class TestStart:
         (data_dir / "postgres").mkdir(parents=True)
         (data_dir / "postgres" / "PG_VERSION").write_text("9\n")
         with (
-            pytest.raises(EmbeddedPostgresError, match="was made by Postgres 9, and Postgres"),
+            pytest.raises(EmbeddedPostgresError, match="was created by Postgres 9, and Postgres"),
             embedded_postgres(data_dir),
         ):
             pass

@@ -16,7 +16,7 @@ from psycopg import sql
 from sqlalchemy import ForeignKeyConstraint, Table, UniqueConstraint, create_engine
 
 from app.db import migrate
-from app.db.tables.schema import TenantOwned, metadata
+from app.db.tables import TenantOwned, metadata
 from app.db.url import sqlalchemy_url
 from tests.conftest import ROOT
 from tests.integration.db.conftest import EmptyDatabase

@@ -149,4 +149,4 @@ async def test_a_body_that_trickles_is_cut_off(
 
     answer = await client.post(route, content=trickle(), headers=JSON)
     assert answer.status_code == 408, answer.text
-    assert services.sharing.memory.held == 0
+    assert services.memory.held == 0

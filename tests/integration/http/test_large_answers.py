@@ -215,7 +215,7 @@ async def test_nothing_is_held_after_an_answer(
         )
     answer = await client.post(f"{MLFLOW}/runs/search", json={"experiment_ids": ["0"]})
     assert len(answer.content) > 400_000
-    assert services.sharing.memory.held == 0
+    assert services.memory.held == 0
 
 
 class TestHistory:
@@ -270,7 +270,7 @@ async def test_tags_of_a_thing_in_all(
     owner: str,
 ) -> None:
     """Who reads it reads all of them."""
-    monkeypatch.setattr("app.db.key_values.MAX_PAIRS_BYTES", 10_000)
+    monkeypatch.setattr("app.db.key_values.MAX_VALUES_BYTES", 10_000)
     created = await client.post(f"{MLFLOW}/{create}", json={"name": "tagged"})
     thing = {"name": "tagged"} | created.json()
 

@@ -8,7 +8,7 @@ from fastapi import FastAPI
 
 from app.config import Settings
 from app.db import migrate
-from app.db.embedded.postgres import embedded_postgres
+from app.db.embedded import embedded_postgres
 from app.main import create_app
 from tests.conftest import client_of
 

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from app.db.database import Database
 from app.kernel.tenant import Tenant
-from app.metrics.service import Metrics, PointRow, Points
-from app.runs.entities import Point, RunWrite
+from app.metrics.entities import Point, PointColumns, PointRow
+from app.metrics.service import Metrics
+from app.runs.entities import RunWrite
 from app.services import Services
 from tests.conftest import Postgres
 from tests.support.backend_memory import growth
@@ -31,7 +32,7 @@ MANY = 500_000
 MOST_MB = 40
 
 
-def rows(points: Points) -> list[PointRow]:
+def rows(points: PointColumns) -> list[PointRow]:
     return list(zip(*points, strict=True))
 
 
@@ -85,7 +86,7 @@ async def test_an_interval_has_the_first_of_each_even_part_and_the_last_of_all(
 ) -> None:
     run_id = await logged(services, tenant, points)
     stored = sorted(in_order(points), key=lambda p: (p[1], p[0], math.isnan(p[2]), p[2]))
-    (body,) = await services.metrics.interval(
+    (body,) = await services.metrics.sample_evenly(
         tenant, [run_id], "m", limit=limit, render=lambda _, __, found: str(found).encode()
     )
     assert body.decode() == str([stored[place] for place in even_places(len(stored), limit)])
@@ -151,12 +152,12 @@ class TestPostgresStaysSmall:
             points, token = await metrics.history(tenant, run_id, "m")
             assert (len(points.steps), token) == (MANY, None)
         elif what == "interval":
-            (body,) = await metrics.interval(
+            (body,) = await metrics.sample_evenly(
                 tenant, [run_id], "m", limit=320, render=lambda _, __, found: b"x" * len(found)
             )
             assert len(body) == 320
         elif what == "sampled":
-            sampled = await metrics.sampled(tenant, run_id, "m", max_points=1_000)
+            sampled = await metrics.sample_extremes(tenant, run_id, "m", max_points=1_000)
             assert (len(sampled.points), sampled.total) == (1_000, MANY)
         else:
             assert len(await metrics.histories(tenant, [run_id], "m", limit=25_000)) == 25_000

@@ -5,6 +5,7 @@ Both must answer the same, and refuse the same calls in the same words.
 
 import random
 import re
+import shutil
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -40,7 +41,8 @@ class Refusal(NamedTuple):
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> SqlAlchemyStore:
+def store(mlflow_tables: Path, tmp_path: Path) -> SqlAlchemyStore:
+    shutil.copy(mlflow_tables, tmp_path / "mlflow.db")
     return SqlAlchemyStore(f"sqlite:///{tmp_path}/mlflow.db")
 
 
@@ -237,11 +239,13 @@ async def _ours(call: Awaitable[Any]) -> Outcome:
     try:
         return _plain(await call)
     except TrackingError as error:
-        codes = {
-            NotFoundError: "RESOURCE_DOES_NOT_EXIST",
-            AlreadyExistsError: "RESOURCE_ALREADY_EXISTS",
-        }
-        code = codes.get(type(error), "INVALID_PARAMETER_VALUE")
+        match error:
+            case NotFoundError():
+                code = "RESOURCE_DOES_NOT_EXIST"
+            case AlreadyExistsError():
+                code = "RESOURCE_ALREADY_EXISTS"
+            case _:
+                code = "INVALID_PARAMETER_VALUE"
         return Refusal(code, _gist(error.message))
 
 

@@ -1,4 +1,4 @@
-"""Ready-made runs: never older than what was committed, whoever wrote it, and bounded in bytes."""
+"""The cache of rendered runs: never older than what was committed, by any worker, and bounded."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -9,10 +9,10 @@ import pytest
 from fastapi import FastAPI
 
 from app.api.mlflow.runs import render
+from app.api.run_json_cache import RunJsonCache
 from app.config import Settings
 from app.kernel.tenant import Tenant
 from app.main import create_app
-from app.runs.json_cache import RenderedRuns
 from app.services import Services
 from tests.conftest import client_of
 
@@ -117,26 +117,26 @@ class TestBounds:
         runs = [await services.runs.create(tenant, "0", tags={"t": "x" * 500}) for _ in range(3)]
         first, second, third = runs
         size = len(render(first))
-        kept = RenderedRuns(max_bytes=int(size * 2.5))
+        cache = RunJsonCache(max_bytes=int(size * 2.5))
         for run in (first, second):
-            kept.add(tenant.id, run, render)
-        found = kept.get(tenant.id, first.run_id, 0, render)
+            cache.add(tenant.id, run, render)
+        found = cache.get(tenant.id, first.run_id, 0, render)
         assert found is not None
         assert found.body == render(first)
-        kept.add(tenant.id, third, render)
-        assert kept.get(tenant.id, second.run_id, 0, render) is None
-        assert kept.get(tenant.id, first.run_id, 0, render) is not None
-        assert kept.get(tenant.id, third.run_id, 0, render) is not None
+        cache.add(tenant.id, third, render)
+        assert cache.get(tenant.id, second.run_id, 0, render) is None
+        assert cache.get(tenant.id, first.run_id, 0, render) is not None
+        assert cache.get(tenant.id, third.run_id, 0, render) is not None
 
     async def test_a_newer_one_takes_the_place_of_the_older(
         self, services: Services, tenant: Tenant
     ) -> None:
         run = await services.runs.create(tenant, "0")
-        kept = RenderedRuns()
+        cache = RunJsonCache()
         for version in range(5):
-            kept.add(tenant.id, msgspec.structs.replace(run, version=version), render)
-        assert kept.get(tenant.id, run.run_id, 3, render) is None
-        found = kept.get(tenant.id, run.run_id, 4, render)
+            cache.add(tenant.id, msgspec.structs.replace(run, version=version), render)
+        assert cache.get(tenant.id, run.run_id, 3, render) is None
+        found = cache.get(tenant.id, run.run_id, 4, render)
         assert found is not None
         assert found.body == render(run)
 
@@ -144,6 +144,6 @@ class TestBounds:
         self, services: Services, tenant: Tenant, other_tenant: Tenant
     ) -> None:
         run = await services.runs.create(tenant, "0")
-        kept = RenderedRuns()
-        kept.add(tenant.id, run, render)
-        assert kept.get(other_tenant.id, run.run_id, 0, render) is None
+        cache = RunJsonCache()
+        cache.add(tenant.id, run, render)
+        assert cache.get(other_tenant.id, run.run_id, 0, render) is None

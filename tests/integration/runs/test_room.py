@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from app.kernel import validation
 from app.kernel.errors import InvalidValueError
 from app.kernel.tenant import Tenant
+from app.metrics.entities import Point
 from app.runs import batch_writer, key_limits
-from app.runs.entities import Point, RunWrite
+from app.runs.entities import RunWrite
 from app.services import Services
 
 LIMIT = 5
@@ -83,7 +84,9 @@ class TestFlush:
         for size in batches:
             some, waiting = waiting[:size], waiting[size:]
             together = [whole_write(runs[place], keys) for place, keys in some]
-            answers = together and await batch_writer.flush(services.database, tenant, together)
+            answers = together and await batch_writer.write_batch(
+                services.database, tenant, together
+            )
             for (place, keys), answer in zip(some, answers, strict=True):
                 after = {kind: expected[place][kind] | set(keys[kind]) for kind in keys}
                 full = [kind for kind in keys if len(after[kind]) > LIMIT]
@@ -136,7 +139,7 @@ class TestFlush:
         run_id = await new_run(services, tenant)
         await services.runs.log(tenant, write(run_id, kind, "abcd"))
         together = [write(run_id, kind, key) for key in ("x", "x", "y", "xa")]
-        answers = await batch_writer.flush(services.database, tenant, together)
+        answers = await batch_writer.write_batch(services.database, tenant, together)
         assert [answer is None for answer in answers] == [True, True, False, True]
 
     async def test_two_that_race_for_the_last_place(
@@ -147,7 +150,7 @@ class TestFlush:
         await services.runs.log(tenant, write(run_id, "metrics", "abcd"))
         answers = await asyncio.gather(
             *(
-                batch_writer.flush(services.database, tenant, [write(run_id, "metrics", key)])
+                batch_writer.write_batch(services.database, tenant, [write(run_id, "metrics", key)])
                 for key in "xyz"
             )
         )

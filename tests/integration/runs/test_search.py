@@ -17,7 +17,8 @@ from app.config import Settings
 from app.db.database import Database
 from app.kernel.tenant import Tenant
 from app.main import create_app
-from app.runs.entities import Point, RunWrite
+from app.metrics.entities import Point
+from app.runs.entities import RunWrite
 from app.services import Services
 from tests.conftest import Postgres, client_of, new_slug
 

@@ -11,10 +11,16 @@ from hypothesis import strategies as st
 
 from app.db.coalescer import Coalescer
 from app.db.database import Database
-from app.kernel.errors import ConflictError, InvalidStateError, NotFoundError
+from app.kernel.errors import (
+    ConflictError,
+    LoggedModelNotFoundError,
+    RunNotActiveError,
+    RunNotFoundError,
+)
 from app.kernel.tenant import Tenant
+from app.metrics.entities import LatestMetric, Point
 from app.runs.batch_writer import write_queue
-from app.runs.entities import LatestMetric, Point, RunWrite
+from app.runs.entities import RunWrite
 from app.services import Services
 
 # Few values, so that points repeat and tie.
@@ -161,10 +167,10 @@ class TestCoalescing:
         assert outcome == {
             "good": type(None),
             "changed": ConflictError,
-            "absent": NotFoundError,
-            "malformed": NotFoundError,
-            "deleted": InvalidStateError,
-            "model": NotFoundError,
+            "absent": RunNotFoundError,
+            "malformed": RunNotFoundError,
+            "deleted": RunNotActiveError,
+            "model": LoggedModelNotFoundError,
             "also good": type(None),
         }
         run = await services.runs.get(tenant, run_id)
@@ -282,7 +288,7 @@ class TestConcurrentWorkers:
                     *(queue.submit(tenant, RunWrite(r, [Point("m", 0.0, 0, step)])) for r in runs),
                     return_exceptions=True,
                 )
-                assert {type(answer) for answer in answers} <= {type(None), InvalidStateError}
+                assert {type(answer) for answer in answers} <= {type(None), RunNotActiveError}
                 written += answers.count(None)
             return written
 

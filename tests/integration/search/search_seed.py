@@ -1,4 +1,4 @@
-"""Rows to search, written as they lie in the tables."""
+"""Rows to search, written as the tables hold them."""
 
 import itertools
 import secrets
@@ -6,11 +6,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import NAMESPACE_OID, UUID, uuid4, uuid5
 
-from sqlalchemy import Connection, Table, delete, text
+from sqlalchemy import Connection, delete, text
 from sqlalchemy.dialects.postgresql import insert
 
+from app.db.tables.base import Base, table_of
+from app.db.tables.experiments import Experiment, ExperimentTag
+from app.db.tables.logged_models import (
+    LoggedModel,
+    LoggedModelMetric,
+    LoggedModelParam,
+    LoggedModelTag,
+)
+from app.db.tables.metrics import MetricSeries
+from app.db.tables.runs import Dataset, Input, InputTag, Param, Run, RunTag
 from app.kernel.tenant import Tenant
-from app.search import tables
 from app.search.page import Page
 
 
@@ -21,7 +30,7 @@ def new_tenant(connection: Connection) -> Tenant:
         id = connection.scalar(text("SELECT create_tenant(:slug)"), {"slug": slug})
         connection.execute(text("SELECT set_config('app.tenant_id', :id, false)"), {"id": str(id)})
         # Every tenant is born with an experiment.
-        connection.execute(delete(tables.experiments))
+        connection.execute(delete(Experiment))
     assert isinstance(id, int)
     return Tenant(id, slug)
 
@@ -44,7 +53,7 @@ class Seed:
         deleted: bool = False,
     ) -> int:
         self._insert(
-            tables.experiments,
+            Experiment,
             experiment_id=experiment_id,
             name=name,
             artifact_location=artifact_location,
@@ -52,7 +61,7 @@ class Seed:
             last_update_time=last_update_time,
             deleted_time=1 if deleted else None,
         )
-        self._pairs(tables.experiment_tags, tags, experiment_id=experiment_id)
+        self._pairs(ExperimentTag, tags, experiment_id=experiment_id)
         return experiment_id
 
     def run(
@@ -74,7 +83,7 @@ class Seed:
         """`datasets` are (name, digest, context). Every other series is at rest."""
         run_id = run_id or uuid4()
         self._insert(
-            tables.runs,
+            Run,
             run_id=run_id,
             experiment_id=experiment_id,
             name=name,
@@ -87,7 +96,7 @@ class Seed:
         for key, value in (metrics or {}).items():
             series_id = next(self._series)
             self._insert(
-                tables.metric_series,
+                MetricSeries,
                 series_id=series_id,
                 run_id=run_id,
                 key=key,
@@ -98,8 +107,8 @@ class Seed:
                 max_timestamp=0,
                 point_count=1,
             )
-        self._pairs(tables.params, params, run_id=run_id)
-        self._pairs(tables.run_tags, tags, run_id=run_id)
+        self._pairs(Param, params, run_id=run_id)
+        self._pairs(RunTag, tags, run_id=run_id)
         for dataset in datasets:
             self._input(run_id, experiment_id, *dataset)
         return run_id
@@ -122,7 +131,7 @@ class Seed:
     ) -> str:
         """`metrics` are rows: run_id, key, value, timestamp, step, dataset_name, dataset_digest."""
         self._insert(
-            tables.logged_models,
+            LoggedModel,
             model_id=model_id,
             experiment_id=experiment_id,
             name=name,
@@ -133,11 +142,11 @@ class Seed:
             last_updated_time=last_updated_time,
             deleted_time=1 if deleted else None,
         )
-        self._pairs(tables.logged_model_params, params, model_id=model_id)
-        self._pairs(tables.logged_model_tags, tags, model_id=model_id)
+        self._pairs(LoggedModelParam, params, model_id=model_id)
+        self._pairs(LoggedModelTag, tags, model_id=model_id)
         for metric in metrics:
             row = {"timestamp": 0, "step": 0, **metric}
-            self._insert(tables.logged_model_metrics, model_id=model_id, **row)
+            self._insert(LoggedModelMetric, model_id=model_id, **row)
         return model_id
 
     def rows(self, page: Page) -> list[Any]:
@@ -156,7 +165,7 @@ class Seed:
     ) -> None:
         dataset_id = uuid5(NAMESPACE_OID, f"{experiment_id} {name} {digest}")
         self._insert(
-            tables.datasets,
+            Dataset,
             new=False,
             dataset_id=dataset_id,
             experiment_id=experiment_id,
@@ -165,16 +174,16 @@ class Seed:
             source_type="",
             source="",
         )
-        self._insert(tables.inputs, run_id=run_id, dataset_id=dataset_id)
+        self._insert(Input, run_id=run_id, dataset_id=dataset_id)
         if context is not None:
             tags = {"mlflow.data.context": context}
-            self._pairs(tables.input_tags, tags, run_id=run_id, dataset_id=dataset_id)
+            self._pairs(InputTag, tags, run_id=run_id, dataset_id=dataset_id)
 
-    def _pairs(self, table: Table, pairs: Mapping[str, str] | None, **owner: Any) -> None:
+    def _pairs(self, model: type[Base], pairs: Mapping[str, str] | None, **owner: Any) -> None:
         for key, value in (pairs or {}).items():
-            self._insert(table, key=key, value=value, **owner)
+            self._insert(model, key=key, value=value, **owner)
 
-    def _insert(self, table: Table, *, new: bool = True, **values: Any) -> None:
-        statement = insert(table).values(tenant_id=self.tenant.id, **values)
+    def _insert(self, model: type[Base], *, new: bool = True, **values: Any) -> None:
+        statement = insert(table_of(model)).values(tenant_id=self.tenant.id, **values)
         with self.connection.begin():
             self.connection.execute(statement if new else statement.on_conflict_do_nothing())

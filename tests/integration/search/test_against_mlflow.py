@@ -6,6 +6,7 @@ Both must find the same things in the same order, and refuse the same searches i
 import math
 import random
 import re
+import shutil
 import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -33,14 +34,10 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from sqlalchemy import Connection
 
+from app.experiments.search import search_experiments
 from app.kernel.errors import InvalidValueError
-from app.search.queries import (
-    DatasetFilter,
-    ModelOrder,
-    search_experiments,
-    search_logged_models,
-    search_runs,
-)
+from app.logged_models.search import DatasetFilter, ModelOrder, search_logged_models
+from app.runs.search import search_runs
 from tests.integration.search.search_seed import Seed, new_tenant
 
 EXAMPLES = settings(
@@ -102,8 +99,11 @@ def _outcome(search: Callable[[], Any]) -> Any:
 
 
 @pytest.fixture(scope="module")
-def both(connection: Connection, tmp_path_factory: pytest.TempPathFactory) -> Both:
+def both(
+    connection: Connection, mlflow_tables: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Both:
     path = tmp_path_factory.mktemp("mlflow")
+    shutil.copy(mlflow_tables, path / "mlflow.db")
     store = SqlAlchemyStore(f"sqlite:///{path}/mlflow.db", (path / "artifacts").as_uri())
     chance = random.Random(7)
     ids = [store.create_experiment(name, None, None) for name in ("a", "b", "A b", "100%", "a_b")]

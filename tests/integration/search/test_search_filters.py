@@ -6,14 +6,11 @@ from uuid import UUID
 
 import pytest
 
+from app.experiments.search import search_experiments
 from app.kernel.errors import InvalidValueError
 from app.kernel.tenant import Tenant
-from app.search.queries import (
-    DatasetFilter,
-    search_experiments,
-    search_logged_models,
-    search_runs,
-)
+from app.logged_models.search import DatasetFilter, search_logged_models
+from app.runs.search import search_runs
 from tests.integration.search.search_seed import Seed, new_tenant
 
 

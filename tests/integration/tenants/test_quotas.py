@@ -9,6 +9,7 @@ import pytest
 import pytest_asyncio
 from fastapi import FastAPI
 
+from app.api.run_json_cache import RunJsonCache
 from app.config import Settings
 from app.kernel.errors import RateLimitedError
 from app.kernel.tenant import Tenant
@@ -32,7 +33,7 @@ async def limited(services: Services, tenant: Tenant) -> Any:
     """Sets quotas of the test's tenant, which this worker goes by at once."""
 
     async def limit(**quotas: int | None) -> None:
-        await services.quotas.limit(tenant, quotas)
+        await services.quotas.set_limits(tenant, quotas)
         await services.tenant_lookup.resolve(tenant.slug)
 
     return limit
@@ -250,14 +251,14 @@ class TestUsage:
 async def test_another_worker_goes_by_new_quotas_within_seconds(
     settings: Settings, services: Services, tenant: Tenant
 ) -> None:
-    other = Services.build(settings)
+    other = Services.build(settings, RunJsonCache())
     try:
-        await other.tenants.resolve(tenant.slug)
-        assert other.tenants.limits(tenant) is None
-        await services.quotas.limit(tenant, {"runs": 7})
-        while (limits := other.tenants.limits(tenant)) is None:
+        await other.tenant_lookup.resolve(tenant.slug)
+        assert other.tenant_lookup.limits(tenant) is None
+        await services.quotas.set_limits(tenant, {"runs": 7})
+        while (limits := other.tenant_lookup.limits(tenant)) is None:
             await asyncio.sleep(0.1)
-            await other.tenants.resolve(tenant.slug)
+            await other.tenant_lookup.resolve(tenant.slug)
         assert limits.runs == 7
     finally:
         await other.close()

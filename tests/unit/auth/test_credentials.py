@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from app.auth.credentials import MAX_AUTHORIZATION, ApiKeyText, public_part, secret_in
 from app.kernel.errors import UnauthenticatedError
-from app.kernel.slug import SLUG
+from app.kernel.tenant import SLUG
 
 SLUGS = st.from_regex(SLUG, fullmatch=True)
 

@@ -62,7 +62,7 @@ async def test_a_batch_has_a_size(work: Work) -> None:
 
 
 async def test_a_full_batch_goes_beside_the_first(work: Work) -> None:
-    queue = Coalescer(work, max_batch=3, max_waiting=1_000, at_once=2)
+    queue = Coalescer(work, max_batch=3, max_waiting=1_000, max_concurrent=2)
     tasks = await started(queue, A, [0])
     tasks += await started(queue, A, [1, 2])
     assert [items for _, items in work.batches] == [[0]]  # they may yet be joined by others
@@ -78,11 +78,11 @@ async def test_a_full_batch_goes_beside_the_first(work: Work) -> None:
 @given(
     items=st.lists(st.integers(1, 5), max_size=40),
     pauses=st.lists(st.booleans(), min_size=40, max_size=40),
-    at_once=st.integers(1, 3),
+    max_concurrent=st.integers(1, 3),
 )
 @settings(deadline=None)
 async def test_whatever_comes_is_answered(
-    items: list[int], pauses: list[bool], at_once: int
+    items: list[int], pauses: list[bool], max_concurrent: int
 ) -> None:
     """In batches that are not too large, so many at once at most, and each once."""
     seen: list[int] = []
@@ -91,7 +91,7 @@ async def test_whatever_comes_is_answered(
     async def process(_tenant: Tenant, batch: Sequence[int]) -> list[int | TrackingError]:
         nonlocal under_way
         under_way += 1
-        assert under_way <= at_once
+        assert under_way <= max_concurrent
         assert len(batch) == 1 or sum(batch) <= 8
         for _ in range(sum(batch)):
             await asyncio.sleep(0)
@@ -99,7 +99,9 @@ async def test_whatever_comes_is_answered(
         under_way -= 1
         return [2 * item for item in batch]
 
-    queue = Coalescer(process, max_batch=8, max_waiting=10_000, at_once=at_once, size=abs)
+    queue = Coalescer(
+        process, max_batch=8, max_waiting=10_000, max_concurrent=max_concurrent, size=abs
+    )
     tasks = []
     for item, pause in zip(items, pauses, strict=False):
         tasks.append(asyncio.create_task(queue.submit(A, item)))

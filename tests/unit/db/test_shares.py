@@ -97,7 +97,7 @@ async def test_agrees_with_a_model(
 ) -> None:
     """`together`: what follows a request's leaving happens before others can notice that they were
     let in, so that some are cancelled that have a connection and do not know it."""
-    shares, model = ConnectionShares(size, patience=60), Model(size)
+    shares, model = ConnectionShares(size, wait_seconds=60), Model(size)
     for action, number, flag in steps:
         if action == "come":
             new = Request(f"tenant {number % tenants}", flag)
@@ -144,7 +144,7 @@ READ, WRITE = True, False
 
 async def test_what_ten_may_hold() -> None:
     """Of one tenant four reads and a write; of all, eight reads."""
-    shares = ConnectionShares(10, patience=0.01)
+    shares = ConnectionShares(10, wait_seconds=0.01)
     async with AsyncExitStack() as stack:
         await held(shares, stack, *[("a", READ)] * 4)
         with pytest.raises(UnavailableError, match="connections are busy"):
@@ -163,7 +163,7 @@ async def test_what_ten_may_hold() -> None:
 @pytest.mark.parametrize("size", [1, 2])
 @pytest.mark.parametrize("read_only", [READ, WRITE])
 async def test_small_pools_serve_one_by_one(size: int, read_only: bool) -> None:
-    shares = ConnectionShares(size, patience=60)
+    shares = ConnectionShares(size, wait_seconds=60)
     under_way = 0
 
     async def work(tenant: str) -> None:
@@ -180,7 +180,7 @@ async def test_small_pools_serve_one_by_one(size: int, read_only: bool) -> None:
 
 async def test_a_tenant_that_floods_does_not_make_another_queue() -> None:
     """One that comes later is served before all that the other has waiting."""
-    shares = ConnectionShares(4, patience=60)
+    shares = ConnectionShares(4, wait_seconds=60)
     served: list[str] = []
 
     async def work(tenant: str) -> None:
@@ -197,7 +197,7 @@ async def test_a_tenant_that_floods_does_not_make_another_queue() -> None:
 
 async def test_who_is_gone_when_its_turn_comes_is_passed_over() -> None:
     """It was cancelled just before the connection came back, and had no time to leave the queue."""
-    shares = ConnectionShares(1, patience=60)
+    shares = ConnectionShares(1, wait_seconds=60)
     holder, gone, patient = (Request("a", READ) for _ in range(3))
     for one in (holder, gone, patient):
         one.start(shares)
@@ -212,7 +212,7 @@ async def test_who_is_gone_when_its_turn_comes_is_passed_over() -> None:
 
 async def test_who_gave_up_leaves_no_trace() -> None:
     """Their places are free for those that come later; nobody is let in who is not there."""
-    shares = ConnectionShares(2, patience=0.01)
+    shares = ConnectionShares(2, wait_seconds=0.01)
     async with AsyncExitStack() as stack:
         await held(shares, stack, ("a", READ))
         answers = await asyncio.gather(

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.metrics.entities import LatestMetric
 from app.runs.comparison import Comparison, MetricChoice, compare, infer_direction
-from app.runs.entities import LatestMetric, Run
+from app.runs.entities import Run
 
 NAMES = st.sampled_from(["loss", "accuracy", "m"])
 VALUES = st.floats(allow_nan=True, allow_infinity=True)
