@@ -1,1 +1,1 @@
-"""How fast the service is, beside the servers that it is to replace. `make bench` runs it."""
+"""Benchmarks of the service against FastTrackML and MLflow. `make bench` runs them."""

@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: see README.md beside this file."""
+"""The benchmarks' command line, `python -m benchmarks`; benchmarks/README.md explains it."""
 
 import argparse
 import signal
@@ -32,14 +32,14 @@ def main() -> None:
     except (wrk.WrkMissingError, NotStartedError) as error:
         sys.exit(f"bench: {error}")
     except KeyboardInterrupt:
-        sys.exit("bench: interrupted; everything that was started is ended")
+        sys.exit("bench: interrupted; every started process has been ended")
     print(f"\n{report.table(results)}\n")
     about = description(arguments)
     report.write(results, about, RESULTS / "latest.json")
     plot.draw(results, RESULTS / "latest.png")
     print(f"written to {RESULTS.relative_to(peers.ROOT)}/latest.json and .png")
     if results.failed:
-        sys.exit("bench: a request to us failed, or was answered wrongly")
+        sys.exit("bench: a request to our service failed, or its answer was wrong")
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
@@ -53,12 +53,17 @@ def parse() -> argparse.Namespace:
         "--only",
         type=_names([*names, *GROUPS]),
         default=names,
-        help=f"workloads, by name or by how the names begin ({', '.join(names)}),"
+        help=f"workloads, by name or prefix ({', '.join(names)}),"
         f" or further groups ({', '.join(GROUPS)})",
     )
-    parser.add_argument("--peers", type=_names(list(peers.PEERS)), default=list(peers.PEERS))
-    parser.add_argument("--seconds", type=int, default=4, help="of a round")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument(
+        "--peers",
+        type=_names(list(peers.PEERS)),
+        default=list(peers.PEERS),
+        help=f"servers to compare with ({', '.join(peers.PEERS)}), or none",
+    )
+    parser.add_argument("--seconds", type=int, default=4, help="length of a round")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of each workload")
     return parser.parse_args()
 
 
@@ -79,28 +84,31 @@ def _names(known: Sequence[str]) -> Callable[[str], list[str]]:
 
 
 def run(arguments: argparse.Namespace) -> list[Result]:
-    """Start everything, measure, and end everything."""
+    """Starts the servers, measures the chosen workloads and groups, and stops the servers.
+
+    Returns the results, those of one workload together."""
     with (
-        tempfile.TemporaryDirectory(prefix="bench-") as name,
-        servers.running(arguments.peers, Path(name)) as started,
+        tempfile.TemporaryDirectory(prefix="bench-") as folder,
+        servers.running(arguments.peers, Path(folder)) as started,
     ):
-        print(f"Postgres {started[0].postgres.version()}; {', '.join(one.name for one in started)}")
+        names = ", ".join(server.name for server in started)
+        print(f"Postgres {started[0].postgres.version()}; {names}")
         seeds = [Seeds(server) for server in started]
         wanted = [workload for workload in WORKLOADS if workload.name in arguments.only]
         results = measure(wanted, seeds, arguments.seconds, arguments.rounds) if wanted else []
-        bench = Bench(seeds, Path(name), arguments.seconds, arguments.rounds)
+        bench = Bench(seeds, Path(folder), arguments.seconds, arguments.rounds)
         for group in arguments.only:
             if group in GROUPS:
                 print(f"{group} …", flush=True)
                 results += GROUPS[group](bench)
-        if wanted:  # what others leave behind is not what the goal is about
+        if wanted:  # the goal for memory is about the default workloads only
             for server in started:
                 results += storage.memory(server)
         return sorted(results, key=_order([result.workload for result in results]))
 
 
 def _order(names: Sequence[str]) -> Callable[[Result], int]:
-    """Rows of one workload together, the workloads in the order in which they were measured."""
+    """A sort key: results of one workload together, workloads in the order of measurement."""
     places = {name: place for place, name in reversed(list(enumerate(names)))}
     return lambda result: places[result.workload]
 
@@ -108,20 +116,22 @@ def _order(names: Sequence[str]) -> Callable[[Result], int]:
 def measure(
     workloads: Sequence[Workload], seeds: Sequence[Seeds], seconds: int, rounds: int
 ) -> list[Result]:
+    """Measures the workloads on all servers, and the bytes per point after log-batch-1000."""
     print("seeding …", flush=True)
     results: list[Result] = []
-    for race in runner.prepare(workloads, seeds):
-        print(f"{race.workload.name} …", flush=True)
-        batches = race.workload.name == "log-batch-1000"
-        growth = [storage.Growth(one.server) for one in seeds] if batches else []
+    for comparison in runner.prepare(workloads, seeds):
+        print(f"{comparison.workload.name} …", flush=True)
+        batches = comparison.workload.name == "log-batch-1000"
+        growth = [storage.Growth(data.server) for data in seeds] if batches else []
         if batches:
-            race.extras.append(limit.copy(seeds[0].server, race.workload.name))
-        results += race.run(seconds=seconds, rounds=rounds)
-        results += [one.a_point() for one in growth]
+            comparison.extras.append(limit.copy(seeds[0].server, comparison.workload.name))
+        results += comparison.run(seconds=seconds, rounds=rounds)
+        results += [tables.bytes_per_point() for tables in growth]
     return results
 
 
 def description(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The conditions of the run: date, machine, versions, options and Postgres settings."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": report.machine(),

@@ -1,4 +1,4 @@
-"""What Postgres itself can do: points copied into a table like ours."""
+"""The upper bound for logging: Postgres's own COPY into a table like metric_points."""
 
 import time
 
@@ -12,7 +12,7 @@ TABLE = "copied_points"
 
 
 def copy(server: Server, workload: str) -> Extra:
-    """One COPY of points such as log-batch-1000 sends, into a table with our table's key."""
+    """A COPY of points like those of log-batch-1000, into a table with the same indexes."""
     fresh = f"DROP TABLE IF EXISTS {TABLE}; CREATE TABLE {TABLE} (LIKE metric_points INCLUDING ALL)"
     with server.postgres.connect(server.database) as connection:
         connection.execute(fresh)
@@ -22,7 +22,7 @@ def copy(server: Server, workload: str) -> Extra:
 
 
 def _copy(server: Server, number: int) -> float:
-    """Points a second; the text of the rows is made before the clock runs."""
+    """Points per second; the rows are prepared before the measurement."""
     rows = _rows(number)
     statement = f"COPY {TABLE} (tenant_id, series_id, timestamp, step, value) FROM STDIN"
     with server.postgres.connect(server.database) as connection:
@@ -34,7 +34,7 @@ def _copy(server: Server, number: int) -> float:
 
 
 def _rows(number: int) -> list[str]:
-    """A thousand rows a piece: a hundred steps of ten series, of sixteen runs in turn."""
+    """Chunks of 1,000 rows, each 100 steps of ten series; sixteen runs take turns."""
     chunks = []
     for batch in range(POINTS // 1_000):
         first_series = number * 1_000 + batch % 16 * 10

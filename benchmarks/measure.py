@@ -1,4 +1,4 @@
-"""What is measured: a workload of one server, in rounds."""
+"""Results and goals of a workload on one server, measured in rounds."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from benchmarks.wrk import Load, Request
 
 @dataclass(frozen=True)
 class Goal:
-    """At least `factor` times what `against` reaches, or, without it, at most that figure."""
+    """Our figure is at least `factor` times that of `against`; without it, at most `factor`."""
 
     against: str | None
     factor: float
@@ -22,10 +22,10 @@ class Goal:
 
 @dataclass
 class Result:
-    """One workload on one server: a figure a round, and what was wrong with the answers.
+    """One workload on one server: one figure per round, and what was wrong with the answers.
 
-    `unit` tells what the figures are; `p50` and `p99` are seconds a request. `notes` are for who
-    reads the table.
+    `figures` are in `unit`; `p50s` and `p99s` are latencies in seconds. `notes` are printed below
+    the row of the table.
     """
 
     workload: str
@@ -59,13 +59,13 @@ class Result:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A workload made ready for one server.
+    """A workload prepared for one server.
 
-    `units` is what one request counts. `stored` counts what the server has of what the requests
-    write, and `a_request` is how much of that each of them adds.
+    `units` is how many units of the result one request counts for. `stored` counts the rows that
+    the server holds of what the workload writes; each request adds `per_request` of them.
     """
 
     requests: Sequence[Request]
     units: float = 1
     stored: Callable[[], int] | None = None
-    a_request: int = 1
+    per_request: int = 1

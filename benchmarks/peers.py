@@ -1,4 +1,4 @@
-"""The peers, each from PyPI into an environment of its own, never among our dependencies."""
+"""Installs the peers from PyPI, each in its own environment, apart from our dependencies."""
 
 import subprocess
 import sys
@@ -14,7 +14,7 @@ PEERS = {
 
 
 def program(peer: str, name: str) -> str:
-    """The path of a peer's program; installs the peer the first time."""
+    """The path of a program of a peer. Installs the peer at the first call."""
     folder = ENVIRONMENTS / peer
     stamp = folder / "installed.stamp"
     wanted = "\n".join(PEERS[peer])

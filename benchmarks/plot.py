@@ -1,4 +1,4 @@
-"""The results as a picture: how many times as much as each peer we do."""
+"""Bar chart of our throughput divided by each peer's."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from benchmarks.servers import OURS
 
 
 def draw(results: Results, path: Path) -> None:
-    """Bars of our figure over each peer's, by workload; nothing without peers."""
+    """Writes the chart, grouped by workload, as PNG. Writes nothing if no peer was measured."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -1,4 +1,4 @@
-"""The Postgres of a server."""
+"""The embedded Postgres that a measured server uses."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ from app.db import migrate
 from app.db.embedded import embedded_postgres
 from app.db.embedded.server import OWNER, SUPERUSER, EmbeddedPostgres
 
-# What a server for work is given. Durability is as it comes: fsync and synchronous_commit are on.
+# Sized for a production server. Durability is the default: fsync and synchronous_commit are on.
 SETTINGS = {
     "shared_buffers": "1GB",
     "max_wal_size": "8GB",
@@ -23,7 +23,7 @@ SETTINGS = {
 
 @dataclass(frozen=True)
 class Postgres:
-    """`server` has the URLs of our own database, which is migrated."""
+    """A running Postgres. `server` has the URLs of our service's database, which is migrated."""
 
     server: EmbeddedPostgres
 
@@ -32,7 +32,7 @@ class Postgres:
         return f"postgresql://{user}@/{database}?{where.query}"
 
     def connect(self, database: str) -> "psycopg.Connection[tuple[object, ...]]":
-        """As superuser, who sees the rows of all tenants."""
+        """Connects as superuser, which bypasses row-level security."""
         return psycopg.connect(self.url(database, SUPERUSER), autocommit=True)
 
     def create_database(self, name: str) -> None:
@@ -40,7 +40,7 @@ class Postgres:
             connection.execute(f"CREATE DATABASE {name} OWNER {OWNER}")
 
     def vacuum(self, database: str) -> None:
-        """What autovacuum would have done in an hour, so that no server is measured before it."""
+        """Vacuums and analyzes, so that no server is measured before autovacuum has run."""
         with self.connect(database) as connection:
             connection.execute("VACUUM (ANALYZE)")
 

@@ -1,4 +1,4 @@
-"""Processes of ours: started, waited for, measured, and ended by their ids."""
+"""Starts, pauses, measures and stops the servers' processes."""
 
 import os
 import signal
@@ -12,20 +12,21 @@ from pathlib import Path
 
 import httpx
 
-START_TIMEOUT = 120.0  # seconds: MLflow makes its schema first
+# Seconds. MLflow creates its schema at its first start.
+START_TIMEOUT = 120.0
 STOP_TIMEOUT = 15.0
-REST_TIMEOUT = 20.0
-REST_SAMPLE = 0.3
-REST_SHARE = 0.1  # of all CPUs
+IDLE_TIMEOUT = 20.0
+IDLE_SAMPLE = 0.3
+IDLE_SHARE = 0.1  # below this share of all CPUs, the machine is idle
 
 
 class NotStartedError(Exception):
-    """A server ended, or did not answer in time."""
+    """A server exited, or did not answer in time."""
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Resident megabytes of a server's processes, the largest first."""
+    """Resident memory of a server's processes in MB, the largest first."""
 
     processes: list[float]
 
@@ -39,9 +40,12 @@ class Memory:
 
 
 @contextmanager
-def stopped(pids: Sequence[int]) -> Iterator[None]:
-    """These servers do nothing meanwhile. One may go on with what it was asked for long after
-    nobody waits for it, and would be measured with the next one."""
+def paused(pids: Sequence[int]) -> Iterator[None]:
+    """Pauses servers (SIGSTOP) within the context.
+
+    A server can go on with requests long after their clients have gone, which would slow down the
+    server that is measured next.
+    """
     for pid in pids:
         os.killpg(pid, signal.SIGSTOP)
     try:
@@ -52,20 +56,20 @@ def stopped(pids: Sequence[int]) -> Iterator[None]:
                 os.killpg(pid, signal.SIGCONT)
 
 
-def wait_for_rest(at_most: float = REST_TIMEOUT) -> None:
-    """Until the machine does next to nothing, or for so many seconds at most."""
+def wait_until_idle(at_most: float = IDLE_TIMEOUT) -> None:
+    """Waits until the machine is idle, for at most `at_most` seconds."""
     deadline = time.monotonic() + at_most
     busy, passed = _cpu_ticks()
     while time.monotonic() < deadline:
-        time.sleep(REST_SAMPLE)
+        time.sleep(IDLE_SAMPLE)
         busy_now, passed_now = _cpu_ticks()
-        if busy_now - busy <= REST_SHARE * (passed_now - passed):
+        if busy_now - busy <= IDLE_SHARE * (passed_now - passed):
             return
         busy, passed = busy_now, passed_now
 
 
 def _cpu_ticks() -> tuple[int, int]:
-    """How long the CPUs have worked since they were started, and how long that is."""
+    """Busy ticks and all ticks of the CPUs since boot."""
     with open("/proc/stat") as file:
         user, nice, system, idle, waiting, *interrupts = map(int, file.readline().split()[1:8])
     busy = user + nice + system + sum(interrupts)
@@ -82,8 +86,10 @@ def free_port() -> int:
 def running(
     command: Sequence[str], log: Path, ready: str, *, env: Mapping[str, str], cwd: Path
 ) -> Iterator[int]:
-    """A process that has answered 200 at the URL `ready`; yields its id, and ends it with all
-    that it started."""
+    """Starts a process, waits until the URL `ready` answers 200, and yields the process id.
+
+    Stops the process and its descendants at the end of the context.
+    """
     with log.open("ab") as output:
         process = subprocess.Popen(
             command,
@@ -92,7 +98,7 @@ def running(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C is for us: we end what we started, in order
+            start_new_session=True,  # Ctrl-C must not reach it: the benchmark stops it
         )
     try:
         wait_until_ready(process, ready, log)
@@ -102,7 +108,7 @@ def running(
 
 
 def wait_until_ready(process: "subprocess.Popen[bytes]", url: str, log: Path) -> None:
-    """Raises NotStartedError with the end of the log."""
+    """Waits until `url` answers 200. Raises NotStartedError with the last lines of the log."""
     deadline = time.monotonic() + START_TIMEOUT
     while process.poll() is None and time.monotonic() < deadline:
         with suppress(httpx.TransportError):
@@ -114,8 +120,8 @@ def wait_until_ready(process: "subprocess.Popen[bytes]", url: str, log: Path) ->
 
 
 def stop(process: "subprocess.Popen[bytes]") -> None:
-    """End a process, and what of its children outlives it."""
-    children = [] if process.poll() is not None else family(process.pid)[1:]
+    """Terminates a process, and kills descendants that outlive it."""
+    children = [] if process.poll() is not None else process_tree(process.pid)[1:]
     process.terminate()
     try:
         process.wait(STOP_TIMEOUT)
@@ -123,37 +129,38 @@ def stop(process: "subprocess.Popen[bytes]") -> None:
         process.kill()
         process.wait()
     for pid in children:
-        # Its session is the one that `running` made, so the number was not given to a stranger.
+        # The session shows that the pid has not been reused by another process.
         with suppress(ProcessLookupError):
             if os.getsid(pid) == process.pid:
                 os.kill(pid, signal.SIGKILL)
 
 
-def family(pid: int) -> list[int]:
-    """The process and its descendants."""
+def process_tree(pid: int) -> list[int]:
+    """The process id and those of its descendants."""
     parents: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with suppress(OSError):
-                # The name in brackets may hold anything; the parent is the second field after it.
+                # The process name in brackets may hold any text; the parent is the second field
+                # after it.
                 fields = (entry / "stat").read_text().rpartition(")")[2].split()
                 parents.setdefault(int(fields[1]), []).append(int(entry.name))
     found = [pid]
-    for one in found:
-        found += parents.get(one, [])
+    for ancestor in found:  # the list grows meanwhile
+        found += parents.get(ancestor, [])
     return found
 
 
 def memory(pid: int) -> Memory:
     sizes = []
-    for one in family(pid):
+    for member in process_tree(pid):
         with suppress(OSError):
-            sizes.append(_megabytes(one, "VmRSS"))
+            sizes.append(_megabytes(member, "VmRSS"))
     return Memory(sorted(sizes, reverse=True))
 
 
 def peak_memory(pid: int) -> float:
-    """The most resident megabytes that the process itself ever had."""
+    """The peak resident memory of the process itself, in MB."""
     return _megabytes(pid, "VmHWM")
 
 
@@ -161,4 +168,4 @@ def _megabytes(pid: int, name: str) -> float:
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith(f"{name}:"):
             return int(line.split()[1]) / 1024
-    raise ProcessLookupError(pid)  # it has ended, and waits to be seen off
+    raise ProcessLookupError(pid)  # a zombie

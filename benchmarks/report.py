@@ -1,4 +1,4 @@
-"""The results as a table, and as JSON."""
+"""The results as a table and as JSON."""
 
 import json
 import platform
@@ -31,7 +31,7 @@ class Results:
         return ours.figure / result.figure
 
     def met(self, workload: str, goal: Goal) -> bool | None:
-        """None where the one to beat was not measured."""
+        """Whether our service meets the goal; None if it, or `against`, was not measured."""
         ours = self.ours(workload)
         if ours is None:
             return None
@@ -46,7 +46,7 @@ class Results:
 
     @property
     def failed(self) -> bool:
-        """Whether an answer of ours was wrong, or a request to us failed."""
+        """Whether an answer of our service was wrong, or a request to it failed."""
         return any(result.problems for result in self.all if result.server.startswith(OURS))
 
 
@@ -55,7 +55,7 @@ def table(results: Results) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
     lines, subject = [], ""
     for row, result in zip(rows, [None, *results.all], strict=True):
-        # Rows of one subject stand together, whatever of it they tell.
+        # An empty line separates subjects; "SUBJECT: DETAIL" belongs to its subject.
         if result and result.workload.partition(":")[0] != subject:
             lines.append("")
             subject = result.workload.partition(":")[0]

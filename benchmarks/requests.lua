@@ -1,7 +1,7 @@
--- Sends the requests of a file in turn, over and over: a line each, of method, path, what
--- the Authorization header holds, and body, with tabs between. In one, @@@@@@@ stands for a number of seven digits that no other request has, so
--- that no point is logged twice; a number of always the same length lets a request be put
--- together once, with its Content-Length, rather than every time.
+-- wrk script: sends the requests of a file in turn, over and over. A line of the file is method, path,
+-- Authorization header and body, separated by tabs. @@@@@@@ in a request stands for a seven-digit
+-- number, unique per request, so that no point is logged twice. The number has a fixed length, so that
+-- a request with its Content-Length is formatted once, not each time.
 
 local templates = {}
 local position = 0

@@ -1,4 +1,4 @@
-"""Drives the servers with the workloads, in turn, round after round."""
+"""Runs each workload against the servers, in alternating rounds."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,8 +14,8 @@ WARM_UP = 1  # seconds, before the first round of a workload
 
 
 @dataclass
-class Contender:
-    """One server in one workload, and the count of what was sent to it and acknowledged."""
+class Participant:
+    """One server in one workload, with counts of requests sent and acknowledged."""
 
     seeds: Seeds
     prepared: Prepared
@@ -48,26 +48,28 @@ class Contender:
         self.result.add(self.drive(seconds), self.prepared.units)
 
     def check(self) -> None:
-        """Note where what is stored is not what was acknowledged.
+        """Records a problem if requests failed, or if acknowledged writes are missing.
 
-        What was sent and not answered when a round's time was up may be stored or not, but a
-        request never in part.
+        Requests in flight at the end of a round may be stored or not, but never in part.
         """
         if self.result.errors:
             self.result.problems.append(f"{self.result.errors} requests failed")
         if not self.prepared.stored:
             return
-        stored = _settled(self.prepared.stored) - self.stored_before
-        a_request = self.prepared.a_request
-        if not self.answered * a_request <= stored <= self.sent * a_request or stored % a_request:
+        stored = _stable_count(self.prepared.stored) - self.stored_before
+        per_request = self.prepared.per_request
+        if (
+            not self.answered * per_request <= stored <= self.sent * per_request
+            or stored % per_request
+        ):
             self.result.problems.append(
-                f"{stored} stored, of {self.answered * a_request} acknowledged"
-                f" and {self.sent * a_request} sent"
+                f"{stored} stored, of {self.answered * per_request} acknowledged"
+                f" and {self.sent * per_request} sent"
             )
 
 
-def _settled(count: Callable[[], int]) -> int:
-    """The count once the server has finished what it was doing when it was left."""
+def _stable_count(count: Callable[[], int]) -> int:
+    """The count, once it no longer changes: requests in flight have ended."""
     before, now = -1, count()
     while now != before:
         time.sleep(0.3)
@@ -77,23 +79,23 @@ def _settled(count: Callable[[], int]) -> int:
 
 @dataclass
 class Extra:
-    """Something else that is measured in each round of a workload, beside the servers."""
+    """A measurement other than a server's that is repeated in each round of a workload."""
 
     result: Result
     measure: Callable[[], float]
 
 
 @dataclass
-class Race:
-    """A workload with all who take part in it."""
+class Comparison:
+    """A workload with the servers that it is measured on."""
 
     workload: Workload
-    contenders: list[Contender] = field(default_factory=list)
+    participants: list[Participant] = field(default_factory=list)
     results: list[Result] = field(default_factory=list)
     extras: list[Extra] = field(default_factory=list)
 
-    def enter(self, seeds: Seeds, *, connections: int | None = None, label: str = "") -> None:
-        """Prepare the workload for a server; a wrong answer is its result."""
+    def add_server(self, seeds: Seeds, *, connections: int | None = None, label: str = "") -> None:
+        """Prepares the workload for a server. If the server answers wrongly, records only that."""
         workload, server = self.workload, seeds.server
         result = Result(label or workload.name, server.name, workload.unit, goals=workload.goals)
         try:
@@ -104,42 +106,47 @@ class Race:
             return
         if prepared:
             self.results.append(result)
-            self.contenders.append(
-                Contender(seeds, prepared, connections or workload.connections, result)
+            self.participants.append(
+                Participant(seeds, prepared, connections or workload.connections, result)
             )
 
     def run(self, *, seconds: int, rounds: int) -> list[Result]:
-        for one in self.contenders:
-            one.start()
-            one.drive(WARM_UP)
+        """Measures `rounds` rounds on each server, of `seconds` times the workload's stretch."""
+        for participant in self.participants:
+            participant.start()
+            participant.drive(WARM_UP)
         for _ in range(rounds):
-            for one in self.contenders:
-                with self._quiet(one):
-                    one.round(seconds * self.workload.stretch)
+            for participant in self.participants:
+                with self._others_paused(participant):
+                    participant.round(seconds * self.workload.stretch)
             for extra in self.extras:
-                with self._quiet():
+                with self._others_paused():
                     extra.result.figures.append(extra.measure())
-        for one in self.contenders:
-            one.check()
+        for participant in self.participants:
+            participant.check()
         return [*self.results, *(extra.result for extra in self.extras)]
 
     @contextmanager
-    def _quiet(self, turn: Contender | None = None) -> Iterator[None]:
-        """Nothing but the server whose turn it is has anything to do."""
-        others = [one.seeds.server.pid for one in self.contenders if one is not turn]
-        with processes.stopped(others):
-            processes.wait_for_rest()
+    def _others_paused(self, turn: Participant | None = None) -> Iterator[None]:
+        """Pauses all servers but that of `turn`, and waits until the machine is idle."""
+        others = [
+            participant.seeds.server.pid
+            for participant in self.participants
+            if participant is not turn
+        ]
+        with processes.paused(others):
+            processes.wait_until_idle()
             yield
 
 
-def prepare(workloads: Sequence[Workload], seeds: Sequence[Seeds]) -> list[Race]:
-    """Every workload with every server that has it, seeded and settled."""
-    races = []
+def prepare(workloads: Sequence[Workload], seeds: Sequence[Seeds]) -> list[Comparison]:
+    """Prepares every workload for every server that has its routes, and vacuums the databases."""
+    comparisons = []
     for workload in workloads:
-        race = Race(workload)
-        for one in seeds:
-            race.enter(one)
-        races.append(race)
-    for one in seeds:
-        one.server.postgres.vacuum(one.server.database)
-    return races
+        comparison = Comparison(workload)
+        for data in seeds:
+            comparison.add_server(data)
+        comparisons.append(comparison)
+    for data in seeds:
+        data.server.postgres.vacuum(data.server.database)
+    return comparisons

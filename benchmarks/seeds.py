@@ -1,4 +1,4 @@
-"""What is in a server before it is measured, brought there through its own API."""
+"""Test data of a server, created through its own API before the measurements."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ ORDER = "metrics.metric_1 ASC"
 
 @dataclass(frozen=True)
 class SearchedRun:
-    """What one of the runs to search holds; about one in twenty matches the filter."""
+    """The contents of a run to search; about one in twenty matches the filter."""
 
     number: int
 
@@ -56,18 +56,18 @@ class SearchedRun:
 
 
 def newest(total: int, limit: int) -> list[str]:
-    """The names of the runs that a search without a filter finds."""
+    """The names of the runs that a search without a filter finds, in its order."""
     return [SearchedRun(number).name for number in range(total - 1, total - 1 - limit, -1)]
 
 
 def filtered(total: int, limit: int) -> list[str]:
-    """The names of those that FILTER and ORDER find."""
+    """The names of the runs that FILTER and ORDER find, in that order."""
     found = [run for run in map(SearchedRun, range(total)) if run.matches]
     return [run.name for run in sorted(found, key=lambda run: run.metrics[1])[:limit]]
 
 
 class Seeds:
-    """The data of one server; each kind is made when it is first asked for."""
+    """The test data of one server. Each kind is created at its first use."""
 
     def __init__(self, server: Server) -> None:
         self.server = server
@@ -77,12 +77,12 @@ class Seeds:
 
     @cached_property
     def logged(self) -> str:
-        """The experiment of the runs that are logged to."""
+        """Id of the experiment with the runs that are logged to."""
         return self.experiment("logged")
 
     @cached_property
     def created(self) -> str:
-        """The experiment that runs are created in."""
+        """Id of the experiment that the workload `create` creates runs in."""
         return self.experiment("created")
 
     def new_run(self) -> str:
@@ -96,7 +96,7 @@ class Seeds:
 
     @cached_property
     def searched(self) -> str:
-        """The experiment of 2,000 runs with 20 params and 20 metrics each."""
+        """Id of the experiment with 2,000 runs of 20 params and 20 metrics each."""
         experiment = self.experiment("searched")
 
         def seed(number: int) -> None:
@@ -117,14 +117,14 @@ class Seeds:
 
     @cached_property
     def wide_run(self) -> str:
-        """A run with 100 params and 100 metrics."""
+        """Id of a run with 100 params and 100 metrics."""
         run_id = self.new_run()
         self.log(run_id, [index / 7 for index in range(WIDE)], ["value"] * WIDE)
         return run_id
 
     @cached_property
     def series_run(self) -> str:
-        """A run with a metric of 100,000 points."""
+        """Id of a run with a metric of 100,000 points."""
         run_id = self.new_run()
         self.log_series(run_id, 0, SERIES_POINTS)
         return run_id
@@ -141,7 +141,7 @@ class Seeds:
         self.server.post("runs/log-batch", body)
 
     def log_series(self, run_id: str, first: int, last: int) -> None:
-        """Points of a metric at the steps from `first` up to `last`."""
+        """Logs one point of a metric for each step from `first` to `last`, exclusive."""
         for step in range(first, last, BATCH):
             steps = range(step, min(step + BATCH, last))
             self.server.post("runs/log-batch", series_batch(run_id, steps))

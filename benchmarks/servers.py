@@ -1,4 +1,4 @@
-"""The servers that are measured: ours and its peers, each on its own database."""
+"""Starts the measured servers, ours and the peers, each with its own Postgres."""
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +19,7 @@ TENANT = "bench"
 
 @dataclass(frozen=True)
 class Tables:
-    """Where a server keeps its points, and all that it keeps of metrics."""
+    """The table of a server's metric points, and all of its tables of metrics."""
 
     points: str
     metrics: tuple[str, ...]
@@ -34,7 +34,7 @@ TABLES = {
 
 @dataclass(frozen=True)
 class Server:
-    """A running server, seen from the client and from its database."""
+    """A running server: its HTTP client, its process and its database."""
 
     name: str
     kind: str
@@ -57,7 +57,7 @@ class Server:
         return _json(self.client.get(self.path(route), params=query))
 
     def rows(self, statement: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        """Of its database, past row-level security."""
+        """Rows of its database, of all tenants."""
         with self.postgres.connect(self.database) as connection:
             return connection.execute(statement, values).fetchall()
 
@@ -68,7 +68,7 @@ class Server:
         return self.count(f"SELECT count(*) FROM {TABLES[self.kind].points}")
 
     def bytes_of_metrics(self) -> int:
-        """Heap, indexes and all."""
+        """Size of its tables of metrics in bytes, with indexes and TOAST."""
         tables = list(TABLES[self.kind].metrics)
         sizes = "SELECT sum(pg_total_relation_size(name::regclass)) FROM unnest(%s::text[]) name"
         return self.count(sizes, [tables])
@@ -86,9 +86,11 @@ def _json(response: httpx.Response) -> dict[str, Any]:
 
 @contextmanager
 def running(names: Sequence[str], folder: Path) -> Iterator[list[Server]]:
-    """Ours and the peers named, all of them up, each with a Postgres of its own: in one, a
-    transaction that one server leaves open keeps the others' tables from being tidied. They are
-    ended however the context ends."""
+    """Starts our service and the named peers, and stops them at the end of the context.
+
+    Each has its own Postgres. In a shared one, a transaction that one server leaves open keeps
+    vacuum from cleaning up the tables of the others.
+    """
     with ExitStack() as stack:
         database = stack.enter_context(postgres.running(folder / f"{OURS}-postgres"))
         started = [stack.enter_context(ours(database, folder))]
@@ -132,7 +134,7 @@ def _peer(name: str, database: Postgres, folder: Path) -> Iterator[Server]:
     port = processes.free_port()
     command = _COMMANDS[name](database.url(name), port)
     environment = {
-        # Nothing else runs beside the server, and nothing is reported to anyone.
+        # No background jobs, and no telemetry.
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "DO_NOT_TRACK": "true",

@@ -1,4 +1,4 @@
-"""What a server takes: bytes of Postgres a point, and memory."""
+"""Storage and memory of a server: bytes per point in Postgres, resident memory."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from benchmarks.servers import OURS, Server
 
 @dataclass
 class Growth:
-    """By how much a server's tables of metrics have grown since this was made."""
+    """Growth of a server's tables of metrics since this object was created."""
 
     server: Server
 
@@ -16,8 +16,8 @@ class Growth:
         self.points = self.server.points()
         self.bytes = self.server.bytes_of_metrics()
 
-    def a_point(self) -> Result:
-        """Heap and indexes, of the points and of the latest values."""
+    def bytes_per_point(self) -> Result:
+        """Bytes per point, heap and indexes, in the tables of points and of latest values."""
         points = self.server.points() - self.points
         size = self.server.bytes_of_metrics() - self.bytes
         result = Result("bytes-a-point", self.server.name, "bytes", goals=(Goal(None, 110),))
@@ -26,7 +26,7 @@ class Growth:
 
 
 def memory(server: Server) -> list[Result]:
-    """Of the largest process, which is a worker; and of all, where there are several."""
+    """Resident memory of the largest process, a worker, and of all processes if there are more."""
     found = server.memory()
     goals = (Goal(None, 120),) if server.kind == OURS else ()
     results = [Result("memory of a worker", server.name, "MB", [found.largest], goals=goals)]

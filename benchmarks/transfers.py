@@ -1,4 +1,4 @@
-"""Files to and from a server by plain sockets, which cost the client next to nothing."""
+"""File transfers over plain sockets, which use little CPU in the client."""
 
 import os
 import shutil
@@ -19,11 +19,11 @@ _SAMPLE_SECONDS = 0.02
 
 
 class NotServedError(Exception):
-    """The server has no such route, or refuses the request."""
+    """The server has no artifact proxy, or refused the request."""
 
 
 def proxy_path(server: Server, artifact_uri: str, name: str = "") -> str:
-    """Where a server takes and gives the artifacts of a run."""
+    """The path of a run's artifact at the server's proxy. Raises NotServedError if it has none."""
     root = urlsplit(artifact_uri)
     if root.scheme != "mlflow-artifacts":
         raise NotServedError(f"the artifacts lie at {artifact_uri}, which no proxy serves")
@@ -39,10 +39,10 @@ def connect(server: Server) -> socket.socket:
 
 
 def upload(server: Server, path: str, file: Path) -> float:
-    """Seconds until the server has acknowledged the file."""
+    """Uploads a file; returns the seconds until it is acknowledged. Raises NotServedError."""
     started = time.perf_counter()
     with connect(server) as connection, file.open("rb") as source:
-        host = urlsplit(server.url).netloc  # MLflow refuses hosts that it does not know
+        host = urlsplit(server.url).netloc  # MLflow refuses unknown hosts
         head = f"PUT {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/octet-stream\r\n"
         head += f"Content-Length: {file.stat().st_size}\r\n\r\n"
         connection.sendall(head.encode())
@@ -54,7 +54,7 @@ def upload(server: Server, path: str, file: Path) -> float:
 
 
 def download(server: Server, path: str, file: Path) -> float:
-    """Seconds until the file is written."""
+    """Downloads to a file; returns the seconds until it is written. Raises NotServedError."""
     started = time.perf_counter()
     connection = HTTPConnection(urlsplit(server.url).netloc, timeout=600, blocksize=CHUNK)
     try:
@@ -76,7 +76,7 @@ def delete(server: Server, path: str) -> None:
 
 
 def copy(source: Path, target: Path, *, sync: bool) -> float:
-    """Seconds of a plain copy; with `sync`, until the disk has it, as it has a stored upload."""
+    """Copies a file; returns the seconds. With `sync`, fsyncs it as an acknowledged upload is."""
     started = time.perf_counter()
     with source.open("rb") as reading, target.open("wb") as writing:
         shutil.copyfileobj(reading, writing, CHUNK)
@@ -88,8 +88,10 @@ def copy(source: Path, target: Path, *, sync: bool) -> float:
 
 @contextmanager
 def peak_memory(server: Server) -> Iterator[list[float]]:
-    """How many megabytes more than before the server's processes took at most; the list has the
-    one figure after the context."""
+    """Measures the peak memory of the server's processes above that at the start, in MB.
+
+    The yielded list has this one figure after the context.
+    """
     before = highest = server.memory().total
     over = threading.Event()
 

@@ -1,4 +1,4 @@
-"""The workloads that every server is measured with, and what we want of each."""
+"""The workloads that all servers are measured with, and our goals."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ from benchmarks.seeds import Seeds
 from benchmarks.servers import Server
 from benchmarks.wrk import NUMBER, Request
 
-GO = "fasttrackml"
+FASTTRACKML = "fasttrackml"
 COPY = "COPY"
 
 POINTS_A_PAGE = 25_000
@@ -21,10 +21,10 @@ SAMPLED_POINTS = 320
 
 @dataclass(frozen=True)
 class Workload:
-    """`prepare` returns None for a server that has no such route, and raises WrongAnswerError
-    where the server does not answer as it should.
+    """A kind of request, and how to prepare it for a server.
 
-    `stretch` is how many times as long a round lasts: one of few long requests needs more time.
+    `prepare` returns None for a server without the route, and raises WrongAnswerError if the server
+    answers wrongly. A round lasts `stretch` times as long as usual, for workloads of long requests.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Workload:
 
 
 class WrongAnswerError(Exception):
-    """A server's answer is not what was put in."""
+    """An answer does not match the seeded data."""
 
 
 def expect(what: str, found: object, wanted: object) -> None:
@@ -49,9 +49,10 @@ def posts(server: Server, route: str, bodies: Sequence[str]) -> list[Request]:
 
 
 def point(key: str, place: str = "") -> str:
-    """A point that no other request has. `place` tells it from others of its request: two digits.
+    """A metric point, as JSON, that no other request sends.
 
-    The step is the number and the place, the timestamp has 13 digits as one in our time has.
+    `place`, two digits, distinguishes the points of one request. The step is the request's number
+    followed by `place`; the timestamp has 13 digits, like a current one.
     """
     digits = f"{NUMBER}{place}"
     timestamp = f"17{digits}".ljust(13, "0")
@@ -71,17 +72,17 @@ def log_batch(data: Seeds, points: Sequence[str]) -> Prepared:
         posts(data.server, "runs/log-batch", bodies),
         units=len(points),
         stored=data.server.points,
-        a_request=len(points),
+        per_request=len(points),
     )
 
 
 def log_batch_10(data: Seeds) -> Prepared:
-    """Ten metrics at one step, as at the end of an epoch."""
+    """Ten metrics at one step, as logged at the end of an epoch."""
     return log_batch(data, [point(f"metric_{index}") for index in range(10)])
 
 
 def log_batch_1000(data: Seeds) -> Prepared:
-    """A hundred steps of ten metrics, as the client sends what was logged asynchronously."""
+    """A hundred steps of ten metrics, as MLflow's client sends with asynchronous logging."""
     keys, steps = range(10), range(100)
     return log_batch(data, [point(f"metric_{k}", f"{s:02}") for s in steps for k in keys])
 
@@ -115,7 +116,7 @@ def get_run(data: Seeds) -> Prepared:
 
 
 def search(data: Seeds, body: dict[str, Any], names: list[str]) -> Prepared:
-    """A search of the 2,000 runs that should find those of these names, in that order."""
+    """A search of the 2,000 runs that should find the runs with these names, in this order."""
     body |= {"experiment_ids": [data.searched], "max_results": len(names)}
     check_search(data.server.post("runs/search", body), names)
     return Prepared(posts(data.server, "runs/search", [json.dumps(body)]))
@@ -139,7 +140,7 @@ def search_filtered(data: Seeds) -> Prepared:
 
 
 def history(data: Seeds) -> Prepared:
-    """All pages of the series, the tokens being the server's own."""
+    """All pages of the series, by the server's own page tokens."""
     query: dict[str, Any] = {"run_id": data.series_run, "metric_key": seeds.SERIES_KEY}
     query["max_results"] = POINTS_A_PAGE
     requests, steps = [], []
@@ -156,27 +157,31 @@ def history(data: Seeds) -> Prepared:
 
 
 def interval(data: Seeds) -> Prepared | None:
-    if data.server.kind == GO:
+    if data.server.kind == FASTTRACKML:
         return None
     query = {"run_ids": data.series_run, "metric_key": seeds.SERIES_KEY}
     query["max_results"] = str(SAMPLED_POINTS)
     route = "metrics/get-history-bulk-interval"
     found = [metric["step"] for metric in data.server.get(route, **query)["metrics"]]
     expect("last step of the sample", found[-1], seeds.SERIES_POINTS - 1)
-    # MLflow gives a point more or less than it was asked for.
+    # MLflow returns a point more or less than requested.
     expect("points of the sample", abs(len(found) - SAMPLED_POINTS) <= 2, True)
     return Prepared([Request("GET", f"{data.server.path(route)}?{urlencode(query)}")])
 
 
 WORKLOADS = [
-    Workload("log-metric", "requests/s", log_metric, (Goal(GO, 5),)),
-    Workload("log-batch-10", "points/s", log_batch_10, (Goal(GO, 6),)),
-    Workload("log-batch-1000", "points/s", log_batch_1000, (Goal(GO, 3.5), Goal(COPY, 0.5))),
-    Workload("create", "requests/s", create, (Goal(GO, 2),)),
-    Workload("set-tag", "requests/s", set_tag, (Goal(GO, 1.5),)),
-    Workload("get", "requests/s", get_run, (Goal(GO, 1.5),)),
-    Workload("search-newest", "requests/s", search_newest, (Goal(GO, 5),), connections=4),
-    Workload("search-filtered", "requests/s", search_filtered, (Goal(GO, 5),), connections=4),
-    Workload("history", "points/s", history, (Goal(GO, 6),), connections=2, stretch=2),
+    Workload("log-metric", "requests/s", log_metric, (Goal(FASTTRACKML, 5),)),
+    Workload("log-batch-10", "points/s", log_batch_10, (Goal(FASTTRACKML, 6),)),
+    Workload(
+        "log-batch-1000", "points/s", log_batch_1000, (Goal(FASTTRACKML, 3.5), Goal(COPY, 0.5))
+    ),
+    Workload("create", "requests/s", create, (Goal(FASTTRACKML, 2),)),
+    Workload("set-tag", "requests/s", set_tag, (Goal(FASTTRACKML, 1.5),)),
+    Workload("get", "requests/s", get_run, (Goal(FASTTRACKML, 1.5),)),
+    Workload("search-newest", "requests/s", search_newest, (Goal(FASTTRACKML, 5),), connections=4),
+    Workload(
+        "search-filtered", "requests/s", search_filtered, (Goal(FASTTRACKML, 5),), connections=4
+    ),
+    Workload("history", "points/s", history, (Goal(FASTTRACKML, 6),), connections=2, stretch=2),
     Workload("interval", "requests/s", interval, (Goal("mlflow", 10),), connections=4),
 ]

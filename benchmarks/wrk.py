@@ -1,4 +1,4 @@
-"""The load: wrk, which costs too little to be what is measured."""
+"""Load generation with wrk, which uses little CPU itself."""
 
 import json
 import shutil
@@ -11,7 +11,7 @@ from pathlib import Path
 SCRIPT = Path(__file__).with_name("requests.lua")
 
 NUMBER = "@@@@@@@"
-"""In a request, a number of seven digits that is another one in each that is sent."""
+"""A placeholder in a request: wrk replaces it by a seven-digit number, unique per request."""
 FIRST_NUMBER = 1_000_000
 
 ANSWER_TIMEOUT = 30  # seconds
@@ -22,14 +22,14 @@ class WrkMissingError(Exception):
 
     def __init__(self) -> None:
         super().__init__(
-            "wrk, which makes the load, is not installed: it is the package `wrk` of Debian, Ubuntu"
+            "wrk, the load generator, is not installed: it is the package `wrk` of Debian, Ubuntu"
             " and Homebrew (apt-get install wrk)"
         )
 
 
 @dataclass(frozen=True)
 class Request:
-    """One request of a workload; `body` is JSON, or nothing."""
+    """One request of a workload; `body` is JSON or empty."""
 
     method: str
     path: str
@@ -42,9 +42,9 @@ class Request:
 
 @dataclass(frozen=True)
 class Load:
-    """What came of one run of wrk; `p50` and `p99` in seconds.
+    """The result of one run of wrk; `p50` and `p99` are latencies in seconds.
 
-    What was on its way when the time was up is in `sent`, and not in `answered`.
+    Requests in flight at the end of the run count as `sent`, not as `answered`.
     """
 
     seconds: float
@@ -57,7 +57,7 @@ class Load:
 
 
 def check_installed() -> None:
-    """Raises WrkMissingError."""
+    """Raises WrkMissingError if wrk is not installed."""
     if shutil.which("wrk") is None:
         raise WrkMissingError
 
@@ -65,7 +65,7 @@ def check_installed() -> None:
 def drive(
     url: str, requests: Sequence[Request], *, connections: int, seconds: int, after_number: int
 ) -> Load:
-    """Send `requests` in turn over keep-alive connections for that long."""
+    """Sends `requests` in turn over keep-alive connections, for `seconds`."""
     with tempfile.NamedTemporaryFile("w", suffix=".requests") as file:
         file.writelines(request.line() for request in requests)
         file.flush()

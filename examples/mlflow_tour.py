@@ -1,10 +1,10 @@
-"""A tour of the MLflow client against this server, which checks what it reads back.
+"""A tour of the MLflow client on this server, which checks everything that it reads back.
 
     MLFLOW_TRACKING_URI=http://127.0.0.1:8000/t/acme-corp python examples/mlflow_tour.py
 
-It uses nothing but the public mlflow API (3.x), with scikit-learn, pandas, matplotlib and Pillow
-for what is logged. Each function is one chapter; any difference between what was logged and what
-is read back ends the script with an AssertionError.
+It uses only the public mlflow API (3.x); scikit-learn, pandas, matplotlib and Pillow create the
+data to log. Each function shows one topic. The script ends with an AssertionError if the server
+returns anything other than what was logged.
 """
 
 import math
@@ -37,7 +37,7 @@ def run_without_an_experiment(client: MlflowClient) -> None:
 
 
 def nested_runs(client: MlflowClient) -> str:
-    """A parent with three children: params, 50 steps of metrics each, tags."""
+    """A parent run with three children, each with params, tags and 50 steps of metrics."""
     with mlflow.start_run(run_name="sweep", tags={"team": "data-science"}) as parent:
         mlflow.log_params({"folds": 3, "model": "xgboost"})
         for child in range(3):
@@ -62,7 +62,7 @@ def nested_runs(client: MlflowClient) -> str:
 
 
 def special_numbers(client: MlflowClient) -> None:
-    """NaN and the infinities come back as they went."""
+    """NaN and the infinities are read back as they were logged."""
     with mlflow.start_run(run_name="special") as run:
         mlflow.log_metric("nan", math.nan)
         mlflow.log_metric("inf", math.inf)
@@ -75,7 +75,7 @@ def special_numbers(client: MlflowClient) -> None:
 
 
 def search_as_a_data_frame() -> None:
-    """Filter and order by a metric, over the runs that `nested_runs` made."""
+    """Filters and orders the runs of `nested_runs` by a metric, as a data frame."""
     frame = mlflow.search_runs(
         filter_string="metrics.loss < 2.5 and tags.stage = 'train'",
         order_by=["metrics.loss DESC"],
@@ -86,7 +86,7 @@ def search_as_a_data_frame() -> None:
 
 
 def artifacts(client: MlflowClient) -> None:
-    """A folder, a figure, an image, a table and a dict, and all of it downloaded again."""
+    """Logs a folder, a figure, an image, a table and a dict, and downloads them again."""
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, "source")
         (source / "deep").mkdir(parents=True)
@@ -137,11 +137,11 @@ def autolog(client: MlflowClient) -> None:
     found = mlflow.search_logged_models(
         experiment_ids=[run.info.experiment_id], output_format="list"
     )
-    assert output.model_id in [one.model_id for one in found]
+    assert output.model_id in [model.model_id for model in found]
 
 
 def asynchronous(client: MlflowClient) -> None:
-    """Logging that does not wait, and then is waited for."""
+    """Asynchronous logging, then a flush that waits for it."""
     with mlflow.start_run(run_name="async") as run:
         for step in range(100):
             mlflow.log_metric("loss", 1.0 / (step + 1), step=step, synchronous=False)
@@ -155,6 +155,7 @@ def asynchronous(client: MlflowClient) -> None:
 
 
 def tour() -> None:
+    """Runs all topics in a new experiment."""
     client = MlflowClient()
     run_without_an_experiment(client)
     name = f"tour-{uuid.uuid4().hex[:8]}"

@@ -1,1 +1,1 @@
-"""Clients that ask too much of the service, and what another tenant notices of them."""
+"""Abusive clients, and the tenant beside them whose requests are timed."""

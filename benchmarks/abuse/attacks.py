@@ -1,6 +1,6 @@
-"""The ways to abuse the service that are measured: one dear request each, or too many of one kind.
+"""The measured attacks: single expensive requests, or too many requests of one kind.
 
-What they need is seeded through the API, as far as the service takes it.
+Their data is seeded through the API, up to the limits of the service.
 """
 
 import json
@@ -14,16 +14,19 @@ from benchmarks.seeds import BATCH, SERIES_KEY, START, Seeds, in_parallel, pairs
 from benchmarks.wrk import NUMBER
 
 MIB = 1 << 20
-AT_ONCE = 100  # tags of a batch
+BATCH_ITEMS = 100  # tags of a batch
 
 Value = TypeVar("Value", str, None)
 
 
 @dataclass(frozen=True)
 class Attack:
-    """`role` is that of the attacker's key. With `clients`, so many take part, and the goals for
-    memory are theirs; otherwise one does, and for memory eight. It lasts `stretch` times as long as
-    others. With `files`, the tenant beside it stores small files, too."""
+    """An attack, sent with a key of the role `role`.
+
+    `clients` is the number of attacking clients. If it is None, waits are measured beside one
+    client and memory beside eight. The attack lasts `stretch` times as long as usual. With
+    `files`, the other tenant also stores small files.
+    """
 
     name: str
     label: str
@@ -38,65 +41,65 @@ def _workbench(data: Seeds, route: str) -> str:
     return f"{data.server.prefix}/api/v1/experiments{route}"
 
 
-def _joined(start: str, items: Iterable[str], end: str) -> bytes:
+def _json_body(start: str, items: Iterable[str], end: str) -> bytes:
     return (start + ",".join(items) + end).encode()
 
 
-def _unknown(count: int) -> Iterable[str]:
+def _unknown_fields(count: int) -> Iterable[str]:
     return (f'"f{number:07}":0' for number in range(count))
 
 
-def _taken(data: Seeds, run_id: str, batches: Iterable[dict[str, Any]]) -> int:
-    """How many of the batches the service stores, one after another, until it refuses one."""
-    taken = 0
+def _log_batches(data: Seeds, run_id: str, batches: Iterable[dict[str, Any]]) -> int:
+    """Logs batches to a run until the service refuses one; returns how many it stored."""
+    stored = 0
     for batch in batches:
         answer = data.server.client.post(
             data.server.path("runs/log-batch"), json={"run_id": run_id, **batch}
         )
         if answer.status_code >= 400:
             break
-        taken += 1
-    return taken
+        stored += 1
+    return stored
 
 
 def compare_unknown_fields(data: Seeds) -> Plan:
-    """8.5 MB."""
+    """A comparison with 650,000 unknown fields, 8.5 MB."""
     start = f'{{"run_ids":["{data.new_run()}","{data.new_run()}"],'
-    body = _joined(start, _unknown(650_000), "}")
+    body = _json_body(start, _unknown_fields(650_000), "}")
     return Plan([Request("POST", _workbench(data, "/runs/compare"), body)])
 
 
 def create_unknown_fields(data: Seeds) -> Plan:
-    body = _joined('{"name":"never made",', _unknown(1_000_000), "}")
+    body = _json_body('{"name":"never made",', _unknown_fields(1_000_000), "}")
     return Plan([Request("POST", _workbench(data, ""), body)])
 
 
 def create_many_tags(data: Seeds) -> Plan:
     tags = (f'{{"key":"tag_{number:05}","value":"value"}}' for number in range(20_000))
-    body = _joined(f'{{"name":"wide {NUMBER}","tags":[', tags, "]}")
+    body = _json_body(f'{{"name":"wide {NUMBER}","tags":[', tags, "]}")
     return Plan([Request("POST", data.server.path("experiments/create"), body)])
 
 
 def run_many_tags(data: Seeds) -> Plan:
     tags = (f'{{"key":"tag_{number:06}","value":""}}' for number in range(600_000))
-    body = _joined(f'{{"experiment_id":"{data.logged}","tags":[', tags, "]}")
+    body = _json_body(f'{{"experiment_id":"{data.logged}","tags":[', tags, "]}")
     return Plan([Request("POST", data.server.path("runs/create"), body)])
 
 
 def search_many_ids(data: Seeds) -> Plan:
     ids = (f'"{number}"' for number in range(1_000_000, 2_400_000))
-    body = _joined('{"experiment_ids":[', ids, "]}")
+    body = _json_body('{"experiment_ids":[', ids, "]}")
     return Plan([Request("POST", data.server.path("runs/search"), body)])
 
 
 def search_wrong_type(data: Seeds) -> Plan:
-    """30 MB of ids, and behind them what is none."""
+    """A search with 30 MB of experiment ids, the last one of a wrong type."""
     body = b'{"experiment_ids":[' + b'"1",' * 7_500_000 + b"1]}"
     return Plan([Request("POST", data.server.path("runs/search"), body)])
 
 
 def deep_preview(data: Seeds) -> Plan:
-    """A list in a list, 900 deep: with indentation it is a thousand times as long."""
+    """The preview of JSON lists nested 900 deep; indented, it is a thousand times as long."""
     depth, size = 900, 256 << 10
     document = "[" * depth + "0," * ((size - 2 * depth) // 2 - 1) + "0" + "]" * depth
     run_id, uri = _run(data)
@@ -108,18 +111,18 @@ def deep_preview(data: Seeds) -> Plan:
 
 
 def compare_many_metrics(data: Seeds) -> Plan:
-    """Ten runs, with 20,000 metrics each that no other has."""
+    """A comparison of ten runs with 20,000 metrics each, which no other run has."""
     runs = [data.new_run() for _ in range(10)]
-    taken = [0] * len(runs)
+    stored = [0] * len(runs)
 
     def seed(place: int) -> None:
         firsts = range(place * 20_000, (place + 1) * 20_000, BATCH)
-        taken[place] = BATCH * _taken(data, runs[place], map(_metrics, firsts))
+        stored[place] = BATCH * _log_batches(data, runs[place], map(_metrics, firsts))
 
     in_parallel(seed, range(len(runs)))
-    body = _joined('{"run_ids":[', (f'"{run_id}"' for run_id in runs), "]}")
+    body = _json_body('{"run_ids":[', (f'"{run_id}"' for run_id in runs), "]}")
     request = Request("POST", _workbench(data, "/runs/compare"), body)
-    return Plan([request], about=f"{sum(taken):,} metrics in {len(runs)} runs")
+    return Plan([request], about=f"{sum(stored):,} metrics in {len(runs)} runs")
 
 
 def _metrics(first: int) -> dict[str, Any]:
@@ -133,13 +136,14 @@ def _metrics(first: int) -> dict[str, Any]:
 
 
 def remove_tags(data: Seeds) -> Plan:
-    """Of an experiment and of a run, in turn."""
+    """Requests that remove 16,000 tags, of an experiment and of a run in turn."""
     wanted = 16_000
     run_id = data.new_run()
     batches = (
-        {"tags": pairs(_tags(first, AT_ONCE, "value"))} for first in range(0, wanted, AT_ONCE)
+        {"tags": pairs(_tags(first, BATCH_ITEMS, "value"))}
+        for first in range(0, wanted, BATCH_ITEMS)
     )
-    of_run = AT_ONCE * _taken(data, run_id, batches)
+    of_run = BATCH_ITEMS * _log_batches(data, run_id, batches)
     experiment, of_experiment = _workbench(data, f"/{data.logged}"), 0
     for first in range(0, wanted, BATCH):
         answer = data.server.client.patch(experiment, json={"tags": _tags(first, BATCH, "value")})
@@ -159,22 +163,26 @@ def _tags(first: int, count: int, value: Value) -> dict[str, Value]:
 
 
 def wide_runs(data: Seeds) -> Plan:
-    """60 runs of 4.8 MB: 600 tags of 8,000 characters."""
+    """A search that finds 60 runs of 4.8 MB: 600 tags of 8,000 characters."""
     experiment, wanted = data.experiment("wide"), 600
-    runs, taken = [data.create_run({"experiment_id": experiment}) for _ in range(60)], [0] * 60
+    runs, stored = [data.create_run({"experiment_id": experiment}) for _ in range(60)], [0] * 60
 
     def seed(place: int) -> None:
         value = chr(ord("a") + place % 26) * 8_000
         batches = (
-            {"tags": pairs({f"tag_{number}": value for number in range(first, first + AT_ONCE)})}
-            for first in range(0, wanted, AT_ONCE)
+            {
+                "tags": pairs(
+                    {f"tag_{number}": value for number in range(first, first + BATCH_ITEMS)}
+                )
+            }
+            for first in range(0, wanted, BATCH_ITEMS)
         )
-        taken[place] = AT_ONCE * _taken(data, runs[place], batches)
+        stored[place] = BATCH_ITEMS * _log_batches(data, runs[place], batches)
 
     in_parallel(seed, range(len(runs)))
-    body = _joined(f'{{"max_results":{len(runs)},"experiment_ids":[', [f'"{experiment}"'], "]}")
+    body = _json_body(f'{{"max_results":{len(runs)},"experiment_ids":[', [f'"{experiment}"'], "]}")
     request = Request("POST", data.server.path("runs/search"), body)
-    return Plan([request], about=f"{sum(taken):,} of {60 * wanted:,} tags are there")
+    return Plan([request], about=f"{sum(stored):,} of {60 * wanted:,} tags are there")
 
 
 def long_history(data: Seeds) -> Plan:
@@ -191,7 +199,7 @@ def _history(data: Seeds) -> Request:
 
 
 def slow_reads(data: Seeds) -> Plan:
-    """Samples of a long series, each from another step on."""
+    """Samples of a long series, each from a different first step."""
     path = _workbench(data, f"/runs/{_long_series(data)}/metrics/{SERIES_KEY}")
     return Plan(
         [Request("GET", f"{path}?max_points=100000&step_min={first}") for first in range(1, 1_000)]
@@ -214,7 +222,7 @@ WHERE run_id = %(run)s
 
 
 def _long_series(data: Seeds) -> str:
-    """A run with a metric of two million points, which are put straight into the database."""
+    """Id of a run with a metric of two million points, which are inserted into the database."""
     run_id = data.new_run()
     data.log_series(run_id, 0, 1)
     values = {"run": run_id, "start": START, "points": LONG}
@@ -226,14 +234,14 @@ def _long_series(data: Seeds) -> str:
 
 
 def slow_bodies(data: Seeds) -> Plan:
-    """31 MiB, of which 30 come at once."""
+    """A search with a body of 31 MiB, of which 30 MiB are sent at once."""
     body = b'{"filter":"' + b" " * (30 * MIB)
     path = data.server.path("runs/search")
     return Plan([Request("POST", path, body, length=31 * MIB)], "trickle")
 
 
 def slow_uploads(data: Seeds) -> Plan:
-    """64 MiB, of which 16 come at once."""
+    """An upload of 64 MiB, of which 16 MiB are sent at once."""
     path = transfers.proxy_path(data.server, _run(data)[1], f"slow/{NUMBER}")
     body = bytes(16 * MIB)
     return Plan(
@@ -255,7 +263,7 @@ def copies(data: Seeds) -> Plan:
 
 
 def _run(data: Seeds) -> tuple[str, str]:
-    """The id and the artifact URI of a new run."""
+    """Creates a run; returns its id and its artifact URI."""
     info = data.server.post("runs/create", {"experiment_id": data.logged})["run"]["info"]
     return info["run_id"], info["artifact_uri"]
 

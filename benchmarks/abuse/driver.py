@@ -1,7 +1,7 @@
-"""The process that abuses the service: a few threads, each with a plain socket.
+"""The attacking process: a few threads, each with a plain socket.
 
-It is a process of its own, and does as little as it can: what is measured is what the server makes
-of its requests, and the clock of the tenant beside it must not wait for it.
+It is a separate process and uses little CPU, so that it does not delay the measurements of the
+other tenant.
 """
 
 import select
@@ -14,40 +14,40 @@ from http.client import HTTPException, HTTPResponse
 from itertools import cycle
 from multiprocessing.connection import Connection
 
-from benchmarks.abuse.plan import Answer, Manner, Plan, Request
+from benchmarks.abuse.plan import Answer, Mode, Plan, Request
 from benchmarks.wrk import FIRST_NUMBER
 
 PIECE = 1 << 18
 PAUSE = 0.05  # seconds between an answer and the client's next request
-NUMBERS_APART = 10_000  # of two clients' requests: more than one sends
-TRICKLE = b" " * 100  # every second
+NUMBERS_APART = 10_000  # distance of two clients' first numbers; each sends fewer requests
+TRICKLE = b" " * 100  # sent every second
 TRAILERS = b"x-trailer: 0123456789\r\n" * 2_000
-# So long after its beginning the abuse ends, whatever was not answered until then.
+# The attack ends this long after its start, whether or not its requests are answered.
 CUT_OFF_SECONDS = 15.0
 
 NO_ANSWER = "no answer"
-HELD = "held"  # to the end, without an answer
+HELD = "held"  # open to the end, without an answer
 CLOSED = "closed"
 
 
 def work(
     host: str, port: int, key: str, plan: Plan, clients: int, seconds: float, pipe: Connection
 ) -> None:
-    """Tell that it is ready, wait for a word, abuse, and give the answers back."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started it ends it
+    """Sends "ready" over `pipe`, waits for a message, attacks, and sends back its answers."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process ends this one
     pipe.send("ready")
     pipe.recv()
     started = time.monotonic()
-    crowd = [
+    attackers = [
         _Client(host, port, key, plan, FIRST_NUMBER + number * NUMBERS_APART, started + seconds)
         for number in range(clients)
     ]
-    threads = [threading.Thread(target=one.run, daemon=True) for one in crowd]
+    threads = [threading.Thread(target=attacker.run, daemon=True) for attacker in attackers]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    pipe.send([answer for one in crowd for answer in one.answers])
+    pipe.send([answer for attacker in attackers for answer in attacker.answers])
 
 
 class _Client:
@@ -63,14 +63,14 @@ class _Client:
         self._cut_off = time.monotonic() + CUT_OFF_SECONDS
 
     def run(self) -> None:
-        act = _MANNERS[self._plan.manner]
+        act = _MODES[self._plan.mode]
         for request in cycle(self._plan.requests):
             self._number += 1
             started = time.monotonic()
             try:
                 with self._connected() as connection:
                     outcome = act(self, connection, request)
-            except (OSError, HTTPException):  # cut off, by us or by the server
+            except (OSError, HTTPException):  # cut off, by this client or by the server
                 outcome = NO_ANSWER
             self.answers.append(Answer(outcome, time.monotonic() - started))
             time.sleep(PAUSE)
@@ -79,14 +79,14 @@ class _Client:
 
     def _connected(self) -> socket.socket:
         connection = socket.socket()
-        if self._plan.manner == "unread":
+        if self._plan.mode == "unread":
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.settimeout(self._remaining())
         connection.connect(self._address)
         return connection
 
     def _remaining(self) -> float:
-        """Raises TimeoutError where there is no time left."""
+        """Seconds until the attack ends. Raises TimeoutError if none are left."""
         seconds = self._cut_off - time.monotonic()
         if seconds <= 0:
             raise TimeoutError
@@ -97,7 +97,7 @@ class _Client:
         return self._answer(connection)
 
     def trickle(self, connection: socket.socket, request: Request) -> str:
-        self._cut_off = self._ends  # also where the server does not take the beginning
+        self._cut_off = self._ends  # also if the server does not read the first part
         try:
             self._send(connection, self._head(request), request.body)
             while not select.select([connection], [], [], min(self._remaining(), 1))[0]:
@@ -107,15 +107,15 @@ class _Client:
         return self._answer(connection)
 
     def unread(self, connection: socket.socket, request: Request) -> str:
-        """Whether the server cuts it off is seen without reading."""
+        """Does not read; notices by polling if the server closes the connection."""
         connection.sendall(self._head(request) + request.body)
         watch = select.poll()
         watch.register(connection, select.POLLHUP | select.POLLERR | select.POLLRDHUP)
         closed = watch.poll(max(self._ends - time.monotonic(), 0) * 1000)
-        return f"{_peeked(connection)}, {CLOSED if closed else HELD}"
+        return f"{_status_received(connection)}, {CLOSED if closed else HELD}"
 
     def trailers(self, connection: socket.socket, request: Request) -> str:
-        """It goes on after an answer, for as long as the server takes what it sends."""
+        """Goes on after an answer, for as long as the server reads."""
         head = request.head(self._host, self._key, self._number, chunked=True)
         body = b"%x\r\n%b\r\n0\r\n" % (len(request.body), request.body)
         connection.sendall(head + body)
@@ -124,10 +124,10 @@ class _Client:
             while time.monotonic() < self._ends:
                 connection.sendall(TRAILERS)
         except TimeoutError:
-            pass  # nobody reads them
+            pass  # the server no longer reads
         except OSError:
-            return f"{_peeked(connection)}, {CLOSED}"
-        return f"{_peeked(connection)}, {HELD}"
+            return f"{_status_received(connection)}, {CLOSED}"
+        return f"{_status_received(connection)}, {HELD}"
 
     @property
     def _host(self) -> str:
@@ -137,7 +137,7 @@ class _Client:
         return request.head(self._host, self._key, self._number)
 
     def _send(self, connection: socket.socket, *parts: bytes) -> None:
-        """All of it, or until an answer comes: a body may be refused before it has arrived."""
+        """Sends all parts, or stops when an answer comes: the server may refuse a body early."""
         connection.setblocking(False)
         for part in parts:
             rest = memoryview(part)
@@ -160,8 +160,8 @@ class _Client:
         return str(response.status)
 
 
-def _peeked(connection: socket.socket) -> str:
-    """The status that lies in the socket, if any does."""
+def _status_received(connection: socket.socket) -> str:
+    """The status of an answer in the socket's receive buffer, or NO_ANSWER."""
     connection.setblocking(False)
     try:
         words = connection.recv(20, socket.MSG_PEEK).split()
@@ -170,7 +170,7 @@ def _peeked(connection: socket.socket) -> str:
     return words[1].decode() if len(words) > 1 else NO_ANSWER
 
 
-_MANNERS: dict[Manner, Callable[[_Client, socket.socket, Request], str]] = {
+_MODES: dict[Mode, Callable[[_Client, socket.socket, Request], str]] = {
     "ask": _Client.ask,
     "trickle": _Client.trickle,
     "unread": _Client.unread,

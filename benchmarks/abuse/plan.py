@@ -1,4 +1,4 @@
-"""What an abusive client does, as the process that does it is told."""
+"""The plan of an attack, which is sent to the attacking process."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,17 +6,20 @@ from typing import Literal
 
 from benchmarks.wrk import NUMBER
 
-Manner = Literal["ask", "trickle", "unread", "trailers"]
-"""`ask`: requests one after another, each as fast as the server takes it, with its answer read.
-`trickle`: the first of a body at once, and then next to nothing. `unread`: a request whose answer
-nobody reads. `trailers`: a chunked body, and header lines behind it that never end."""
+Mode = Literal["ask", "trickle", "unread", "trailers"]
+"""How a client sends its requests.
+
+`ask`: one after another, each as fast as the server reads it; reads the answers. `trickle`: the
+beginning of a body at once, then 100 bytes a second. `unread`: never reads the answer. `trailers`:
+a chunked body with endless trailers.
+"""
 
 
 @dataclass(frozen=True)
 class Request:
-    """`NUMBER`, in the path or early in the body, is another one in each request that is sent.
+    """A request. `NUMBER` in the path, or near the start of the body, stands for a unique number.
 
-    `length` is the size that a trickled body is said to have, in bytes; `body` is its beginning.
+    For a trickled body, `body` is its beginning and `length` the declared size in bytes.
     """
 
     method: str
@@ -44,19 +47,19 @@ class Request:
 
 @dataclass(frozen=True)
 class Plan:
-    """Which requests, in turn, and how.
+    """Requests to send in turn, and how.
 
-    `about` says what was seeded, where that depends on what the service takes.
+    `about` describes the seeded data, if it depends on the limits of the service.
     """
 
     requests: Sequence[Request]
-    manner: Manner = "ask"
+    mode: Mode = "ask"
     about: str = ""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """`outcome` is the status, or what became of the request otherwise."""
+    """`outcome` is the HTTP status, or `held`, `closed` or `no answer`."""
 
     outcome: str
     seconds: float

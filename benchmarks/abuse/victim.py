@@ -1,4 +1,4 @@
-"""The tenant beside the abuse: one connection, one small request after another, each one timed."""
+"""The tenant beside an attack: sends small requests one after another, and times each."""
 
 import socket
 import time
@@ -11,13 +11,13 @@ from urllib.parse import urlsplit
 from benchmarks.seeds import SERIES_KEY, START
 from benchmarks.servers import Server
 
-# Longer than the abuse lasts: a wait that ends here is reported as that long.
+# Longer than any attack. A request that takes this long counts as failed, with this wait.
 GIVE_UP_SECONDS = 20.0
 
 
 @dataclass
 class Waits:
-    """Seconds of each request, and what was answered to those that failed."""
+    """The wait of each request in seconds, and the failures by answer or error."""
 
     seconds: list[float] = field(default_factory=list)
     failures: Counter[str] = field(default_factory=Counter)
@@ -41,7 +41,7 @@ class Waits:
 
 
 class Victim:
-    """Sends what `requests` gives, over a connection that it keeps."""
+    """Sends `requests` over one keep-alive connection."""
 
     def __init__(self, server: Server, requests: Iterator[bytes]) -> None:
         url = urlsplit(server.url)
@@ -49,8 +49,8 @@ class Victim:
         self._requests = requests
         self._connection: socket.socket | None = None
 
-    def go_on(self, goes_on: Callable[[], bool]) -> Waits:
-        """At least one request, and more while `goes_on`."""
+    def send_while(self, keep_going: Callable[[], bool]) -> Waits:
+        """Sends at least one request, and more while `keep_going()`."""
         waits = Waits()
         while True:
             request = next(self._requests)
@@ -63,7 +63,7 @@ class Victim:
             waits.seconds.append(time.perf_counter() - started)
             if status != "200":
                 waits.failures[status] += 1
-            if not goes_on():
+            if not keep_going():
                 return waits
 
     def close(self) -> None:
@@ -77,7 +77,7 @@ class Victim:
             self._connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._connection.sendall(request)
         answer = b""
-        while not _whole(answer):
+        while not _is_complete(answer):
             received = self._connection.recv(1 << 16)
             if not received:
                 raise ConnectionResetError("the connection was closed")
@@ -85,7 +85,7 @@ class Victim:
         return answer.split(b" ", 2)[1].decode()
 
 
-def _whole(answer: bytes) -> bool:
+def _is_complete(answer: bytes) -> bool:
     head, end, body = answer.partition(b"\r\n\r\n")
     if not end:
         return False
@@ -94,7 +94,7 @@ def _whole(answer: bytes) -> bool:
 
 
 def log_metric(server: Server, run_id: str, key: str) -> Iterator[bytes]:
-    """A point of one metric after another."""
+    """Requests that log the points of one metric, one each."""
     step = 0
     while True:
         step += 1
@@ -104,7 +104,7 @@ def log_metric(server: Server, run_id: str, key: str) -> Iterator[bytes]:
 
 
 def put_files(server: Server, folder: str, key: str) -> Iterator[bytes]:
-    """Small files below a path of the proxy, of a hundred names in turn."""
+    """Requests that store files of 1 KiB in a folder, under a hundred names in turn."""
     number = 0
     while True:
         number += 1

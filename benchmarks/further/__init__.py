@@ -1,4 +1,4 @@
-"""Groups of further rows, each of which is run only when it is named."""
+"""Further groups of measurements, which run only when they are named."""
 
 from collections.abc import Callable
 

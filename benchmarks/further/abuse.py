@@ -1,7 +1,7 @@
-"""What one tenant notices of another that asks too much: its waits, and the worker's memory.
+"""Isolation from abusive tenants: another tenant's waits, and the worker's memory.
 
-Each abuse has a server, a tenant and a key of its own. The tenant beside it logs a metric over one
-connection, first by itself and then beside the abuse, to the same one worker.
+Each attack has its own server, tenant and key. The other tenant (the victim) logs a metric over one
+connection to the same worker, first alone and then beside the attack.
 """
 
 import multiprocessing
@@ -28,20 +28,20 @@ from benchmarks.measure import Goal, Result
 from benchmarks.seeds import Seeds
 from benchmarks.servers import OURS, Server
 
-MANY = 8  # clients at once, where the abuse has no number of its own
+DEFAULT_CLIENTS = 8  # concurrent clients, if the attack does not set a number
 WARM_UP = 0.5  # seconds
 REST_SECONDS = 10.0
-CLOSE_ENOUGH = 5.0  # MB: as good as before
+RECOVERED = 5.0  # MB above the memory of before, at which the worker has recovered
 
 LONGEST = Goal(None, 250)  # ms
-P99 = Goal(None, 2)  # times that without the abuse
+P99 = Goal(None, 2)  # times the p99 without the attack
 PEAK = Goal(None, 400)  # MB
 KEPT = Goal(None, 20)  # MB more than before
 
 
 @dataclass
-class Beside:
-    """What the clients beside the abuse waited, and what the abuse was answered."""
+class Observation:
+    """The victims' waits, and the answers to the attack."""
 
     waits: list[Waits]
     answers: list[Answer]
@@ -57,17 +57,17 @@ def measure(attack: Attack, bench: Bench) -> list[Result]:
         for victim in victims:
             stack.callback(victim.close)
         abuse = partial(_abuse, server, key, plan, bench.seconds * attack.stretch)
-        processes.wait_for_rest(at_most=5)
-        _go_on(victims, _for_seconds(WARM_UP))
-        idle = Beside(_go_on(victims, _for_seconds(bench.seconds)), [])
+        processes.wait_until_idle(at_most=5)
+        _send_while(victims, _within(WARM_UP))
+        idle = Observation(_send_while(victims, _within(bench.seconds)), [])
         before = server.memory().largest
         beside = abuse(victims, attack.clients or 1)
-        many = None if attack.clients else abuse(victims, MANY)
-        after = _at_rest(server, before)
+        many = None if attack.clients else abuse(victims, DEFAULT_CLIENTS)
+        after = _memory_after_rest(server, before)
         peak = processes.peak_memory(server.pid)
         results = [
             *_waits(attack.label, idle, beside),
-            *(_waits(f"{attack.label}, {MANY} clients", None, many) if many else ()),
+            *(_waits(f"{attack.label}, {DEFAULT_CLIENTS} clients", None, many) if many else ()),
             Result(f"{attack.label}: memory", "idle", "MB", [before]),
             Result(f"{attack.label}: memory", OURS, "MB at most", [peak], goals=(PEAK,)),
             Result(f"{attack.label}: memory kept", OURS, "MB", [after - before], goals=(KEPT,)),
@@ -79,14 +79,14 @@ def measure(attack: Attack, bench: Bench) -> list[Result]:
 
 @contextmanager
 def _fresh(bench: Bench) -> Iterator[Server]:
-    """A server that has done nothing yet. Nothing of it goes on afterwards, be it in Postgres."""
+    """Starts a server. At the end, kills it and cancels its statements in Postgres."""
     settings = {"TRACKING_AUTH": "keys", "TRACKING_ADMIN_KEY": ADMIN}
     postgres = bench.ours.server.postgres
     with servers.ours(postgres, bench.folder, name="abused", settings=settings) as server:
         try:
             yield server
         finally:
-            os.killpg(server.pid, signal.SIGKILL)  # it may be too busy to end itself
+            os.killpg(server.pid, signal.SIGKILL)  # it may be too busy to exit
     with postgres.connect("postgres") as connection:
         connection.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
@@ -105,23 +105,23 @@ def _victims(bench: Bench, server: Server, attack: Attack) -> list[Victim]:
     return victims
 
 
-def _for_seconds(seconds: float) -> Callable[[], bool]:
+def _within(seconds: float) -> Callable[[], bool]:
     ends = time.monotonic() + seconds
     return lambda: time.monotonic() < ends
 
 
-def _go_on(victims: Sequence[Victim], goes_on: Callable[[], bool]) -> list[Waits]:
-    """The waits of each: of the one that logs, and of the one that stores files, if there is one.
+def _send_while(victims: Sequence[Victim], keep_going: Callable[[], bool]) -> list[Waits]:
+    """The waits of each victim: the one that logs, and the one that stores files, if any.
 
-    Each sleeps nearly all the time, so that threads are good enough.
+    Threads suffice, because victims sleep nearly all the time.
     """
     with ThreadPoolExecutor(len(victims)) as pool:
-        return list(pool.map(lambda victim: victim.go_on(goes_on), victims))
+        return list(pool.map(lambda victim: victim.send_while(keep_going), victims))
 
 
 def _abuse(
     server: Server, key: str, plan: Plan, seconds: float, victims: Sequence[Victim], clients: int
-) -> Beside:
+) -> Observation:
     url = urlsplit(server.url)
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
@@ -131,23 +131,23 @@ def _abuse(
     try:
         ours.recv()
         ours.send("go")
-        waits = _go_on(victims, lambda: not ours.poll())
-        return Beside(waits, ours.recv())
+        waits = _send_while(victims, lambda: not ours.poll())
+        return Observation(waits, ours.recv())
     finally:
         process.kill()
         process.join()
 
 
-def _at_rest(server: Server, before: float) -> float:
-    """The worker's memory in the end; at once where it is as good as before."""
-    rests = _for_seconds(REST_SECONDS)
-    while rests() and server.memory().largest > before + CLOSE_ENOUGH:
+def _memory_after_rest(server: Server, before: float) -> float:
+    """The worker's memory in MB, after REST_SECONDS or as soon as it has recovered."""
+    resting = _within(REST_SECONDS)
+    while resting() and server.memory().largest > before + RECOVERED:
         time.sleep(0.2)
     return server.memory().largest
 
 
-def _waits(label: str, idle: Beside | None, beside: Beside) -> list[Result]:
-    """With goals where there is something to compare with."""
+def _waits(label: str, idle: Observation | None, beside: Observation) -> list[Result]:
+    """Rows of each victim, with goals if there are idle figures to compare with."""
     results: list[Result] = []
     for number, waits in enumerate(beside.waits):
         name = f"{label}, files" if number else label
@@ -179,7 +179,7 @@ def _summary(answers: Sequence[Answer]) -> str:
     outcomes = Counter(answer.outcome for answer in answers)
     seconds = [answer.seconds for answer in answers]
     counts = "; ".join(f"{count} × {outcome}" for outcome, count in outcomes.most_common())
-    return f"the abuse: {counts}; {median(seconds):.2f} s each, {max(seconds):.2f} s at most"
+    return f"the attack: {counts}; {median(seconds):.2f} s each, {max(seconds):.2f} s at most"
 
 
 GROUPS = {f"abuse-{attack.name}": partial(measure, attack) for attack in ATTACKS}

@@ -1,4 +1,4 @@
-"""Artifacts through the proxy: large files, many small ones, and a folder of 100,000."""
+"""Artifacts through the proxy: large files, many small files, and listing 100,000 files."""
 
 import os
 import threading
@@ -21,7 +21,7 @@ from tests.support.s3_server import S3Server, s3_server
 
 MIB = 1 << 20
 LARGE = 1024 * MIB
-ON_S3 = 256 * MIB  # the S3 server of the tests is no fast one
+ON_S3 = 256 * MIB  # smaller, because the tests' S3 server is slow
 SMALL_FILES = 10_000
 SMALL_BYTES = 1024
 CLIENTS = 16
@@ -35,13 +35,13 @@ MEMORY = Goal(None, 50)
 
 
 def _run(server: Server, experiment: str) -> str:
-    """The artifact URI of a new run."""
+    """Creates a run; returns its artifact URI."""
     run = server.post("runs/create", {"experiment_id": experiment})
     return str(run["run"]["info"]["artifact_uri"])
 
 
 class _Rows:
-    """Megabytes a second, up and down, and the memory that it took."""
+    """Results of one server: upload and download in MB/s, and peak memory."""
 
     def __init__(self, what: str, server: str, goal: Goal | None = None) -> None:
         goals = (goal,) if goal else ()
@@ -55,7 +55,7 @@ class _Rows:
 
 
 def large(bench: Bench) -> list[Result]:
-    """The servers and a plain copy in turn, so that all meet the same disk and the same caches."""
+    """Alternates the servers and a plain copy, so that all have the same disk and caches."""
     source, target = bench.folder / "large", bench.folder / "received"
     _fill(source, LARGE)
     plain = _Rows("1 GiB", "file copy")
@@ -104,7 +104,7 @@ def _transfer(row: _Rows, server: Server, path: str, source: Path, target: Path)
         return
     row.memory.figures += memory
     if target.stat().st_size != source.stat().st_size or _differ(source, target):
-        row.down.problems.append("what came back is not what was sent")
+        row.down.problems.append("the downloaded file differs from the uploaded one")
     transfers.delete(server, path)
 
 
@@ -128,7 +128,7 @@ def on_s3(bench: Bench) -> list[Result]:
     ours = _Rows("256 MiB on S3", OURS, PLAIN_S3)
     plain = _Rows("256 MiB on S3", "minio-py")
     with s3_server() as s3, _ours_on(bench, s3) as server:
-        # On the same database as ours that is measured beside the peers.
+        # This server uses the database of the server that is compared with the peers.
         path = transfers.proxy_path(server, _run(server, bench.ours.logged), "large")
         client = Minio(s3.endpoint, s3.access_key, s3.secret_key, secure=False)
         client.make_bucket("plain")
@@ -156,7 +156,7 @@ def _seconds(call: Callable[[], object]) -> Callable[[], float]:
 
 @contextmanager
 def _ours_on(bench: Bench, s3: S3Server) -> Iterator[Server]:
-    """Our service again, with its artifacts on S3."""
+    """Starts another server of ours, with its artifacts on S3."""
     environment = {
         "TRACKING_MINIO_ENDPOINT": s3.endpoint,
         "TRACKING_MINIO_ACCESS_KEY": s3.access_key,
@@ -168,7 +168,7 @@ def _ours_on(bench: Bench, s3: S3Server) -> Iterator[Server]:
 
 
 def small(bench: Bench) -> list[Result]:
-    """Ours with two workers, too, as MLflow has them."""
+    """Measures our service also with two workers, the number that MLflow uses."""
     results = [_small_files(seeds.server, seeds.logged) for seeds in bench.servers]
     name = f"{OURS}, 2 workers"
     with servers.ours(bench.ours.server.postgres, bench.folder, workers=2, name=name) as server:
@@ -177,7 +177,7 @@ def small(bench: Bench) -> list[Result]:
 
 
 def _small_files(server: Server, experiment: str) -> Result:
-    """Each client has a connection of its own, and sends its share of the files."""
+    """Each client has its own connection, and sends a share of the files."""
     result = Result("10,000 files of 1 KiB by 16 clients", server.name, "files/s")
     body, local, refused = os.urandom(SMALL_BYTES), threading.local(), []
 
@@ -202,25 +202,25 @@ def _small_files(server: Server, experiment: str) -> Result:
     result.figures.append(SMALL_FILES / (time.perf_counter() - started))
     result.errors = len(refused)
     if refused:
-        result.problems.append(f"{len(refused)} were refused, with {sorted(set(refused))}")
+        result.problems.append(f"{len(refused)} uploads were refused, with {sorted(set(refused))}")
     return result
 
 
 def listing(bench: Bench) -> list[Result]:
-    """A page of ours beside the only way that MLflow has, which is all of the folder."""
+    """Lists a page with our server, and the whole folder, which is all that MLflow can list."""
     results = []
     for seeds in bench.servers:
         uri = _run(seeds.server, seeds.logged)
         run_id = uri.rstrip("/").split("/")[-2]
         server = seeds.server
         if server.kind == OURS:
-            _insert(server, urlsplit(uri).path.strip("/"))
+            _insert_files(server, urlsplit(uri).path.strip("/"))
             page = f"{server.prefix}/api/v1/experiments/runs/{run_id}/artifacts"
             query = {"path": "many", "limit": str(PAGE)}
             calls = [_listed(server, page, query, PAGE)] * LISTINGS
             results.append(timed("a page of 100 of 100,000 files", server.name, calls))
         elif server.kind == "mlflow":
-            _make_files(bench.folder / server.name / "mlartifacts", urlsplit(uri).path.strip("/"))
+            _create_files(bench.folder / server.name / "mlartifacts", urlsplit(uri).path.strip("/"))
         else:
             continue
         whole = _listed(
@@ -241,7 +241,7 @@ def _listed(
     return call
 
 
-def _insert(server: Server, folder: str) -> None:
+def _insert_files(server: Server, folder: str) -> None:
     with server.postgres.connect(server.database) as connection:
         connection.execute(
             "INSERT INTO artifacts (tenant_id, path, size, etag, content_type, updated_time)"
@@ -253,7 +253,7 @@ def _insert(server: Server, folder: str) -> None:
     server.postgres.vacuum(server.database)
 
 
-def _make_files(root: Path, folder: str) -> None:
+def _create_files(root: Path, folder: str) -> None:
     many = root / folder / "many"
     many.mkdir(parents=True)
     for number in range(LISTED):

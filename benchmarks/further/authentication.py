@@ -1,4 +1,4 @@
-"""What keys cost: logging with one, beside logging where nobody is asked who they are."""
+"""The cost of API keys: throughput with TRACKING_AUTH=keys, compared with off."""
 
 from dataclasses import replace
 
@@ -6,12 +6,12 @@ from benchmarks import servers
 from benchmarks.further.bench import Bench
 from benchmarks.further.workers import SameData
 from benchmarks.measure import Goal, Result
-from benchmarks.runner import Race
+from benchmarks.runner import Comparison
 from benchmarks.workloads import WORKLOADS
 
 MEASURED = ("log-metric", "get")
 ADMIN = "k" * 32
-AT_MOST = 5  # % of the throughput
+AT_MOST = 5  # percent of the throughput
 
 
 def measure(bench: Bench) -> list[Result]:
@@ -27,22 +27,24 @@ def measure(bench: Bench) -> list[Result]:
         for workload in WORKLOADS:
             if workload.name not in MEASURED:
                 continue
-            race = Race(workload)
+            comparison = Comparison(workload)
             for seeds in both:
-                race.enter(seeds, label=f"{workload.name}, authentication")
-            off, keys = race.contenders
-            # What is stored is counted in the one database, where both write.
+                comparison.add_server(seeds, label=f"{workload.name}, authentication")
+            off, keys = comparison.participants
+            # Stored rows cannot be counted: both servers write to the same database.
             off.prepared = replace(off.prepared, stored=None)
-            requests = [replace(one, authorization=header) for one in keys.prepared.requests]
+            requests = [
+                replace(request, authorization=header) for request in keys.prepared.requests
+            ]
             keys.prepared = replace(keys.prepared, requests=requests, stored=None)
-            race.run(seconds=bench.seconds, rounds=bench.rounds)
+            comparison.run(seconds=bench.seconds, rounds=bench.rounds)
             off.result.goals = keys.result.goals = ()
             results += [off.result, keys.result, _cost(off.result, keys.result)]
     return results
 
 
 def new_key(server: servers.Server, tenant: str, role: str) -> str:
-    """Of a server whose admin key is ADMIN."""
+    """Creates a key on a server whose admin key is ADMIN; returns its text."""
     answer = server.client.post(
         f"/api/v1/admin/tenants/{tenant}/keys",
         json={"role": role},
@@ -53,7 +55,7 @@ def new_key(server: servers.Server, tenant: str, role: str) -> str:
 
 
 def _cost(off: Result, keys: Result) -> Result:
-    """How much of the throughput keys take, round by round."""
+    """The share of the throughput that keys cost, in percent, per round."""
     shares = [(1 - b / a) * 100 for a, b in zip(off.figures, keys.figures, strict=True)]
     label = f"{off.workload}: cost of keys"
     return Result(label, servers.OURS, "%", shares, goals=(Goal(None, AT_MOST),))

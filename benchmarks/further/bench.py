@@ -1,4 +1,4 @@
-"""What a group of rows is given, and what several of them do."""
+"""The input of a group of measurements, and helpers that several groups use."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ from benchmarks.seeds import Seeds
 
 @dataclass(frozen=True)
 class Bench:
-    """Ours comes first among the servers; `folder` is for files of a group's own."""
+    """The seeded servers, ours first; a folder for temporary files; length and number of rounds."""
 
     servers: Sequence[Seeds]
     folder: Path
@@ -25,7 +25,7 @@ class Bench:
 
 
 def timed(workload: str, server: str, calls: Sequence[Callable[[], object]]) -> Result:
-    """One call after another, in milliseconds."""
+    """Runs the calls one after another; the figures are their durations in milliseconds."""
     result = Result(workload, server, "ms")
     for call in calls:
         started = time.perf_counter()
@@ -38,6 +38,6 @@ def timed(workload: str, server: str, calls: Sequence[Callable[[], object]]) -> 
 
 
 def growth(workload: str, small: Result, large: Result, at_most: float) -> Result:
-    """How many times as long it took among more data."""
+    """The duration with more data, divided by that with less."""
     goals = (Goal(None, at_most),)
     return Result(workload, large.server, "×", [large.figure / small.figure], goals=goals)

@@ -1,8 +1,8 @@
-"""How throughput and latency move with the number of connections."""
+"""Throughput and latency by the number of connections."""
 
 from benchmarks.further.bench import Bench
 from benchmarks.measure import Result
-from benchmarks.runner import Race
+from benchmarks.runner import Comparison
 from benchmarks.workloads import WORKLOADS
 
 MEASURED = ("log-metric", "log-batch-10", "search-newest")
@@ -15,12 +15,12 @@ def measure(bench: Bench) -> list[Result]:
         if workload.name not in MEASURED:
             continue
         for connections in CONNECTIONS:
-            race = Race(workload)
+            comparison = Comparison(workload)
             for seeds in bench.servers:
-                race.enter(
+                comparison.add_server(
                     seeds, connections=connections, label=f"{workload.name}, {connections} conn."
                 )
-            results += race.run(seconds=bench.seconds, rounds=bench.rounds)
+            results += comparison.run(seconds=bench.seconds, rounds=bench.rounds)
     for result in results:
-        result.goals = ()  # they are for the numbers of connections of the default set
+        result.goals = ()  # goals are for the default number of connections
     return results

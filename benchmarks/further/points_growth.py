@@ -1,21 +1,21 @@
-"""Batches of 1,000 points before and after ten million others are in the table."""
+"""Batches of 1,000 points, before and after ten million other points are in the table."""
 
 from benchmarks.further.bench import Bench
 from benchmarks.measure import Goal, Result
-from benchmarks.runner import Race
+from benchmarks.runner import Comparison
 from benchmarks.seeds import START, Seeds
 from benchmarks.workloads import WORKLOADS
 
 SERIES = 100
 POINTS = 100_000  # of each series
 
-# Interleaved, as runs that log side by side leave them.
+# Interleaved, as concurrent runs log them.
 FILL = """
 INSERT INTO metric_points (tenant_id, series_id, timestamp, step, value)
 SELECT %(tenant)s, %(first)s + series, %(start)s + step, step, 1.0 / (step + 1)
 FROM generate_series(0, %(points)s - 1) AS step, generate_series(1, %(series)s) AS series
 """
-# Far from the ids that the service gives out.
+# Beyond the ids that the service assigns.
 FIRST_SERIES = 2 * 10**9
 
 
@@ -31,16 +31,16 @@ def measure(bench: Bench) -> list[Result]:
 
 
 def _batches(bench: Bench, label: str) -> Result:
-    (workload,) = [one for one in WORKLOADS if one.name == "log-batch-1000"]
-    race = Race(workload)
-    race.enter(bench.ours, label=label)
-    (result,) = race.run(seconds=bench.seconds, rounds=bench.rounds)
+    (workload,) = [workload for workload in WORKLOADS if workload.name == "log-batch-1000"]
+    comparison = Comparison(workload)
+    comparison.add_server(bench.ours, label=label)
+    (result,) = comparison.run(seconds=bench.seconds, rounds=bench.rounds)
     result.goals = ()
     return result
 
 
 def fill(data: Seeds) -> None:
-    """Put the points straight into the database: through the API it would take minutes."""
+    """Inserts the points into the database directly; the API would take minutes."""
     server = data.server
     tenant = server.count(
         "SELECT tenant_id FROM experiments WHERE experiment_id = %s", [int(data.logged)]

@@ -1,4 +1,4 @@
-"""A batch, and the same batch again, after ever longer histories of the same metric."""
+"""A batch and its retry, after longer and longer histories of the same metric."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ from benchmarks.seeds import BATCH, Seeds, series_batch
 from benchmarks.servers import OURS
 
 HISTORIES = (0, 100_000, 1_000_000)
-# A peer that rescans the history on each retry would take minutes for more.
+# Beyond this, a peer that scans the whole history on each retry would take minutes.
 PEERS_LONGEST = 100_000
 BATCHES = 10
 

@@ -1,4 +1,4 @@
-"""Our searches among ever more runs, which are put straight into the database."""
+"""Our searches among more and more runs, which are inserted into the database directly."""
 
 from typing import Any
 
@@ -49,7 +49,7 @@ Rows = list[tuple[object, ...]]
 
 
 def insert(data: Seeds, experiment: str, numbers: range) -> None:
-    """Runs as `Seeds.searched` has them, by COPY: through the API it would take too long."""
+    """Inserts runs like those of `Seeds.searched`, by COPY; the API would take too long."""
     server = data.server
     runs = [SearchedRun(number) for number in numbers]
     find_tenant = "SELECT tenant_id FROM experiments WHERE experiment_id = %s"
@@ -62,7 +62,7 @@ def insert(data: Seeds, experiment: str, numbers: range) -> None:
 
 
 def _rows(tenant: int, experiment: int, runs: list[SearchedRun]) -> dict[str, Rows]:
-    # UUIDs in the order of time, as those that the service gives.
+    # UUIDs in order of creation, like those that the service assigns.
     ids = {run.number: f"018bcfe5-6800-7000-8000-{run.number:012}" for run in runs}
     return {
         "runs (tenant_id, run_id, experiment_id, name, user_id, status, start_time)": [
@@ -89,6 +89,6 @@ def _rows(tenant: int, experiment: int, runs: list[SearchedRun]) -> dict[str, Ro
 
 
 def _series(run: SearchedRun, index: int, value: float) -> tuple[object, ...]:
-    # Far from the ids that the service gives out meanwhile.
+    # Beyond the ids that the service assigns meanwhile.
     series_id = 10**9 + run.number * seeds.ITEMS + index
     return series_id, f"metric_{index}", 0, seeds.START, value, value, seeds.START, 1, value, value

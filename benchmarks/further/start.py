@@ -1,4 +1,4 @@
-"""How long it takes from the command to the first answer, Postgres included."""
+"""Startup time: from the command to the first answer, with the embedded Postgres."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ def measure(bench: Bench) -> list[Result]:
 
 
 def _start(data: Path) -> float:
-    """Seconds until /ready answers, which it does once the database does."""
+    """Seconds until /ready answers 200."""
     port = processes.free_port()
     own = {"TRACKING_PORT": str(port), "TRACKING_DATA_DIR": str(data)}
     environment = {

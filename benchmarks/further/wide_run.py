@@ -1,12 +1,12 @@
-"""A run with 10,000 params, tags and metrics in all: read alone, and found among others."""
+"""A run with 10,000 params, tags and metrics in all: read by id, and found by a search."""
 
 from benchmarks.further.bench import Bench, timed
 from benchmarks.measure import Result
 from benchmarks.seeds import START, Seeds, pairs
 
-# As many params as a run may have, and nearly as many tags.
+# The maximum number of params of a run, and nearly that of tags.
 PARAMS, TAGS, METRICS = 5_000, 900, 4_100
-AT_ONCE = 100  # in a batch
+BATCH_ITEMS = 100  # items in a batch
 CALLS = 20
 
 
@@ -19,13 +19,13 @@ def _of_server(seeds: Seeds) -> list[Result]:
     experiment = seeds.experiment("wide")
     run_id = seeds.create_run({"experiment_id": experiment, "start_time": START})
     for kind, count in (("params", PARAMS), ("tags", TAGS)):
-        for first in range(0, count, AT_ONCE):
-            some = {f"{kind}_{number}": "value" for number in range(first, first + AT_ONCE)}
+        for first in range(0, count, BATCH_ITEMS):
+            some = {f"{kind}_{number}": "value" for number in range(first, first + BATCH_ITEMS)}
             server.post("runs/log-batch", {"run_id": run_id, kind: pairs(some)})
-    for first in range(0, METRICS, AT_ONCE):
+    for first in range(0, METRICS, BATCH_ITEMS):
         metrics = [
             {"key": f"metric_{number}", "value": 1.0, "timestamp": START, "step": 0}
-            for number in range(first, first + AT_ONCE)
+            for number in range(first, first + BATCH_ITEMS)
         ]
         server.post("runs/log-batch", {"run_id": run_id, "metrics": metrics})
     body = {"experiment_ids": [experiment]}

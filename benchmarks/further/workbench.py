@@ -1,4 +1,4 @@
-"""Routes of the workbench's API beside those of MLflow's that do the same, on our own server."""
+"""Routes of the workbench API, compared with the equivalent MLflow routes of our server."""
 
 import json
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from benchmarks import seeds
 from benchmarks.further.bench import Bench
 from benchmarks.measure import Prepared, Result
-from benchmarks.runner import Race
+from benchmarks.runner import Comparison
 from benchmarks.seeds import Seeds
 from benchmarks.workloads import Workload, create, get_run, log_batch_10, point, search_newest
 from benchmarks.wrk import Request
@@ -14,11 +14,11 @@ from benchmarks.wrk import Request
 
 def measure(bench: Bench) -> list[Result]:
     results = []
-    for name, unit, connections, mlflow, workbench in TWINS:
+    for name, unit, connections, mlflow, workbench in EQUIVALENTS:
         for label, prepare in ((f"{name}, MLflow", mlflow), (f"{name}, workbench", workbench)):
-            race = Race(Workload(label, unit, prepare, (), connections))
-            race.enter(bench.ours)
-            results += race.run(seconds=bench.seconds, rounds=bench.rounds)
+            comparison = Comparison(Workload(label, unit, prepare, (), connections))
+            comparison.add_server(bench.ours)
+            results += comparison.run(seconds=bench.seconds, rounds=bench.rounds)
     return results
 
 
@@ -34,7 +34,7 @@ def _log_batch(data: Seeds) -> Prepared:
         [Request("POST", path, body) for path in paths],
         units=10,
         stored=data.server.points,
-        a_request=10,
+        per_request=10,
     )
 
 
@@ -67,7 +67,7 @@ def _sample(data: Seeds) -> Prepared:
 
 
 Prepare = Callable[[Seeds], Prepared]
-TWINS: list[tuple[str, str, int, Prepare, Prepare]] = [
+EQUIVALENTS: list[tuple[str, str, int, Prepare, Prepare]] = [
     ("batch of 10", "points/s", 16, log_batch_10, _log_batch),
     ("create a run", "requests/s", 16, create, _create),
     ("get a run", "requests/s", 16, get_run, _get),
