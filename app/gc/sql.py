@@ -5,7 +5,8 @@ from app.kernel.lifecycle import PURGING
 # Runs and logged models whose files a version in the registry uses, by the 32 hexadecimal digits
 # of their ids: these are kept, since deleting them would break the version. The registration of a
 # version locks its run or model, and the experiment, FOR KEY SHARE until it commits
-# (`app.registry.version_repository.lock_sources`). So gc checks again once rows are locked FOR UPDATE.
+# (`app.registry.version_repository.lock_sources`). So gc checks again once rows are locked FOR
+# UPDATE.
 _USED = """
 used AS MATERIALIZED (
     SELECT DISTINCT found.digits[1] AS id

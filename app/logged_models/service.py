@@ -103,7 +103,7 @@ class LoggedModels:
         """Where the model's artifacts are. Reads nothing else of the model; a deleted one is not
         found."""
         async with self._database.read(tenant) as connection:
-            location = await repository.locate(connection, tenant, _known(model_id))
+            location = await repository.locate(connection, tenant, _model_id(model_id))
         if location is None:
             raise LoggedModelNotFoundError(model_id)
         return location
