@@ -1,4 +1,4 @@
-# The version that the tests run on.
+# The Python version that the tests run on.
 ARG PYTHON_VERSION=3.11
 
 FROM python:${PYTHON_VERSION}-slim AS build
@@ -6,16 +6,16 @@ ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv /opt/venv
 ENV PATH=/opt/venv/bin:$PATH
 WORKDIR /srv/tracking
-# The dependencies are a layer of their own, which a change of the code leaves as it is.
+# Dependencies have a layer of their own, so that a change of the code does not rebuild it.
 COPY pyproject.toml constraints.txt ./
 RUN pip install -c constraints.txt . && rm -rf build
 COPY setup.py ./
 COPY migrations migrations
 COPY app app
-# The package has the migrations in it.
+# The package contains the migrations.
 RUN pip install --no-deps --force-reinstall .
 
-# What is in the image, for whoever asks which versions of what run: CycloneDX.
+# The software bill of materials (CycloneDX): every package in the image, with its version.
 FROM build AS sbom
 COPY constraints-tools.txt ./
 RUN python -m venv /opt/tools \
@@ -25,7 +25,7 @@ RUN /opt/tools/bin/python -m cyclonedx_py environment --pyproject pyproject.toml
         --output-reproducible --output-file /opt/tracking.cdx.json /opt/venv/bin/python
 
 FROM python:${PYTHON_VERSION}-slim
-# By number: an orchestrator that wants no root can tell, and a volume's owner stays the same.
+# A numeric user id: orchestrators can check that it is not root, and volumes keep their owner.
 RUN groupadd --system --gid 10001 tracking \
     && useradd --system --uid 10001 --gid 10001 --no-create-home tracking \
     && install -d -m 0700 -o tracking -g tracking /var/lib/tracking
@@ -42,6 +42,6 @@ USER 10001:10001
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 \
     CMD ["python", "-c", "import os, urllib.request; urllib.request.urlopen('http://127.0.0.1:' + os.environ.get('TRACKING_PORT', '8000') + '/health', timeout=4)"]
-# No Postgres is inside: TRACKING_DATABASE_URL names one.
+# The image contains no Postgres: set TRACKING_DATABASE_URL.
 ENTRYPOINT ["tracking"]
 CMD ["serve"]

@@ -30,9 +30,9 @@ TENANT_TABLES = (
     "runs",
 )
 
-# Makes a tenant and the experiment that `mlflow.start_run()` uses when none was named. The
-# application role may not write the directory of tenants, so the owner's function does it.
-# It switches the transaction to the new tenant.
+# Creates a tenant, with the experiment 0 that `mlflow.start_run()` uses if no experiment is named.
+# The function runs as the owner (SECURITY DEFINER), because the application role cannot write to
+# `tenants`. It switches the transaction to the new tenant.
 CREATE_TENANT = """
 CREATE FUNCTION create_tenant(new_slug text) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$

@@ -1,4 +1,4 @@
-"""Tenants can be described and deleted, as MLflow's workspaces can."""
+"""Functions that describe and delete a tenant, as MLflow describes and deletes a workspace."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,8 @@ down_revision = "0002"
 branch_labels = None
 depends_on = None
 
-# Like create_tenant, the owner's functions, since the application role only reads the directory.
+# These functions run as the owner, like create_tenant: the application role can only read
+# `tenants`.
 DESCRIBE_TENANT = """
 CREATE FUNCTION describe_tenant(its_slug text, new_description text) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
@@ -19,11 +20,11 @@ END
 $$
 """
 
-# The lock on the tenant's row waits for every transaction that writes a row for it, and holds up
-# those that would. Experiments go first: their runs' locks are what keeps the write path from
-# adding points, which have no foreign key, behind the deletion's back. A table that a later
-# migration adds is found by its tenant column. Answers NULL once the tenant is gone, 'absent' where
-# there was none, and otherwise what it still holds, as 'runs: 3'.
+# The row lock on the tenant waits for every transaction that writes a row of the tenant, and blocks
+# later ones. Experiments are deleted first: this locks their runs, so that the write path cannot
+# add points during the deletion (points have no foreign key). Tables that later migrations add are
+# found by their column tenant_id. Returns NULL after the deletion, 'absent' if there is no such
+# tenant, and otherwise the first table that is not empty, with its count: 'runs: 3'.
 DELETE_TENANT = """
 CREATE FUNCTION delete_tenant(its_slug text, with_contents boolean) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$

@@ -1,4 +1,4 @@
-"""A narrow index on points instead of a key over all of their columns."""
+"""Replaces the primary key over all columns of metric_points by a narrower index."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,8 @@ down_revision = "0003"
 branch_labels = None
 depends_on = None
 
-# Even the owner is under the tables' policies, and here it must see the rows of all tenants.
+# Row-level security is forced on the owner as well. The migration lifts that for these tables,
+# because it has to see the rows of all tenants.
 TABLES = ("metric_points", "metric_series")
 
 
@@ -28,9 +29,10 @@ def upgrade() -> None:
     op.create_index(
         "metric_points_series_idx", "metric_points", ["tenant_id", "series_id", "timestamp"]
     )
-    # Without a key, this is how a logical replica finds the rows that are deleted.
+    # Without a primary key, logical replication identifies deleted rows by all of their columns.
     op.execute("ALTER TABLE metric_points REPLICA IDENTITY FULL")
-    # Rows that change with every flush: their dead versions must go long before a fifth is dead.
+    # Every flush updates rows of these tables, so autovacuum has to run long before its default
+    # threshold of a fifth dead rows.
     for table in ("metric_series", "runs"):
         op.execute(
             f"ALTER TABLE {table} SET"

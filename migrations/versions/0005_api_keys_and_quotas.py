@@ -1,4 +1,4 @@
-"""API keys, and quotas of tenants."""
+"""API keys, and tenants' quotas with their daily usage."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -13,7 +13,8 @@ depends_on = None
 TENANT_TABLES = ("api_keys", "tenant_usage")
 QUOTAS = ("requests_per_second", "points_per_day", "max_runs", "max_artifact_bytes")
 
-# Like describe_tenant. A quota that is not among the changes stays, one that is null is lifted.
+# Runs as the owner, like describe_tenant. A quota that `changes` leaves out stays as it is; a quota
+# that it sets to null is removed.
 LIMIT_TENANT = """
 CREATE FUNCTION limit_tenant(its_slug text, changes jsonb) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$

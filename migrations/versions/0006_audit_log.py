@@ -1,4 +1,4 @@
-"""The audit log: rows are added to it, and stay."""
+"""The audit log, which is append-only for the application role."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -11,7 +11,7 @@ down_revision = "0005"
 branch_labels = None
 depends_on = None
 
-# An operator reads the log of every tenant by saying so in the transaction.
+# A transaction of an operator reads every tenant's events after it sets app.audit to 'all'.
 OPERATORS_POLICY = """
 CREATE POLICY shown_to_operators ON audit_log FOR SELECT
 USING ((SELECT current_setting('app.audit', true)) = 'all')

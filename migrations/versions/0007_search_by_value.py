@@ -1,4 +1,4 @@
-"""Indexes that searches walk: the values of params and tags, and the latest values of metrics."""
+"""Indexes for run search: values of params and tags, and latest values of metrics."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,8 @@ down_revision = "0006"
 branch_labels = None
 depends_on = None
 
-# What ended is at rest.
+# Sets settled_value, the indexed latest value, for runs that have ended. While a run logs, its
+# series have none, so that logging does not update the index.
 SETTLE = """
 UPDATE metric_series s SET settled_value = s.last_value
 FROM runs r
@@ -19,7 +20,8 @@ WHERE r.tenant_id = s.tenant_id AND r.run_id = s.run_id
 
 def upgrade() -> None:
     op.add_column("metric_series", sa.Column("settled_value", sa.Double(), nullable=True))
-    # Even the owner is under the tables' policies, and here it must see the rows of all tenants.
+    # Row-level security is forced on the owner as well, which has to see the rows of all tenants
+    # here.
     for table in ("metric_series", "runs"):
         op.execute(f"ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY")
     op.execute(SETTLE)

@@ -1,4 +1,4 @@
-"""Artifacts: an object for each upload, checksums, used bytes; what gc has yet to finish."""
+"""Artifacts: an object per upload, checksums, used bytes; metric series that gc has to purge."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,9 +10,9 @@ down_revision = "0007"
 branch_labels = None
 depends_on = None
 
-# Once a statement and not once a row, so that deleting a thousand files is one addition. A tenant's
-# bytes are spread over slots, so that its uploads don't queue up for one row until the other's
-# commit; their sum counts, and one of them may well be negative.
+# A trigger per statement, not per row: deleting a thousand files then updates the counter once. The
+# counter of a tenant is spread over 16 slots, so that its uploads do not wait for each other's
+# commit on one row. Only the sum of the slots is meaningful; a single slot can be negative.
 COUNT_ARTIFACT_BYTES = """
 CREATE FUNCTION count_artifact_bytes() RETURNS trigger
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
@@ -48,8 +48,9 @@ INSERT INTO artifact_usage (tenant_id, slot, bytes)
 SELECT tenant_id, 0, sum(size) FROM artifacts GROUP BY tenant_id
 """
 
-# As in 0003, but that the audit log stays, and that what is about a tenant, and not its own, does
-# not keep an empty one from being deleted. It goes last: deleting artifacts writes to a counter.
+# As in 0003, with two differences. The audit log stays. Tables with administrative rows (`about`)
+# do not count as contents, so that an otherwise empty tenant can be deleted. They are deleted last,
+# because deleting artifacts writes to a counter among them.
 DELETE_TENANT = """
 CREATE OR REPLACE FUNCTION delete_tenant(its_slug text, with_contents boolean) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
@@ -117,7 +118,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("tenant_id", "series_id", name=op.f("purged_series_pkey")),
     )
-    # The owner is subject to the policies as well, which would hide every row from it here.
+    # Row-level security is forced on the owner as well, and would hide every row from it here.
     op.execute("ALTER TABLE artifacts NO FORCE ROW LEVEL SECURITY")
     op.execute(COUNT_WHAT_IS_THERE)
     op.execute("ALTER TABLE artifacts FORCE ROW LEVEL SECURITY")
@@ -132,8 +133,9 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Files that were logged since have no place in the older index: their rows go, their objects
-    stay in the store. `delete_tenant` can stay: it takes the tables that there are."""
+    """Deletes the rows of files that were logged since the upgrade, which the older index cannot
+    hold. Their objects stay in the store. `delete_tenant` stays: it finds the tables that exist.
+    """
     for event in TRIGGERS:
         op.execute(f"DROP TRIGGER count_bytes_on_{event} ON artifacts")
     op.execute("DROP FUNCTION count_artifact_bytes()")

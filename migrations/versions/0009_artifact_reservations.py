@@ -1,4 +1,4 @@
-"""Room in a tenant's quota that is set aside for uploads which are under way."""
+"""Reservations of a tenant's quota of artifact bytes, for uploads in progress."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ down_revision = "0008"
 branch_labels = None
 depends_on = None
 
-# As in 0008, but that reservations, too, do not keep an empty tenant from being deleted.
+# As in 0008, with reservations among the administrative tables.
 DELETE_TENANT = """
 CREATE OR REPLACE FUNCTION delete_tenant(its_slug text, with_contents boolean) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
@@ -76,5 +76,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """`delete_tenant` can stay: it takes the tables that there are."""
+    """`delete_tenant` stays: it finds the tables that exist."""
     op.drop_table("artifact_reservations")

@@ -4,7 +4,7 @@ import inspect
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from app.http.bounded_parser import BoundedParsing
+from app.http.bounded_parser import BoundedParserProtocol
 from app.http.protocol import BoundedHttp
 
 # What the event loop and the parser call, and uvicorn itself.
@@ -24,6 +24,6 @@ OVERRIDDEN = {
 
 
 def test_what_is_overridden() -> None:
-    ours = {**vars(BoundedParsing), **vars(BoundedHttp)}
+    ours = {**vars(BoundedParserProtocol), **vars(BoundedHttp)}
     found = {name for name in ours if inspect.isfunction(getattr(HttpToolsProtocol, name, None))}
     assert found - {"__init__"} == OVERRIDDEN
