@@ -4,7 +4,6 @@ import os
 import secrets
 import socket
 import subprocess
-import sys
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -26,6 +25,7 @@ from app.db.embedded import embedded_postgres
 from app.kernel.tenant import Tenant
 from app.main import create_app
 from app.services import Services
+from tests.support.processes import Tracking
 from tests.support.s3_server import S3Server, s3_server
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -147,19 +147,19 @@ def free_port() -> int:
 
 @contextmanager
 def running_server(
-    environment: dict[str, str], log: Path
-) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """`tracking serve` as its users run it; yields its URL and its process, which it ends."""
+    environment: dict[str, str], log: Path, *, open_files: int | None = None
+) -> Iterator[tuple[str, Tracking]]:
+    """A process of `tracking serve`; yields its URL and the process, which it ends."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "app.cli", "serve"],
-            cwd=ROOT,
-            env=os.environ | {"TRACKING_PORT": str(port)} | environment,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
+    process = Tracking(
+        ["serve"],
+        cwd=ROOT,
+        env=os.environ | {"TRACKING_PORT": str(port)} | environment,
+        stdout=log,
+        stderr=log,
+        open_files=open_files,
+    )
     try:
         deadline = time.monotonic() + 60
         while not answers(url, "/ready"):

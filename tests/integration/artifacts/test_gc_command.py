@@ -32,6 +32,7 @@ from tests.integration.artifacts.indexed import (
     rows,
     run_path,
 )
+from tests.support.processes import Tracking, run_tracking
 
 
 @pytest.fixture
@@ -47,18 +48,17 @@ def environment(settings: Settings) -> dict[str, str]:
 
 
 def gc(environment: dict[str, str], *options: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "app.cli", "gc", *options],
+    return run_tracking(["gc", *options], env=environment, cwd=ROOT)
+
+
+def start(environment: dict[str, str], *options: str) -> Tracking:
+    return Tracking(
+        ["gc", *options],
         env=environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
+        cwd=ROOT,
+        stdout=Path(os.devnull),
+        stderr=Path(os.devnull),
     )
-
-
-def start(environment: dict[str, str], *options: str) -> "subprocess.Popen[bytes]":
-    command = [sys.executable, "-m", "app.cli", "gc", *options]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
 
 
 def on_terminal(environment: dict[str, str], *options: str) -> str:
