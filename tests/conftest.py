@@ -147,9 +147,14 @@ def free_port() -> int:
 
 @contextmanager
 def running_server(
-    environment: dict[str, str], log: Path, *, open_files: int | None = None
+    environment: dict[str, str],
+    log: Path,
+    *,
+    open_files: int | None = None,
+    constants: dict[str, object] | None = None,
 ) -> Iterator[tuple[str, Tracking]]:
-    """A process of `tracking serve`; yields its URL and the process, which it ends."""
+    """A process of `tracking serve`; yields its URL and the process, which it ends. `open_files`
+    and `constants` are those of Tracking."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     process = Tracking(
@@ -159,6 +164,7 @@ def running_server(
         stdout=log,
         stderr=log,
         open_files=open_files,
+        constants=constants,
     )
     try:
         deadline = time.monotonic() + 60

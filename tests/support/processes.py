@@ -5,9 +5,9 @@ fork server of `multiprocessing` is a process without threads that loads it once
 request. What a user starts, an interpreter of its own, is tested by tests/integration/cli.
 """
 
-import importlib
 import multiprocessing
 import os
+import pkgutil
 import resource
 import signal
 import subprocess
@@ -47,8 +47,8 @@ class Tracking:
         constants: Mapping[str, object] | None = None,
     ) -> None:
         """What it writes is appended to the files; the same path twice is one file. `open_files`
-        is its soft limit of these. `constants` are values for constants of its modules, by their
-        full names."""
+        is its soft limit of these. `constants` are values for constants of its modules and
+        classes, by their full names."""
         self._process: ForkServerProcess = _context.Process(
             target=_run,
             args=(
@@ -141,9 +141,10 @@ def _run(
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (open_files, most))
     for name, value in constants.items():
-        module, _, constant = name.rpartition(".")
-        assert hasattr(importlib.import_module(module), constant)
-        setattr(sys.modules[module], constant, value)
+        owner, _, constant = name.rpartition(".")
+        holder = pkgutil.resolve_name(owner)
+        assert hasattr(holder, constant), name
+        setattr(holder, constant, value)
     os.environ.clear()
     os.environ.update(env)
     os.chdir(cwd)

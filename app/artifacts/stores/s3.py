@@ -47,7 +47,7 @@ _NOBODY = ""  # whose work it is that is done for no tenant
 _TIMEOUT = urllib3.Timeout(
     connect=5, read=60
 )  # seconds; `read` is for one wait, not for a transfer
-_RETRIES = urllib3.Retry(total=2, backoff_factor=0.2, status_forcelist=(500, 502, 503, 504))
+RETRIES = urllib3.Retry(total=2, backoff_factor=0.2, status_forcelist=(500, 502, 503, 504))
 
 # With a slug of at most 48 characters, the bucket's name stays within S3's 63.
 _BUCKET_PREFIX = re.compile(r"([a-z0-9][a-z0-9-]{0,14})?")
@@ -86,7 +86,7 @@ class S3Store(ArtifactStore):
             num_pools=64,  # Amazon has a host name for each bucket
             maxsize=2 * (_THREADS + _THREADS_FOR_LONG),
             timeout=_TIMEOUT,
-            retries=_RETRIES,
+            retries=RETRIES,
             ca_certs=os.environ.get("SSL_CERT_FILE") or certifi.where(),
         )
         client = Minio(

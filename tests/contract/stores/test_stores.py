@@ -20,6 +20,7 @@ from pydantic import SecretStr
 from urllib3 import BaseHTTPResponse
 
 from app.artifacts.stores import local_tree
+from app.artifacts.stores import s3 as s3_module
 from app.artifacts.stores.checksums import Digest
 from app.artifacts.stores.contract import (
     ArtifactStore,
@@ -1088,7 +1089,8 @@ class TestS3:
         assert (url or "").startswith(f"http://{TENANT}.minio.example.org/a?")
         await store.close()
 
-    async def test_unreachable(self) -> None:
+    async def test_unreachable(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(s3_module, "RETRIES", s3_module.RETRIES.new(backoff_factor=0))
         with socket.socket() as unused:
             unused.bind(("127.0.0.1", 0))  # bound but not listening: connections are refused
             store = S3Store(f"127.0.0.1:{unused.getsockname()[1]}", "key", "hush-hush")
