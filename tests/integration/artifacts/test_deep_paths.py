@@ -128,7 +128,7 @@ async def test_many_of_them_at_once(site: Site) -> None:
     """Each in folders of its own: what one statement holds, and what is pruned, stays bounded."""
     folder = await site.folder()
     size = MAX_PATH_BYTES - len(folder) - 4
-    paths = [f"{folder}/{number:02}/{deepest(size)}" for number in range(40)]
+    paths = [f"{folder}/{number:02}/{deepest(size)}" for number in range(16)]
     answers = await asyncio.gather(
         *(site.client.put(f"{FILES}/artifacts/{path}", content=b"x") for path in paths)
     )

@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
+from app.db import database as database_module
 from app.db.database import Database
 from app.kernel.errors import UnavailableError
 from app.kernel.tenant import Tenant
@@ -133,8 +134,11 @@ class TestReadOnly:
 
 class TestLimits:
     @pytest.fixture
-    async def hasty(self, postgres: Postgres) -> AsyncIterator[Database]:
-        """One connection, whose statements may take a tenth of a second."""
+    async def hasty(
+        self, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+    ) -> AsyncIterator[Database]:
+        """One connection, whose statements may take a tenth of a second, as may waiting for it."""
+        monkeypatch.setattr(database_module, "WAIT_SECONDS", 0.1)
         database = Database(postgres.app_url, pool_size=1, statement_timeout=0.1)
         yield database
         await database.close()
