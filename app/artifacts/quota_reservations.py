@@ -165,7 +165,8 @@ class Reservation:
             await self.reserve(size)
 
     async def settle(self, expiry_time: int) -> None:
-        """What came is the part's that it was reserved for, until then."""
+        """End it: what came is the part's that it was reserved for, until then."""
+        self.end()
         object_id, part = self._replaces
         await self._reservations.execute(
             self._tenant,
