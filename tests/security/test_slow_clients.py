@@ -176,9 +176,9 @@ async def test_an_idle_client_is_left_alone(postgres: Postgres, tmp_path: Path) 
     async with serving(postgres, tmp_path, Impatient) as url:
         where = httpx.URL(url)
         reader, writer = await asyncio.open_connection(where.host, where.port)
-        for _ in range(3):
+        for pause in (2 * Impatient.window_seconds, 2 * Impatient.window_seconds, 0):
             writer.write(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
             answer = await asyncio.wait_for(reader.readuntil(b"}"), 15)
             assert answer.startswith(b"HTTP/1.1 200")
-            await asyncio.sleep(1.5)
+            await asyncio.sleep(pause)
         writer.close()
