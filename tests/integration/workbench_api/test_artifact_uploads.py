@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from app.api.workbench import artifact_uploads
 from app.kernel.tenant import Tenant
 from app.services import Services
 from tests.integration.workbench_api.support import (
@@ -144,8 +145,11 @@ class TestUploadFiles:
         assert problem["detail"] == "'folder' is a folder"
         assert await contents(client, run) == {"first": b"1", "folder/a": b"0"}
 
-    async def test_too_many(self, client: httpx.AsyncClient, run: dict[str, Any]) -> None:
-        sent = files(*((f"{number}", b"") for number in range(1001)))
+    async def test_too_many(
+        self, client: httpx.AsyncClient, run: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(artifact_uploads, "MAX_FILES", 20)
+        sent = files(*((f"{number}", b"") for number in range(21)))
         assert_problem(await client.post(target(run), files=sent), 422, "file")
 
     async def test_deleted_run(
