@@ -12,7 +12,7 @@ PYTEST := $(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscop
 .PHONY: help run test test-fast bench check audit format migration parity compatibility openapi clean
 
 help: ## Print what can be made
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' Makefile
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' Makefile
 
 run: .venv/run.stamp ## Serve on http://127.0.0.1:8000 with an embedded Postgres; Ctrl-C stops it
 	@exec $(PY) -m app.cli serve
