@@ -91,12 +91,6 @@ class TestSearch:
             assert await self.search(client, experiment_ids=ids) == {}
         assert len((await self.search(client, experiment_ids=["0", "7"]))["models"]) == 1
 
-    async def test_another_tenant(
-        self, client: httpx.AsyncClient, other_client: httpx.AsyncClient
-    ) -> None:
-        await create_id(other_client)
-        assert await self.search(client) == {}
-
     @pytest.mark.parametrize(
         ("body", "message"),
         [

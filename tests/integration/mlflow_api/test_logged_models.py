@@ -114,14 +114,6 @@ class TestCreate:
         message = f"No Experiment with id={experiment_id} exists"
         refused(answer, 404, "RESOURCE_DOES_NOT_EXIST", message)
 
-    async def test_another_tenants_experiment(
-        self, client: httpx.AsyncClient, other_client: httpx.AsyncClient
-    ) -> None:
-        made = await other_client.post(f"{API}/experiments/create", json={"name": "theirs"})
-        theirs = made.json()["experiment_id"]
-        answer = await client.post(MODELS, json={"experiment_id": theirs})
-        refused(answer, 404, "RESOURCE_DOES_NOT_EXIST", f"No Experiment with id={theirs} exists")
-
     async def test_deleted_experiment(self, client: httpx.AsyncClient) -> None:
         made = (await client.post(f"{API}/experiments/create", json={"name": "gone"})).json()
         await client.post(f"{API}/experiments/delete", json=made)

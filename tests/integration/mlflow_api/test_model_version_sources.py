@@ -161,14 +161,6 @@ class TestRuns:
         source = f"{root}/model"
         invalid(await create(client, source, run_id=run_id, model_id=model_id), source, OF_MODEL)
 
-    async def test_another_tenants(
-        self, client: httpx.AsyncClient, other_client: httpx.AsyncClient
-    ) -> None:
-        """In the same words as those of a run that is not there."""
-        run_id, root = await create_run(other_client)
-        source = f"{root}/model"
-        invalid(await create(client, source, run_id=run_id), source, OF_RUN)
-
     async def test_elsewhere(self, client: httpx.AsyncClient) -> None:
         """Of a run that keeps its artifacts in a cloud storage, their URI is one of that."""
         experiment = await ok(
