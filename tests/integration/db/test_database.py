@@ -19,9 +19,12 @@ INSERT = (
 )
 
 
+KEYS = "SELECT key FROM experiment_tags"
+
+
 async def keys(database: Database, tenant: Tenant) -> set[str]:
     async with database.write_pipeline(tenant) as connection:
-        cursor = await connection.execute("SELECT key FROM experiment_tags")
+        cursor = await connection.execute(KEYS)
     return {key for (key,) in await cursor.fetchall()}
 
 
@@ -67,6 +70,25 @@ class TestPipeline:
         with pytest.raises(psycopg.errors.DivisionByZero):
             await fail()
         assert await keys(database, tenant) == set()
+
+    @pytest.mark.parametrize("times", range(8))
+    async def test_what_stands_behind_an_error_runs_the_next_time(
+        self, postgres: Postgres, tenant: Tenant, times: int
+    ) -> None:
+        """Also where it was just then to be prepared, having run so many times before."""
+        database = Database(postgres.app_url, pool_size=1)
+        for _ in range(times):
+            await keys(database, tenant)
+
+        async def fail() -> None:
+            async with database.write_pipeline(tenant) as connection:
+                for statement in ("SELECT 1 / 0", KEYS, KEYS):
+                    await connection.execute(statement)
+
+        with pytest.raises(psycopg.errors.DivisionByZero):
+            await fail()
+        assert await keys(database, tenant) == set()
+        await database.close()
 
     async def test_the_tenant_does_not_stay_on_the_connection(
         self, database: Database, tenant: Tenant
