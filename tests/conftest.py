@@ -118,12 +118,25 @@ async def other_client(app: FastAPI, other_tenant: Tenant) -> AsyncIterator[http
         yield it
 
 
-def client_of(app: FastAPI, tenant: Tenant | None) -> httpx.AsyncClient:
+class AppClient(httpx.AsyncClient):
+    """A client of an application in this process, on the machine at `address`."""
+
+    def __init__(
+        self,
+        app: FastAPI,
+        base_url: str = "http://test",
+        *,
+        headers: dict[str, str] | None = None,
+        address: str = "127.0.0.1",
+    ) -> None:
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False, client=(address, 50_000))
+        super().__init__(transport=transport, base_url=base_url, headers=headers)
+        self.app = app
+
+
+def client_of(app: FastAPI, tenant: Tenant | None) -> AppClient:
     """A client whose URLs are relative to the tenant's; of no tenant, without one."""
-    base = f"http://test/t/{tenant.slug}" if tenant else "http://test"
-    return httpx.AsyncClient(
-        transport=httpx.ASGITransport(app, raise_app_exceptions=False), base_url=base
-    )
+    return AppClient(app, f"http://test/t/{tenant.slug}" if tenant else "http://test")
 
 
 def answers(url: str, path: str) -> bool:

@@ -55,7 +55,7 @@ class Artifacts(ArtifactIndex):
         slots: TransferSlots | None = None,
     ) -> None:
         super().__init__(database)
-        self._store = store
+        self.store = store
         self.reservations = Reservations(database, quotas)
         self._slots = slots or TransferSlots()
         self._recording = recording(database)
@@ -115,7 +115,7 @@ class Artifacts(ArtifactIndex):
             body = reservation.bounded(body)
         try:
             async with self._slots.taken(tenant.slug):
-                stored = await self._store.put(
+                stored = await self.store.put(
                     tenant.slug,
                     object_key(path, object_id),
                     body,
@@ -166,7 +166,7 @@ class Artifacts(ArtifactIndex):
     async def _moved(self, tenant: Tenant, received: Received, path: str) -> Received:
         owner_of(path)
         async with self._slots.taken(tenant.slug):
-            copied = await self._store.copy(
+            copied = await self.store.copy(
                 tenant.slug, received.key, object_key(path, received.object_id)
             )
         await self.discard(tenant, received)
@@ -231,7 +231,7 @@ class Artifacts(ArtifactIndex):
     async def _discard(self, tenant: Tenant, path: str, object_id: UUID | None) -> None:
         """Delete an object that no row names."""
         try:
-            await self._store.delete(tenant.slug, [object_key(path, object_id)])
+            await self.store.delete(tenant.slug, [object_key(path, object_id)])
         except (InsufficientStorageError, UnavailableError) as error:
             log.warning("an object without a row is left to garbage collection: %s", error)
 
@@ -257,7 +257,7 @@ class Artifacts(ArtifactIndex):
         while True:
             try:
                 async with self._slots.taken(tenant.slug):
-                    return source, await self._store.copy(tenant.slug, source.key, key)
+                    return source, await self.store.copy(tenant.slug, source.key, key)
             except NotFoundError:
                 source = await self._replacement(tenant, source)
                 if reservation is not None:
@@ -298,7 +298,7 @@ class Artifacts(ArtifactIndex):
     ) -> ObjectReader:
         while True:
             try:
-                return await self._store.open(tenant.slug, artifact.key, start=start, end=end)
+                return await self.store.open(tenant.slug, artifact.key, start=start, end=end)
             except NotFoundError:
                 artifact = await self._replacement(tenant, artifact)
 
@@ -330,11 +330,11 @@ class Artifacts(ArtifactIndex):
                     await trail.record(
                         connection, tenant, "artifacts.delete", target, files=len(gone)
                     )
-            await self._store.delete(tenant.slug, [artifact.key for artifact in gone])
+            await self.store.delete(tenant.slug, [artifact.key for artifact in gone])
             for artifact in gone:
                 yield artifact
             if len(gone) < CHUNK:
                 return
 
     async def close(self) -> None:
-        await self._store.close()
+        await self.store.close()

@@ -25,7 +25,7 @@ from app.kernel.principal import Role
 
 routes = Routes()
 
-_PAGE = 1000  # of what is read at once; an answer has all
+PAGE = 1000  # of what is read at once; an answer has all
 
 
 class FileInfo(msgspec.Struct, omit_defaults=True):
@@ -66,7 +66,7 @@ async def listing(
 
     folder = posixpath.join(root, path).rstrip("/")
     entries, token = await call.services.artifacts.list(
-        call.tenant, folder, limit=_PAGE, page_token=page_token or None
+        call.tenant, folder, limit=PAGE, page_token=page_token or None
     )
     if token is None:
         return ListArtifactsAnswer(root_uri, [shown(entry) for entry in entries])
@@ -93,7 +93,7 @@ async def _pages(
         if token is None:
             break
         entries, token = await call.services.artifacts.list(
-            call.tenant, folder, limit=_PAGE, page_token=token
+            call.tenant, folder, limit=PAGE, page_token=token
         )
     yield b"]}"
 
@@ -103,7 +103,7 @@ async def list_folder(call: Call, request: Request) -> Response:
     entries: Sequence[Entry] = []
     token = None
     if folder:
-        entries, token = await call.services.artifacts.list(call.tenant, folder, limit=_PAGE)
+        entries, token = await call.services.artifacts.list(call.tenant, folder, limit=PAGE)
     if token is not None:
         pages = _pages(call, folder, entries, token, b'{"files":[', _named)
         return StreamingResponse(pages, media_type="application/json")

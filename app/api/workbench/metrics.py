@@ -69,7 +69,7 @@ class _Point(msgspec.Struct, gc=False):
 
 
 # What of them is written at once, and about how many bytes one takes.
-_SLICE = 2_000
+SLICE = 2_000
 _POINT_BYTES = 80
 
 
@@ -104,9 +104,9 @@ async def get_metric_history(
     points = sampled.points
     await services.memory.hold_rows(tenant, _POINT_BYTES * len(points))
     written = []
-    for start in range(0, len(points), _SLICE):
+    for start in range(0, len(points), SLICE):
         async with services.turns.turn(tenant):
-            written.append(_written(points[start : start + _SLICE]))
+            written.append(_written(points[start : start + SLICE]))
     head = msgspec.json.encode(
         {
             "run_id": run_id,

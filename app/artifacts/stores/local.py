@@ -47,7 +47,7 @@ class LocalStore(ArtifactStore):
         self._tree = Tree(root, reserve_bytes)
         self._uploads = LocalUploads(self._tree)
         self._threads = FairThreadPool(_THREADS)
-        self._memory = UploadMemory()
+        self.memory = UploadMemory()
 
     async def put(
         self,
@@ -71,7 +71,7 @@ class LocalStore(ArtifactStore):
         )
 
     def _buffers(self, tenant: str, content_length: int | None) -> Buffers:
-        return self._memory.of(tenant, [min(size, content_length or size) for size in _PART_BYTES])
+        return self.memory.of(tenant, [min(size, content_length or size) for size in _PART_BYTES])
 
     async def _check_room(self, tenant: str, content_length: int | None) -> None:
         """Refuse what can't fit before it is sent. What is small is all there by then; what is of

@@ -38,7 +38,7 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 
 # A file without a name, in the folder that it will get one in. Not everywhere.
-_UNNAMED: int = os.O_WRONLY | getattr(os, "O_TMPFILE", 0)
+UNNAMED: int = os.O_WRONLY | getattr(os, "O_TMPFILE", 0)
 
 _NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EISDIR)
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -214,7 +214,7 @@ class Tree:
         with self.folder(parents, create=True) as folder:
             os.mkdir(own, mode=0o700, dir_fd=folder)
             try:
-                file = os.open(own, _UNNAMED, 0o600, dir_fd=folder)
+                file = os.open(own, UNNAMED, 0o600, dir_fd=folder)
                 try:
                     if os.write(file, content) != len(content):
                         raise OSError(errno.ENOSPC, "not all was written")

@@ -108,7 +108,7 @@ class S3Store(ArtifactStore):
         self._uploads = S3Uploads(self._buckets)
         self._threads = FairThreadPool(_THREADS)
         self._long = FairThreadPool(_THREADS_FOR_LONG)
-        self._memory = UploadMemory()
+        self.memory = UploadMemory()
         self._secret_key = secret_key
 
     async def put(
@@ -127,7 +127,7 @@ class S3Store(ArtifactStore):
             self._threads.of(tenant),
             S3Upload(self._buckets, tenant, key, _header(content_type), part_bytes),
             body,
-            buffers=self._memory.of(tenant, [min(part_bytes, content_length or part_bytes)]),
+            buffers=self.memory.of(tenant, [min(part_bytes, content_length or part_bytes)]),
             content_length=content_length,
             digests=digests,
             parts_at_once=_PARTS_AT_ONCE,

@@ -11,7 +11,7 @@ Buffer = bytearray | mmap.mmap
 _BYTES = 256 << 20
 _BYTES_OF_TENANT = 128 << 20
 
-_WAIT_SECONDS = 8.0
+WAIT_SECONDS = 8.0
 
 
 class UploadMemory:
@@ -45,7 +45,7 @@ class Buffers:
             if self._budget.try_acquire_spare(self._tenant, size):
                 break
         else:
-            await self._budget.acquire(self._tenant, size, wait_seconds=_WAIT_SECONDS)
+            await self._budget.acquire(self._tenant, size, wait_seconds=WAIT_SECONDS)
         self.size = size
         return self._new()
 

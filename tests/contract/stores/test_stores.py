@@ -37,6 +37,7 @@ from app.config import Settings
 from app.kernel.errors import ConflictError, InvalidValueError, NotFoundError, UnavailableError
 from app.kernel.fair_thread_pool import FairThreadPool, TenantThreadPool
 from tests.support.s3_server import S3Server, failing_server
+from tests.support.waiting import settle
 
 T = TypeVar("T")
 
@@ -484,7 +485,7 @@ class TestCancellationWaitsForItsThread:
         await asyncio.to_thread(upload.begun.wait)
         for _ in range(times):
             task.cancel()
-            await asyncio.sleep(0.02)
+            await settle()
         assert not task.done()
         assert "abort" not in upload.events
         upload.let_go.set()
@@ -909,7 +910,7 @@ class TestLocal:
     async def test_a_file_system_that_knows_no_unnamed_files(
         self, local_store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(local_tree, "_UNNAMED", os.O_WRONLY)
+        monkeypatch.setattr(local_tree, "UNNAMED", os.O_WRONLY)
         await put(local_store, b"x")
         await put(local_store, b"y")
         assert await get(local_store) == b"y"
@@ -1005,13 +1006,21 @@ class TestS3:
         await store.close()
 
     async def test_a_closed_reader_gives_its_connection_back(
-        self, s3: S3Server, prefix: str
+        self, s3: S3Server, prefix: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         store = s3_store(s3, prefix)
         await put(store, bytes(5 * MIB))
+        responses: list[Any] = []
+        get_object = Minio.get_object
+
+        def noted(*arguments: Any, **more: Any) -> Any:
+            responses.append(get_object(*arguments, **more))
+            return responses[-1]
+
+        monkeypatch.setattr(Minio, "get_object", noted)
         reader = await store.open(TENANT, KEY)
-        response = reader._source._response  # type: ignore[union-attr]
         await reader.aclose()
+        (response,) = responses
         assert response.closed
         assert response.connection is None
         await store.close()

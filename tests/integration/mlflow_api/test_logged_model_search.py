@@ -1,6 +1,5 @@
 """The search for logged models; the language of filters has its own tests."""
 
-import asyncio
 from typing import Any
 
 import httpx
@@ -14,6 +13,7 @@ from tests.integration.mlflow_api.model_calls import (
     invalid,
     log_metric,
 )
+from tests.support.waiting import next_millisecond
 
 
 class TestSearch:
@@ -35,7 +35,7 @@ class TestSearch:
                 client, run_id, model_id, key="m", value=-n, timestamp=1,
                 dataset_name=f"d-{name}", dataset_digest="g",
             )  # fmt: skip
-            await asyncio.sleep(0.002)
+            next_millisecond()
         return ["a", "b", "c"]
 
     async def test_whole_models(self, client: httpx.AsyncClient) -> None:

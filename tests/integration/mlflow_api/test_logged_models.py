@@ -20,6 +20,7 @@ from tests.integration.mlflow_api.model_calls import (
     not_found,
     refused,
 )
+from tests.support.waiting import next_millisecond
 
 
 class TestCreate:
@@ -65,7 +66,7 @@ class TestCreate:
 
     async def test_ids_are_ordered_by_time(self, client: httpx.AsyncClient) -> None:
         first = await create_id(client)
-        await asyncio.sleep(0.002)
+        next_millisecond()
         assert first < await create_id(client)
 
     async def test_under_an_artifact_location(self, client: httpx.AsyncClient) -> None:
@@ -240,7 +241,7 @@ class TestFinalize:
     async def test_status(self, client: httpx.AsyncClient, given: str | int, status: str) -> None:
         before = await create(client, tags=[{"key": "t", "value": "v"}])
         model_id = before["info"]["model_id"]
-        await asyncio.sleep(0.002)
+        next_millisecond()
         answer = await client.patch(
             f"{MODELS}/{model_id}", json={"model_id": model_id, "status": given}
         )
@@ -273,7 +274,7 @@ class TestFinalize:
 class TestDelete:
     async def test_hides(self, client: httpx.AsyncClient) -> None:
         model_id = await create_id(client)
-        await asyncio.sleep(0.002)
+        next_millisecond()
         answer = await client.request("DELETE", f"{MODELS}/{model_id}", json={"model_id": model_id})
         assert (answer.status_code, answer.json()) == (200, {})
         not_found(await client.get(f"{MODELS}/{model_id}"), model_id)

@@ -588,7 +588,7 @@ class TestDownloadArchive:
         await stored(client, run["id"], "f/a", "f/b")
         folder = f"experiments/{run['experiment_id']}/runs/{run['id']}/artifacts/f"
         artifact = await services.artifacts.get(tenant, f"{folder}/b")
-        await services.artifacts._store.delete(tenant.slug, [artifact.key])
+        await services.artifacts.store.delete(tenant.slug, [artifact.key])
         sent = await cut_off(app, client, f"{url(run, 'f')}?archive=zip")
         with pytest.raises(zipfile.BadZipFile):
             zipfile.ZipFile(io.BytesIO(sent))
