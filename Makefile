@@ -5,17 +5,23 @@ PY := .venv/bin/python
 # `python -m pip`, not .venv/bin/pip: a script's first line cannot name a path with a space.
 INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
+# Files go to the workers whole and in their order: those that take longest are not the last ones.
+PYTEST := $(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
 .DEFAULT_GOAL := help
-.PHONY: help run test bench check audit format migration parity compatibility openapi clean
+.PHONY: help run test test-fast bench check audit format migration parity compatibility openapi clean
 
 help: ## Print what can be made
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' Makefile
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' Makefile
 
 run: .venv/run.stamp ## Serve on http://127.0.0.1:8000 with an embedded Postgres; Ctrl-C stops it
 	@exec $(PY) -m app.cli serve
 
 test: .venv/dev.stamp ## Run every test; args="-k word" chooses among them
-	@$(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(args)
+	@$(PYTEST) $(args)
+
+test-fast: .venv/dev.stamp ## Run the unit tests and those of the two APIs, in less than a minute
+	@$(PYTEST) tests/unit tests/integration/mlflow_api tests/integration/workbench_api $(args)
 
 bench: .venv/dev.stamp ## Measure beside the peers; only= peers= seconds= rounds= choose (benchmarks/README.md)
 	@$(PY) -m benchmarks $(foreach name,only peers seconds rounds,$(if $($(name)),--$(name) $($(name)))) $(args)

@@ -4,7 +4,6 @@ import os
 import secrets
 import socket
 import subprocess
-import sys
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -26,6 +25,7 @@ from app.db.embedded import embedded_postgres
 from app.kernel.tenant import Tenant
 from app.main import create_app
 from app.services import Services
+from tests.support.processes import Tracking
 from tests.support.s3_server import S3Server, s3_server
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -118,12 +118,25 @@ async def other_client(app: FastAPI, other_tenant: Tenant) -> AsyncIterator[http
         yield it
 
 
-def client_of(app: FastAPI, tenant: Tenant | None) -> httpx.AsyncClient:
+class AppClient(httpx.AsyncClient):
+    """A client of an application in this process, on the machine at `address`."""
+
+    def __init__(
+        self,
+        app: FastAPI,
+        base_url: str = "http://test",
+        *,
+        headers: dict[str, str] | None = None,
+        address: str = "127.0.0.1",
+    ) -> None:
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False, client=(address, 50_000))
+        super().__init__(transport=transport, base_url=base_url, headers=headers)
+        self.app = app
+
+
+def client_of(app: FastAPI, tenant: Tenant | None) -> AppClient:
     """A client whose URLs are relative to the tenant's; of no tenant, without one."""
-    base = f"http://test/t/{tenant.slug}" if tenant else "http://test"
-    return httpx.AsyncClient(
-        transport=httpx.ASGITransport(app, raise_app_exceptions=False), base_url=base
-    )
+    return AppClient(app, f"http://test/t/{tenant.slug}" if tenant else "http://test")
 
 
 def answers(url: str, path: str) -> bool:
@@ -147,19 +160,25 @@ def free_port() -> int:
 
 @contextmanager
 def running_server(
-    environment: dict[str, str], log: Path
-) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """`tracking serve` as its users run it; yields its URL and its process, which it ends."""
+    environment: dict[str, str],
+    log: Path,
+    *,
+    open_files: int | None = None,
+    constants: dict[str, object] | None = None,
+) -> Iterator[tuple[str, Tracking]]:
+    """A process of `tracking serve`; yields its URL and the process, which it ends. `open_files`
+    and `constants` are those of Tracking."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "app.cli", "serve"],
-            cwd=ROOT,
-            env=os.environ | {"TRACKING_PORT": str(port)} | environment,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
+    process = Tracking(
+        ["serve"],
+        cwd=ROOT,
+        env=os.environ | {"TRACKING_PORT": str(port)} | environment,
+        stdout=log,
+        stderr=log,
+        open_files=open_files,
+        constants=constants,
+    )
     try:
         deadline = time.monotonic() + 60
         while not answers(url, "/ready"):

@@ -13,9 +13,10 @@ from app.kernel.tenant import Tenant
 # The default limit; only a few requests need more.
 MAX_BODY_BYTES = 1 << 20
 
-# A body must arrive within _SECONDS, and one second more for each _BYTES_PER_SECOND of its size.
-_SECONDS = 60.0
-_BYTES_PER_SECOND = 64 << 10
+# A body must arrive within ARRIVAL_SECONDS, and one second more for each ARRIVAL_BYTES_PER_SECOND
+# of its size.
+ARRIVAL_SECONDS = 60.0
+ARRIVAL_BYTES_PER_SECOND = 64 << 10
 
 # A growing body reserves memory in steps of this size.
 _STEP_BYTES = 256 << 10
@@ -55,7 +56,7 @@ async def read_body(
         raise _cut_off()
     body = _Body(limit, memory, tenant, over_limit)
     await body.add(first)
-    seconds = _SECONDS + (declared or limit) / _BYTES_PER_SECOND
+    seconds = ARRIVAL_SECONDS + (declared or limit) / ARRIVAL_BYTES_PER_SECOND
     try:
         async with asyncio.timeout(seconds):
             while event.get("more_body"):

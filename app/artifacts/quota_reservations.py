@@ -184,7 +184,8 @@ class Reservation:
 
     async def convert_to_part(self, expiry_time: int) -> None:
         """Turns this into the reservation of the stored part, for the bytes that were received,
-        until `expiry_time` in epoch milliseconds."""
+        until `expiry_time` in epoch milliseconds, and stops renewing it."""
+        self.stop_renewing()
         object_id, part = self._replaces
         await self._reservations.execute(
             self._tenant,

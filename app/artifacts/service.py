@@ -58,7 +58,7 @@ class Artifacts(ArtifactIndex):
         slots: TransferSlots | None = None,
     ) -> None:
         super().__init__(database)
-        self._store = store
+        self.store = store
         self.reservations = Reservations(database, quotas)
         self._slots = slots or TransferSlots()
         self._index_writer = IndexWriter(database)
@@ -120,7 +120,7 @@ class Artifacts(ArtifactIndex):
             body = reservation.metered(body)
         try:
             async with self._slots.taken(tenant.slug):
-                stored = await self._store.put(
+                stored = await self.store.put(
                     tenant.slug,
                     object_key(path, object_id),
                     body,
@@ -173,7 +173,7 @@ class Artifacts(ArtifactIndex):
     ) -> UnpublishedObject:
         owner_of(path)
         async with self._slots.taken(tenant.slug):
-            copied = await self._store.copy(
+            copied = await self.store.copy(
                 tenant.slug, uploaded.key, object_key(path, uploaded.object_id)
             )
         await self.discard(tenant, uploaded)
@@ -236,7 +236,7 @@ class Artifacts(ArtifactIndex):
         """Deletes an object without a row, or leaves it to garbage collection where the store does
         not answer."""
         try:
-            await self._store.delete(tenant.slug, [object_key(path, object_id)])
+            await self.store.delete(tenant.slug, [object_key(path, object_id)])
         except (InsufficientStorageError, UnavailableError) as error:
             log.warning("an object without a row is left to garbage collection: %s", error)
 
@@ -263,7 +263,7 @@ class Artifacts(ArtifactIndex):
         while True:
             try:
                 async with self._slots.taken(tenant.slug):
-                    return source, await self._store.copy(tenant.slug, source.key, key)
+                    return source, await self.store.copy(tenant.slug, source.key, key)
             except NotFoundError:
                 source = await self._get_replacement(tenant, source)
                 if reservation is not None:
@@ -305,7 +305,7 @@ class Artifacts(ArtifactIndex):
     ) -> ObjectReader:
         while True:
             try:
-                return await self._store.open(tenant.slug, artifact.key, start=start, end=end)
+                return await self.store.open(tenant.slug, artifact.key, start=start, end=end)
             except NotFoundError:
                 artifact = await self._get_replacement(tenant, artifact)
 
@@ -335,7 +335,7 @@ class Artifacts(ArtifactIndex):
                     await trail.record(
                         connection, tenant, "artifacts.delete", target, files=len(deleted)
                     )
-            await self._store.delete(tenant.slug, [artifact.key for artifact in deleted])
+            await self.store.delete(tenant.slug, [artifact.key for artifact in deleted])
             for artifact in deleted:
                 yield artifact
             if len(deleted) < CHUNK:
@@ -343,4 +343,4 @@ class Artifacts(ArtifactIndex):
 
     async def close(self) -> None:
         """Closes the store."""
-        await self._store.close()
+        await self.store.close()

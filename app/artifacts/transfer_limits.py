@@ -17,7 +17,7 @@ Send = Callable[[Message], Awaitable[None]]
 IDLE_SECONDS = 60.0
 
 # Shorter than the 10 s for which MLflow's multipart download waits for an answer.
-_WAIT_SECONDS = 8.0
+WAIT_SECONDS = 8.0
 
 
 class TransferSlots:
@@ -36,7 +36,7 @@ class TransferSlots:
         if semaphore is None:
             semaphore = self._tenants[tenant] = asyncio.Semaphore(self._per_tenant)
         try:
-            async with asyncio.timeout(_WAIT_SECONDS):
+            async with asyncio.timeout(WAIT_SECONDS):
                 await semaphore.acquire()
         except TimeoutError as error:
             raise UnavailableError(

@@ -163,7 +163,7 @@ class Database:
                 assert isinstance(raw, psycopg.AsyncConnection)
                 # Statements of a pipeline up to its sync are one implicit transaction, so that
                 # BEGIN and COMMIT, and their round trips, are not needed.
-                async with raw.pipeline():
+                async with _prepared_anew_after_errors(raw), raw.pipeline():
                     try:
                         if snapshot:
                             await raw.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
@@ -226,6 +226,22 @@ def _translated_errors() -> Iterator[None]:
             raise UnavailableError("The database took too long to answer") from error
         log.warning("database unavailable: %s", str(error).splitlines()[0])
         raise UnavailableError("The database is not available; try again shortly") from error
+
+
+@asynccontextmanager
+async def _prepared_anew_after_errors(connection: psycopg.AsyncConnection) -> AsyncIterator[None]:
+    """Have psycopg prepare its statements anew after a pipeline in which one has failed.
+
+    A statement behind that one is not run, so it is not prepared either, if this was to be done by
+    then; psycopg takes it for prepared all the same.
+    """
+    try:
+        yield
+    except psycopg.Error:
+        if connection.prepare_threshold is not None:
+            with suppress(psycopg.Error):  # the connection may be gone
+                await connection.execute("DEALLOCATE ALL")
+        raise
 
 
 async def _roll_back(connection: psycopg.AsyncConnection) -> None:

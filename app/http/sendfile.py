@@ -51,7 +51,7 @@ async def send_file(
         end = offset + count
         while offset < end and not cycle.disconnected:
             most = min(_TURN_BYTES, end - offset)
-            sent = await threads.run(_send_until_full, target.fileno(), file, offset, most)
+            sent = await threads.run(send_until_full, target.fileno(), file, offset, most)
             offset += sent
             yield sent
             if sent < most:
@@ -80,7 +80,7 @@ async def _wait_writable(target: socket.socket) -> None:
         loop.remove_writer(target)
 
 
-def _send_until_full(target: int, file: BinaryIO, offset: int, count: int) -> int:
+def send_until_full(target: int, file: BinaryIO, offset: int, count: int) -> int:
     """Send until the socket's buffer is full or `count` bytes are sent; returns their number."""
     total = 0
     while total < count:

@@ -17,7 +17,7 @@ TENANT_BYTES = 40 << 20
 WORKER_BYTES = 160 << 20
 
 # How long a request waits for memory that others hold, in seconds.
-_WAIT_SECONDS = 3.0
+WAIT_SECONDS = 3.0
 
 
 class MemoryBudget:
@@ -49,7 +49,7 @@ class MemoryBudget:
                 f"The request needs {size} bytes of memory, and a tenant's requests may hold"
                 f" {self._tenant_bytes} at once: ask for less, or in pages"
             )
-        await self._budget.acquire(tenant.slug, size, wait_seconds=_WAIT_SECONDS)
+        await self._budget.acquire(tenant.slug, size, wait_seconds=WAIT_SECONDS)
         request.held_bytes += size
         request.on_end(lambda: self._budget.release(tenant.slug, size))
 

@@ -122,10 +122,11 @@ class AccessLog:
         closed = False
         while not closed:
             self._added.wait()
-            closed = self._closed  # lines that were added before the close are still written
-            if not closed:
+            if not self._closed:
                 time.sleep(_FLUSH_INTERVAL)
+            # In this order: a close from here on sets the event again.
             self._added.clear()
+            closed = self._closed  # lines that were added before the close are still written
             try:
                 for chunk in self._chunks():
                     os.write(self._fd, chunk)

@@ -20,8 +20,8 @@ from app.runs.rendering import Render, RenderCache, RenderedRun
 MAX_PAGE_BYTES = 8 << 20
 
 # A portion is read in one transaction, and rendered in one turn on the event loop.
-_PORTION_BYTES = 1 << 20
-_PORTION_RUNS = 100
+PORTION_BYTES = 1 << 20
+PORTION_RUNS = 100
 
 # The runs whose sizes are read at a time.
 _MEASURED_RUNS = 500
@@ -130,7 +130,7 @@ class RunReader:
             return {}, []
         async with self._database.read_pipeline(tenant, snapshot=True) as connection:
             sizes = await repository.read_sizes(connection, tenant, ids)
-            if len(ids) > _PORTION_RUNS or sum(sizes.values()) > _PORTION_BYTES:
+            if len(ids) > PORTION_RUNS or sum(sizes.values()) > PORTION_BYTES:
                 return sizes, None
             runs = await repository.read(connection, tenant, ids)
             return sizes, self.add_derived_tags(tenant, runs)
@@ -149,10 +149,10 @@ class RunReader:
 
 
 def _portions(ids: Sequence[UUID], sizes: Mapping[UUID, int]) -> Iterator[Sequence[UUID]]:
-    """The ids in portions of at most _PORTION_RUNS runs and _PORTION_BYTES, or of one run."""
+    """The ids in portions of at most PORTION_RUNS runs and PORTION_BYTES, or of one run."""
     start = 0
     while start < len(ids):
-        candidates = ids[start : start + _PORTION_RUNS]
-        count = count_fitting([sizes[run_id] for run_id in candidates], _PORTION_BYTES)
+        candidates = ids[start : start + PORTION_RUNS]
+        count = count_fitting([sizes[run_id] for run_id in candidates], PORTION_BYTES)
         yield candidates[:count]
         start += count

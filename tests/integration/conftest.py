@@ -13,6 +13,7 @@ from app.config import Settings
 from app.kernel.tenant import Tenant
 from app.main import create_app
 from app.services import Services
+from tests.conftest import AppClient
 
 ADMIN_KEY = "an-admin-key-that-only-the-tests-have"
 
@@ -51,14 +52,13 @@ def new_key(keys_services: Services, tenant: Tenant) -> NewKey:
     return make
 
 
-def bearer(app: FastAPI, key: str) -> httpx.AsyncClient:
+def bearer(app: FastAPI, key: str) -> AppClient:
     """A client with a key, whose URLs name no tenant."""
     return caller(app, {"Authorization": f"Bearer {key}"})
 
 
-def caller(app: FastAPI, headers: dict[str, str] | None = None) -> httpx.AsyncClient:
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    return httpx.AsyncClient(transport=transport, base_url="http://test", headers=headers)
+def caller(app: FastAPI, headers: dict[str, str] | None = None) -> AppClient:
+    return AppClient(app, headers=headers)
 
 
 @pytest_asyncio.fixture

@@ -37,11 +37,11 @@ class Killable:
         self.server = self._started()
 
     def end_all_connections(self) -> int:
-        """As a fail-over or an idle time limit does; how many there were."""
+        """As a fail-over or an idle time limit does; how many there were. They are gone then."""
         superuser = self.server.owner_url.replace("//tracking_owner@", "//postgres@")
         with psycopg.connect(superuser) as connection:
             ended = connection.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity"
                 " WHERE usename = 'tracking_app'"
             )
             return len(ended.fetchall())

@@ -6,19 +6,18 @@ import io
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import httpx
 import psycopg
 import pytest
+import pytest_asyncio
 
 from app.artifacts.stores.blocking import directory_tree, local_uploads, signing_key
 from app.config import Settings
-from app.kernel.tenant import Tenant
 from app.main import create_app
 from app.services import Services
-from tests.conftest import client_of
+from tests.conftest import client_of, new_slug
 
 # What a disk may say: that it is full, or a quota is; that it is broken, mounted read-only, on a
 # server that is gone, not ours; and that the process has too many files open.
@@ -101,13 +100,15 @@ def faulty(call: str, number: int, spared: int) -> Iterator[Disk]:
         yield disk
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module")
 async def store(
-    settings: Settings, services: Services, tenant: Tenant, tmp_path: Path
+    settings: Settings, services: Services, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of a server whose store is this test's own. The tenant goes with its many files,
+    """A client of a server whose store is these tests' own. The tenant goes with its many files,
     which other tests would look for in theirs."""
-    app = create_app(settings.model_copy(update={"data_dir": tmp_path / "data"}))
+    tenant = await services.tenant_lookup.resolve(new_slug(), create=True)
+    data_dir = tmp_path_factory.mktemp("disk-errors")
+    app = create_app(settings.model_copy(update={"data_dir": data_dir}))
     async with app.router.lifespan_context(app), client_of(app, tenant) as client:
         yield client
     assert settings.database_url

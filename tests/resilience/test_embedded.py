@@ -5,8 +5,6 @@ import asyncio
 import os
 import re
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,14 +18,7 @@ import pytest
 from app.db.embedded import EmbeddedPostgres, running
 from tests.conftest import ROOT, answers, free_port, running_server
 from tests.resilience.load import load
-
-# The command, with less patience than an operator wants it to have.
-SOON = """
-import app.db.embedded.watch as watch
-from app.cli import main
-watch.MAX_TROUBLE_SECONDS = {patience}
-main()
-"""
+from tests.support.processes import Tracking
 
 
 @pytest.fixture
@@ -153,12 +144,19 @@ def broken(data_dir: Path) -> Iterator[None]:
 @contextmanager
 def impatient(
     environment: dict[str, str], log: Path, patience: float
-) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
+) -> Iterator[tuple[str, Tracking]]:
+    """The command, with less patience than an operator wants it to have."""
     port = free_port()
     environment = os.environ | environment | {"TRACKING_PORT": str(port)}
-    command = [sys.executable, "-c", SOON.format(patience=patience), "serve"]
-    with log.open("ab") as output:
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=output)
+    log.touch()
+    process = Tracking(
+        ["serve"],
+        cwd=ROOT,
+        env=environment,
+        stdout=log,
+        stderr=log,
+        constants={"app.db.embedded.watch.MAX_TROUBLE_SECONDS": patience},
+    )
     try:
         until(lambda: "ready on" in log.read_text() or process.poll() is not None)
         yield f"http://127.0.0.1:{port}", process

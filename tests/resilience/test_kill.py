@@ -9,7 +9,6 @@ import os
 import posixpath
 import signal
 import socket
-import subprocess
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +29,7 @@ from app.gc.service import GarbageCollector, Policy
 from app.kernel.errors import NotFoundError
 from app.kernel.tenant import Tenant
 from tests.conftest import running_server
+from tests.support.processes import Tracking
 from tests.support.s3_server import S3Server, s3_settings
 
 MLFLOW = "/api/2.0/mlflow"
@@ -43,7 +43,7 @@ class Victim:
     """A server, and a look at what it leaves: its store and its database, opened beside it."""
 
     url: str
-    process: "subprocess.Popen[bytes]"
+    process: Tracking
     tenant: Tenant
     database: Database
     store: ArtifactStore

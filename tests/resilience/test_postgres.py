@@ -57,7 +57,6 @@ async def test_a_pool_that_went_stale_while_idle(
             await it.more(50)
         for _ in range(2):
             ended += await asyncio.to_thread(killable.end_all_connections)
-            await asyncio.sleep(0.2)
             refused = it.answers["503"]
             async with httpx.AsyncClient(timeout=15) as client:
                 runs = list(it.acknowledged)

@@ -54,6 +54,14 @@ class KillableS3:
         assert self._process
         self._process.send_signal(signal.SIGSTOP)  # it takes connections and does not answer
 
+    def is_asked(self) -> bool:
+        """Whether a request waits for it in the kernel."""
+        for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+            _, local, _, _, queues, *_ = line.split()
+            if int(local[-4:], 16) == self.port and int(queues.partition(":")[2], 16):
+                return True
+        return False
+
     def resume(self) -> None:
         assert self._process
         self._process.send_signal(signal.SIGCONT)
@@ -164,7 +172,7 @@ async def test_s3_gone_during_uploads_and_back(
             goal = len(it.acknowledged) + 20
             await it.until(lambda: len(it.acknowledged) >= goal)
             s3.pause()
-            await asyncio.sleep(0.5)
+            await it.until(s3.is_asked)
             s3.resume()
             goal = len(it.acknowledged) + 20
             await it.until(lambda: len(it.acknowledged) >= goal)

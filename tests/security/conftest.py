@@ -9,13 +9,10 @@ from minio import Minio
 from tests.conftest import Postgres, new_slug, running_server
 from tests.security.runs import API, PROXY, Run
 from tests.security.targets import SECRET, VICTIM, Target
-from tests.support.s3_server import S3Server, s3_server
+from tests.support.s3_server import S3Server
 
-
-@pytest.fixture(scope="session")
-def hostile_s3() -> Iterator[S3Server]:
-    with s3_server() as server:
-        yield server
+# After a refusal the server reads on, with pauses that make 100 MB take seconds.
+HASTY = {"app.http.protocol.BoundedHttp.linger_pause": 0.0005}
 
 
 @pytest.fixture(scope="session")
@@ -24,7 +21,8 @@ def local_target(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -
     data_dir = folder / "data"
     data_dir.mkdir()
     (data_dir / "secret.txt").write_bytes(SECRET)
-    with running_server(_environment(postgres, data_dir), folder / "log") as (url, process):
+    environment = _environment(postgres, data_dir)
+    with running_server(environment, folder / "log", constants=HASTY) as (url, process):
         target = Target("local", url, process.pid, folder / "log", data_dir)
         _store_something(target)
         yield target
@@ -32,17 +30,17 @@ def local_target(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture(scope="session")
 def s3_target(
-    postgres: Postgres, hostile_s3: S3Server, tmp_path_factory: pytest.TempPathFactory
+    postgres: Postgres, s3: S3Server, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Target]:
     folder = tmp_path_factory.mktemp("hostile-s3")
     environment = _environment(postgres, folder / "data") | {
-        "TRACKING_MINIO_ENDPOINT": hostile_s3.endpoint,
-        "TRACKING_MINIO_ACCESS_KEY": hostile_s3.access_key,
-        "TRACKING_MINIO_SECRET_KEY": hostile_s3.secret_key,
+        "TRACKING_MINIO_ENDPOINT": s3.endpoint,
+        "TRACKING_MINIO_ACCESS_KEY": s3.access_key,
+        "TRACKING_MINIO_SECRET_KEY": s3.secret_key,
         "TRACKING_MINIO_BUCKET_PREFIX": "hostile-",
     }
-    client = Minio(hostile_s3.endpoint, hostile_s3.access_key, hostile_s3.secret_key, secure=False)
-    with running_server(environment, folder / "log") as (url, process):
+    client = Minio(s3.endpoint, s3.access_key, s3.secret_key, secure=False)
+    with running_server(environment, folder / "log", constants=HASTY) as (url, process):
         target = Target("s3", url, process.pid, folder / "log", folder / "data", client)
         _store_something(target)
         yield target

@@ -28,14 +28,7 @@ def few_files(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> I
         "TRACKING_MIGRATION_DATABASE_URL": postgres.owner_url,
         "TRACKING_DATA_DIR": str(folder / "data"),
     }
-    with ExitStack() as stack:
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 512), hard))
-        try:
-            server = running_server(environment, folder / "log")
-            url, process = stack.enter_context(server)
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    with running_server(environment, folder / "log", open_files=512) as (url, process):
         yield Target("local", url, process.pid, folder / "log", folder / "data")
 
 

@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import time
 
 import httpx
 import pytest
@@ -180,7 +179,6 @@ def test_deep_json(local_target: Target, depth: int, brackets: str) -> None:
         ("/api/2.0/mlflow/runs/log-batch", "unknown"),
         ("/api/v1/experiments", "tags"),
     ):
-        started = time.monotonic()
         answer = httpx.post(
             f"{local_target.url}{path}",
             content=f'{{"{field}": {nested}}}',
@@ -189,7 +187,6 @@ def test_deep_json(local_target: Target, depth: int, brackets: str) -> None:
         )
         assert 400 <= answer.status_code < 500, answer.text[:200]
         assert len(answer.content) < 10_000
-        assert time.monotonic() - started < 15
     assert httpx.get(f"{local_target.url}/health").status_code == 200
 
 

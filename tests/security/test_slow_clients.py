@@ -1,6 +1,7 @@
 """Clients that send next to nothing, for as long as they are let: nobody else notices them."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -98,6 +99,17 @@ async def slow_requests(url: str, paths: list[str]) -> AsyncIterator[list[asynci
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+async def until_open(url: str, client: httpx.AsyncClient, count: int) -> None:
+    """Until the server has begun that many requests, beside the one that asks it."""
+    async with asyncio.timeout(30):
+        while True:
+            metrics = (await client.get(f"{url}/metrics")).text
+            (told,) = re.findall(r"^tracking_open_requests (\d+)", metrics, re.MULTILINE)
+            if int(told) > count:
+                return
+            await asyncio.sleep(0.02)
+
+
 async def a_run(client: httpx.AsyncClient) -> tuple[str, str]:
     run = (await client.post(CREATE, json={})).json()["run"]["info"]
     return run["run_id"], run["artifact_uri"].removeprefix("mlflow-artifacts:/")
@@ -121,7 +133,7 @@ async def test_a_byte_now_and_then_blocks_nobody(postgres: Postgres, tmp_path: P
             "",
         ]
         async with slow_requests(url, paths) as slow:
-            await asyncio.sleep(0.5)
+            await until_open(url, client, SLOW * (len(paths) - 1) // len(paths))
             for number in range(30):
                 await a_run(client)
                 sent = await client.put(
@@ -176,9 +188,9 @@ async def test_an_idle_client_is_left_alone(postgres: Postgres, tmp_path: Path) 
     async with serving(postgres, tmp_path, Impatient) as url:
         where = httpx.URL(url)
         reader, writer = await asyncio.open_connection(where.host, where.port)
-        for _ in range(3):
+        for pause in (2 * Impatient.window_seconds, 2 * Impatient.window_seconds, 0):
             writer.write(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
             answer = await asyncio.wait_for(reader.readuntil(b"}"), 15)
             assert answer.startswith(b"HTTP/1.1 200")
-            await asyncio.sleep(1.5)
+            await asyncio.sleep(pause)
         writer.close()

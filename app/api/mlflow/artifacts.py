@@ -24,7 +24,7 @@ from app.kernel.principal import Role
 
 routes = Routes()
 
-_PAGE = 1000  # entries read by one statement; the response has all of them
+PAGE = 1000  # entries read by one statement; the response has all of them
 
 
 class FileInfo(msgspec.Struct, omit_defaults=True):
@@ -66,7 +66,7 @@ async def listing(
 
     folder = posixpath.join(root, path).rstrip("/")
     entries, token = await call.services.artifacts.list(
-        call.tenant, folder, limit=_PAGE, page_token=page_token or None
+        call.tenant, folder, limit=PAGE, page_token=page_token or None
     )
     if token is None:
         return ListArtifactsAnswer(root_uri, [shown(entry) for entry in entries])
@@ -94,7 +94,7 @@ async def _pages(
         if token is None:
             break
         entries, token = await call.services.artifacts.list(
-            call.tenant, folder, limit=_PAGE, page_token=token
+            call.tenant, folder, limit=PAGE, page_token=token
         )
     yield b"]}"
 
@@ -104,7 +104,7 @@ async def list_folder(call: Call, request: Request) -> Response:
     entries: Sequence[ListingEntry] = []
     token = None
     if folder:
-        entries, token = await call.services.artifacts.list(call.tenant, folder, limit=_PAGE)
+        entries, token = await call.services.artifacts.list(call.tenant, folder, limit=PAGE)
     if token is not None:
         pages = _pages(call, folder, entries, token, b'{"files":[', _by_name)
         return StreamingResponse(pages, media_type="application/json")

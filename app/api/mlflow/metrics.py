@@ -25,7 +25,7 @@ MAX_HISTORY_RESULTS = 2**31
 MAX_BULK_RESULTS = 25_000
 MAX_INTERVAL_RESULTS = 2_500
 
-_SLICE = 5_000  # points that are encoded at once
+SLICE = 5_000  # points that are encoded at once
 
 
 class Metric(msgspec.Struct, gc=False):
@@ -94,7 +94,7 @@ async def get_history(call: Call, message: GetHistory) -> History | StreamedJson
         message.metric_key,
         limit=limit,
         page_token=message.page_token or None,
-        size=MAX_PAGE if is_one_page else _SLICE,
+        size=MAX_PAGE if is_one_page else SLICE,
     )
     first = await anext(pages, None)
     points, token = first or (PointColumns([], [], []), None)
@@ -158,9 +158,9 @@ async def get_history_bulk(call: Call, message: GetBulk) -> bytes:
     )
     key = message.metric_key
     slices = []
-    for start in range(0, len(rows), _SLICE):
+    for start in range(0, len(rows), SLICE):
         async with call.services.turns.turn(call.tenant):
-            points = rows[start : start + _SLICE]
+            points = rows[start : start + SLICE]
             metrics = [MetricOfRun(key, json_double(v), t, s, run.hex) for run, t, s, v in points]
             slices.append(msgspec.json.encode(metrics)[1:-1])
     # MLflow writes this answer without protobuf: the field is there even if it is empty.

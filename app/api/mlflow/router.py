@@ -4,7 +4,7 @@ Messages are msgspec structs. Nearly all of MLflow's paths are fixed, so that a 
 look-up in a dict.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -118,6 +118,13 @@ class MlflowApi:
                     self._templates.append((method, path.split("/"), endpoint))
                 else:
                     self._fixed[method, path] = endpoint
+
+    def endpoints(self) -> Iterator[tuple[str, str, Endpoint[Any]]]:
+        """Every endpoint, with its method and its path, such as `runs/get`."""
+        for (method, path), endpoint in self._fixed.items():
+            yield method, path, endpoint
+        for method, segments, endpoint in self._templates:
+            yield method, "/".join(segments), endpoint
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"].removeprefix(scope.get("root_path", "")).strip("/")

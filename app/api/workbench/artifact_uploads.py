@@ -32,7 +32,7 @@ router = APIRouter(
 )
 _json = APIRouter(route_class=JsonRoute)
 
-_MAX_FILES = 1000  # in a form
+MAX_FILES = 1000  # in a form
 
 
 def _form(properties: dict[str, Any], example: dict[str, Any]) -> dict[str, Any]:
@@ -163,9 +163,9 @@ async def upload_artifacts(
     with relative_to(root):
         async for part in form_parts(request):
             relative = artifact_path(posixpath.join(folder, _relative_path(part)))
-            if len(logged) == _MAX_FILES:
+            if len(logged) == MAX_FILES:
                 raise InvalidValueError(
-                    f"A form may have at most {_MAX_FILES} files", field=part.name
+                    f"A form may have at most {MAX_FILES} files", field=part.name
                 )
             artifact = await services.artifacts.put(
                 tenant,

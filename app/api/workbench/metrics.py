@@ -74,7 +74,7 @@ class _Point(msgspec.Struct, gc=False):
 
 
 # How many points are encoded at once, and about how many bytes a point takes in memory.
-_SLICE = 2_000
+SLICE = 2_000
 _POINT_BYTES = 80
 
 
@@ -110,9 +110,9 @@ async def get_metric_history(
     points = sampled.points
     await services.memory.hold_rows(tenant, _POINT_BYTES * len(points))
     slices = []
-    for start in range(0, len(points), _SLICE):
+    for start in range(0, len(points), SLICE):
         async with services.turns.turn(tenant):
-            slices.append(_encode_points(points[start : start + _SLICE]))
+            slices.append(_encode_points(points[start : start + SLICE]))
     head = msgspec.json.encode(
         {
             "run_id": run_id,

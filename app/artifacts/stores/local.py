@@ -40,7 +40,7 @@ class LocalStore(ArtifactStore):
         self._tree = DirectoryTree(root, reserve_bytes)
         self._uploads = LocalMultipartUploads(self._tree)
         self._threads = FairThreadPool(_THREADS)
-        self._memory = UploadMemory()
+        self.memory = UploadMemory()
 
     async def put(
         self,
@@ -64,7 +64,7 @@ class LocalStore(ArtifactStore):
         )
 
     def _buffers(self, tenant: str, content_length: int | None) -> Buffers:
-        return self._memory.of(tenant, [min(size, content_length or size) for size in _PART_BYTES])
+        return self.memory.of(tenant, [min(size, content_length or size) for size in _PART_BYTES])
 
     async def _check_room(self, tenant: str, content_length: int | None) -> None:
         """Raises InsufficientStorageError before the client sends a body that can't fit.

@@ -40,7 +40,7 @@ _THREADS = 16
 _THREADS_FOR_COPIES = 8  # S3 may take minutes for a copy: transfers don't wait for one
 _NO_TENANT = ""  # the threads' queue for work that is done for no tenant
 _TIMEOUT = urllib3.Timeout(connect=5, read=60)  # seconds; `read` bounds one wait, not a transfer
-_RETRIES = urllib3.Retry(total=2, backoff_factor=0.2, status_forcelist=(500, 502, 503, 504))
+RETRIES = urllib3.Retry(total=2, backoff_factor=0.2, status_forcelist=(500, 502, 503, 504))
 
 # With a slug of at most 48 characters, the bucket's name stays within S3's 63.
 _BUCKET_PREFIX = re.compile(r"([a-z0-9][a-z0-9-]{0,14})?")
@@ -79,7 +79,7 @@ class S3Store(ArtifactStore):
             num_pools=64,  # on Amazon, each bucket has a host name
             maxsize=2 * (_THREADS + _THREADS_FOR_COPIES),
             timeout=_TIMEOUT,
-            retries=_RETRIES,
+            retries=RETRIES,
             ca_certs=os.environ.get("SSL_CERT_FILE") or certifi.where(),
         )
         client = Minio(
@@ -102,7 +102,7 @@ class S3Store(ArtifactStore):
         self._uploads = S3MultipartUploads(self._buckets)
         self._threads = FairThreadPool(_THREADS)
         self._copy_threads = FairThreadPool(_THREADS_FOR_COPIES)
-        self._memory = UploadMemory()
+        self.memory = UploadMemory()
         self._secret_key = secret_key
 
     async def put(
@@ -121,7 +121,7 @@ class S3Store(ArtifactStore):
             self._threads.of(tenant),
             S3ObjectUpload(self._buckets, tenant, key, _header(content_type), part_bytes),
             body,
-            buffers=self._memory.of(tenant, [min(part_bytes, content_length or part_bytes)]),
+            buffers=self.memory.of(tenant, [min(part_bytes, content_length or part_bytes)]),
             content_length=content_length,
             digests=digests,
             concurrent_parts=_CONCURRENT_PARTS,

@@ -12,7 +12,7 @@ Buffer = bytearray | mmap.mmap
 _TOTAL_BYTES = 256 << 20
 _TENANT_BYTES = 128 << 20
 
-_WAIT_SECONDS = 8.0
+WAIT_SECONDS = 8.0
 
 
 class UploadMemory:
@@ -47,7 +47,7 @@ class Buffers:
             if self._budget.try_acquire_spare(self._tenant, size):
                 break
         else:
-            await self._budget.acquire(self._tenant, size, wait_seconds=_WAIT_SECONDS)
+            await self._budget.acquire(self._tenant, size, wait_seconds=WAIT_SECONDS)
         self.size = size
         return self._new()
 

@@ -81,6 +81,13 @@ async def belongings(client: httpx.AsyncClient, tenant: str) -> Belongings:
     ]
     await call("runs/outputs", run_id=run, models=[{"model_id": model, "step": 1}])
     await call("runs/log-metric", run_id=run, model_id=model, **points[0])
+    # Every tenant has an experiment 0: what lies in it is told apart by the tenant alone.
+    inside = (await call("runs/create", experiment_id="0", tags=tags))["run"]["info"]["run_id"]
+    await call("runs/log-batch", run_id=inside, metrics=points, params=params, tags=tags)
+    await call("runs/log-inputs", run_id=inside, datasets=[{"dataset": dataset, "tags": tags}])
+    created = await call("logged-models", experiment_id="0", name=f"{marker}-model", tags=tags)
+    inside_model = created["model"]["info"]["model_id"]
+    await call("runs/log-metric", run_id=inside, model_id=inside_model, **points[0])
     registered = f"{marker}-registered"
     for name in (registered, f"{registered}-too"):
         await call("registered-models/create", name=name, tags=tags, description=marker)

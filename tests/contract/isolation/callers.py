@@ -163,7 +163,7 @@ async def _half_collected(services: Services, tenant: Tenant) -> None:
     def stop(*_: object) -> None:
         raise InterruptedError
 
-    collector = GarbageCollector(services.database, services.artifacts._store)
+    collector = GarbageCollector(services.database, services.artifacts.store)
     with pytest.raises(InterruptedError):
         await collector.collect(tenant, Policy(delete=True, retention=0), stop)
 

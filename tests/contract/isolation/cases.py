@@ -35,7 +35,10 @@ EXPERIMENTS = {
         body(experiment_id="<experiment>", key="<tag>"),
         body(experiment_id="<own_experiment>", key="<tag>"),
     ],
-    "POST experiments/search-datasets": [body(200, experiment_ids=["<experiment>"])],
+    "POST experiments/search-datasets": [
+        body(200, experiment_ids=["<experiment>"]),
+        body(200, experiment_ids=["0"]),
+    ],
 }
 for method, make in (("GET", query), ("POST", body)):
     EXPERIMENTS[f"{method} experiments/search"] = [
@@ -55,6 +58,7 @@ RUNS = {
     "POST runs/search": [
         body(200, experiment_ids=["<experiment>"]),
         body(200, experiment_ids=["0", "<own_experiment>", "<experiment>"], run_view_type="ALL"),
+        body(200, experiment_ids=["0"], run_view_type="ALL"),
         body(200, experiment_ids=["<experiment>"], filter="attributes.run_id = '<run>'"),
         body(200, experiment_ids=["0"], filter="metrics.`<metric>` >= 0"),
         body(200, experiment_ids=["0"], filter="params.`<param>` LIKE '%'"),
@@ -144,6 +148,7 @@ MODELS = {
     "POST logged-models/search": [
         body(200, experiment_ids=["<experiment>"]),
         body(200, experiment_ids=["<own_experiment>", "<experiment>"]),
+        body(200, experiment_ids=["0"]),
         body(200, experiment_ids=["<experiment>"], filter="model_id = '<model>'"),
         body(200, experiment_ids=["0"], filter="metrics.`<metric>` >= 0"),
         body(
@@ -235,7 +240,10 @@ for method, make in (("GET", query), ("POST", body)):
 _OWN = {"run_id": "<own_run>"}
 WORKBENCH = {
     "POST /api/v1/experiments": [makes(201, name="<experiment_name>")],
-    "GET /api/v1/experiments": [query(200, search="<experiment_name>", lifecycle_stage="all")],
+    "GET /api/v1/experiments": [
+        query(200, lifecycle_stage="all"),
+        query(200, search="<experiment_name>", lifecycle_stage="all"),
+    ],
     "GET /api/v1/experiments/{experiment_id}": [at()],
     "PATCH /api/v1/experiments/{experiment_id}": [body(name="x", tags={"<tag>": None})],
     "DELETE /api/v1/experiments/{experiment_id}": [at()],

@@ -78,7 +78,5 @@ def _of_proxy(proxy: Any) -> Iterator[Served]:
 
 def _of_mlflow(api: Any) -> Iterator[Served]:
     assert isinstance(api, MlflowApi)
-    for (method, path), endpoint in api._fixed.items():
+    for method, path, endpoint in api.endpoints():
         yield Served(method, f"{MLFLOW}/{path}", endpoint)
-    for method, segments, endpoint in api._templates:
-        yield Served(method, f"{MLFLOW}/{'/'.join(segments)}", endpoint)

@@ -237,7 +237,7 @@ async def test_where_nobody_is_asked_for_a_key(
 async def test_transfers_of_the_old_tenant_take_no_slots_of_the_new(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("app.artifacts.transfer_limits._WAIT_SECONDS", 0.05)
+    monkeypatch.setattr("app.artifacts.transfer_limits.WAIT_SECONDS", 0.05)
     slots = TransferSlots(1)
     old = await slots.take("acme")
     with pytest.raises(UnavailableError):

@@ -3,12 +3,11 @@
 import asyncio
 from pathlib import Path
 
-import httpx
 import pytest
 import pytest_asyncio
 from fastapi import FastAPI
 
-from tests.conftest import Postgres
+from tests.conftest import AppClient, Postgres
 from tests.contract.isolation.belongings import Belongings
 from tests.contract.isolation.callers import Caller, files_of, filled_tenant, rows_of, told_apart
 from tests.contract.isolation.case import IN_PATH
@@ -54,7 +53,7 @@ async def test_naming_another_tenant(
     caller = await Caller.fresh(keyed)
     authorization = caller.client.headers["authorization"]
     own, their_slug = caller.own["own_tenant"], theirs.ids["tenant"]
-    async with httpx.AsyncClient(transport=caller.client._transport) as client:
+    async with AppClient(keyed) as client:
 
         async def refusal(route: Served, slug: str) -> str:
             headers = {"authorization": authorization}

@@ -19,6 +19,7 @@ from minio.error import S3Error
 from pydantic import SecretStr
 from urllib3 import BaseHTTPResponse
 
+from app.artifacts.stores import s3 as s3_module
 from app.artifacts.stores.blocking import directory_tree
 from app.artifacts.stores.checksums import Digest
 from app.artifacts.stores.contract import ArtifactStore
@@ -32,6 +33,7 @@ from app.config import Settings
 from app.kernel.errors import ConflictError, InvalidValueError, NotFoundError, UnavailableError
 from app.kernel.fair_thread_pool import FairThreadPool, TenantThreadPool
 from tests.support.s3_server import S3Server, failing_server
+from tests.support.waiting import settle
 
 T = TypeVar("T")
 
@@ -480,7 +482,7 @@ class TestCancellationWaitsForItsThread:
         await asyncio.to_thread(upload.begun.wait)
         for _ in range(times):
             task.cancel()
-            await asyncio.sleep(0.02)
+            await settle()
         assert not task.done()
         assert "abort" not in upload.events
         upload.let_go.set()
@@ -905,7 +907,7 @@ class TestLocal:
     async def test_a_file_system_that_knows_no_unnamed_files(
         self, local_store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(directory_tree, "_UNNAMED", os.O_WRONLY)
+        monkeypatch.setattr(directory_tree, "UNNAMED", os.O_WRONLY)
         await put(local_store, b"x")
         await put(local_store, b"y")
         assert await get(local_store) == b"y"
@@ -1001,13 +1003,21 @@ class TestS3:
         await store.close()
 
     async def test_a_closed_reader_gives_its_connection_back(
-        self, s3: S3Server, prefix: str
+        self, s3: S3Server, prefix: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         store = s3_store(s3, prefix)
         await put(store, bytes(5 * MIB))
+        responses: list[Any] = []
+        get_object = Minio.get_object
+
+        def noted(*arguments: Any, **more: Any) -> Any:
+            responses.append(get_object(*arguments, **more))
+            return responses[-1]
+
+        monkeypatch.setattr(Minio, "get_object", noted)
         reader = await store.open(TENANT, KEY)
-        response = reader._source._response  # type: ignore[union-attr]
         await reader.aclose()
+        (response,) = responses
         assert response.closed
         assert response.connection is None
         await store.close()
@@ -1085,7 +1095,8 @@ class TestS3:
         assert (url or "").startswith(f"http://{TENANT}.minio.example.org/a?")
         await store.close()
 
-    async def test_unreachable(self) -> None:
+    async def test_unreachable(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(s3_module, "RETRIES", s3_module.RETRIES.new(backoff_factor=0))
         with socket.socket() as unused:
             unused.bind(("127.0.0.1", 0))  # bound but not listening: connections are refused
             store = S3Store(f"127.0.0.1:{unused.getsockname()[1]}", "key", "hush-hush")

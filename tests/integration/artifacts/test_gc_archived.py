@@ -40,7 +40,7 @@ LASTING = {"experiments": 1, "metric_series_counters": 1}
 
 @pytest.fixture
 def collector(database: Database, services: Services) -> GarbageCollector:
-    return GarbageCollector(database, services.artifacts._store)
+    return GarbageCollector(database, services.artifacts.store)
 
 
 async def logged_run(services: Services, tenant: Tenant, experiment_id: str = "0") -> Run:
@@ -74,7 +74,7 @@ class TestRuns:
         assert (report.files.count, report.files.bytes) == (2, 7)
         assert report.clean
         assert await everything(database, tenant) == {}
-        assert await objects(services.artifacts._store, tenant) == []
+        assert await objects(services.artifacts.store, tenant) == []
         assert await used_bytes(database, tenant) == 0
         with pytest.raises(NotFoundError):
             await services.runs.restore(tenant, run.run_id.hex)
@@ -230,7 +230,7 @@ class TestAudit:
     async def test_objects_of_no_file_and_files_of_no_object(
         self, services: Services, tenant: Tenant, collector: GarbageCollector
     ) -> None:
-        run, store = await logged_run(services, tenant), services.artifacts._store
+        run, store = await logged_run(services, tenant), services.artifacts.store
         for content in (b"12", b"345"):
             await store.put(
                 tenant.slug,
@@ -269,7 +269,7 @@ class TestModels:
         report = await collector.collect(tenant, NOW)
         assert (report.models, report.files.count) == (1, 1)
         assert await everything(database, tenant) == {"logged_models": 1}
-        assert await objects(services.artifacts._store, tenant) == []
+        assert await objects(services.artifacts.store, tenant) == []
         assert (await services.models.get(tenant, kept.model_id)).name == kept.name
 
 
@@ -287,7 +287,7 @@ class TestExperiments:
         assert (report.experiments, report.runs, report.models) == (1, 1, 1)
         assert report.files.count == 3
         assert await everything(database, tenant) == {}
-        assert await objects(services.artifacts._store, tenant) == []
+        assert await objects(services.artifacts.store, tenant) == []
         await services.experiments.create(tenant, "e")  # the name is free again
 
     async def test_with_many_models(
@@ -449,7 +449,7 @@ class TestRestoreAtTheSameMoment:
                 tenant, path, body(), content_length=None, content_type="text/plain"
             )
         assert await everything(database, tenant) == {}
-        assert await objects(services.artifacts._store, tenant) == []
+        assert await objects(services.artifacts.store, tenant) == []
 
 
 class TestKilled:
@@ -484,5 +484,5 @@ class TestKilled:
         assert await rows(database, tenant, "runs") == 1
         assert await rows(database, tenant, "metric_points") == POINTS
         assert await rows(database, tenant, "purged_series") == 0
-        assert len(await objects(services.artifacts._store, tenant)) == 2
+        assert len(await objects(services.artifacts.store, tenant)) == 2
         assert await read(services.artifacts, tenant, run_path(kept, "b")) == b"4567"

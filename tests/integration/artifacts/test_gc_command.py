@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,15 +15,16 @@ import httpx
 import psycopg
 import pytest
 
-from app.artifacts.service import Artifacts
-from app.artifacts.stores.factory import artifact_store
+from app.api.run_json_cache import RunJsonCache
 from app.config import Settings
+from app.db import migrate
 from app.db.database import Database
+from app.db.embedded import embedded_postgres
 from app.kernel.tenant import Tenant
 from app.metrics.entities import Point
 from app.runs.entities import RunWrite
 from app.services import Services
-from tests.conftest import ROOT
+from tests.conftest import ROOT, new_slug
 from tests.integration.artifacts.indexed import (
     folder_of,
     new_run,
@@ -32,6 +34,7 @@ from tests.integration.artifacts.indexed import (
     rows,
     run_path,
 )
+from tests.support.processes import Tracking, run_tracking
 
 
 @pytest.fixture
@@ -46,19 +49,30 @@ def environment(settings: Settings) -> dict[str, str]:
     }
 
 
+@pytest.fixture
+async def alone(settings: Settings, tmp_path: Path) -> AsyncIterator[Services]:
+    """A database and a store without the tenants of other tests, of which there are thousands."""
+    with embedded_postgres(tmp_path / "postgres", settings={"fsync": "off"}) as server:
+        migrate.upgrade(server.owner_url)
+        urls = {"database_url": server.app_url, "migration_database_url": server.owner_url}
+        own = settings.model_copy(update={**urls, "data_dir": tmp_path / "data"})
+        services = Services.build(own, RunJsonCache())
+        yield services
+        await services.close()
+
+
 def gc(environment: dict[str, str], *options: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "app.cli", "gc", *options],
+    return run_tracking(["gc", *options], env=environment, cwd=ROOT)
+
+
+def start(environment: dict[str, str], *options: str) -> Tracking:
+    return Tracking(
+        ["gc", *options],
         env=environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
+        cwd=ROOT,
+        stdout=Path(os.devnull),
+        stderr=Path(os.devnull),
     )
-
-
-def start(environment: dict[str, str], *options: str) -> "subprocess.Popen[bytes]":
-    command = [sys.executable, "-m", "app.cli", "gc", *options]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
 
 
 def on_terminal(environment: dict[str, str], *options: str) -> str:
@@ -136,20 +150,18 @@ class TestCommand:
         await services.runs.restore(tenant, run_id)
 
     async def test_all_tenants_and_those_that_are_gone(
-        self,
-        services: Services,
-        tenant: Tenant,
-        other_tenant: Tenant,
-        environment: dict[str, str],
-        tmp_path: Path,
+        self, alone: Services, environment: dict[str, str]
     ) -> None:
-        """In a store of its own, since the database has the tenants of other tests."""
-        environment["TRACKING_DATA_DIR"] = str(tmp_path)
-        store = artifact_store(Settings(_env_file=None, data_dir=tmp_path))
-        artifacts = Artifacts(services.database, store)
+        assert alone.settings.database_url
+        environment["TRACKING_DATABASE_URL"] = alone.settings.database_url
+        environment["TRACKING_DATA_DIR"] = str(alone.settings.data_dir)
+        tenant, other_tenant = [
+            await alone.tenant_lookup.resolve(new_slug(), create=True) for _ in range(2)
+        ]
+        store = alone.artifacts.store
         for one in (tenant, other_tenant):
-            await put(artifacts, one, f"{await folder_of(services, one)}/a", b"12345")
-        with psycopg.connect(services.settings.database_url) as connection:
+            await put(alone.artifacts, one, f"{await folder_of(alone, one)}/a", b"12345")
+        with psycopg.connect(alone.settings.database_url) as connection:
             connection.execute("SELECT delete_tenant(%s, true)", [tenant.slug])
         gone = f"{tenant.slug} (no tenant any more)"
         orphan = "1 objects without a file (5 bytes)"
@@ -166,7 +178,6 @@ class TestCommand:
         assert done.stdout == f"{tenant.slug}: removed {orphan}\n"
         assert await objects(store, tenant) == []
         assert len(await objects(store, other_tenant)) == 1
-        await store.close()
 
     @pytest.mark.parametrize(
         ("options", "words"),
@@ -231,5 +242,5 @@ class TestKilled:
         assert gc(environment, *options).stdout == f"{tenant.slug}: clean\n"
         for table, count in (("runs", 1), ("metric_points", 1), ("purged_series", 0)):
             assert await rows(database, tenant, table) == count
-        assert len(await objects(services.artifacts._store, tenant)) == 1
+        assert len(await objects(services.artifacts.store, tenant)) == 1
         assert await read(services.artifacts, tenant, run_path(kept, "kept")) == b"kept"

@@ -6,11 +6,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+import psycopg
 import pytest
 
 from app.artifacts.service import Artifacts
+from app.audit import trail
 from app.db.database import Database
-from app.gc.archived import Archive
+from app.gc import sql
 from app.gc.service import GarbageCollector, Policy
 from app.kernel.errors import InvalidValueError, NotFoundError, TrackingError
 from app.kernel.tenant import Tenant
@@ -24,7 +26,7 @@ CONTENT = b"weights"
 
 @pytest.fixture
 def collector(database: Database, services: Services) -> GarbageCollector:
-    return GarbageCollector(database, services.artifacts._store)
+    return GarbageCollector(database, services.artifacts.store)
 
 
 @dataclass
@@ -214,12 +216,8 @@ async def test_a_version_that_comes_second(
 ) -> None:
     """Garbage collection has started its transaction and not committed it."""
     it = await make(services, tenant)
-    held = Held(Archive._audit)
-
-    async def tell(*arguments: Any) -> None:
-        await held(*arguments)
-
-    monkeypatch.setattr(Archive, "_audit", tell)
+    held = Held(trail.record)
+    monkeypatch.setattr(trail, "record", held)
     collecting = asyncio.ensure_future(collector.collect(tenant, NOW))
     await asyncio.wait_for(held.reached.wait(), 30)
     registering = asyncio.ensure_future(it.register())
@@ -240,15 +238,11 @@ async def test_a_version_of_what_is_being_removed(
     services: Services, tenant: Tenant, collector: GarbageCollector, make: Make
 ) -> None:
     """Garbage collection was killed after it had marked the rows; they must not come back."""
-
-    def killed(what: str, _done: int, _of: int | None) -> None:
-        raise KeyboardInterrupt(what)
-
     it = await make(services, tenant)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Archive, "_delete_runs", killed)
-        patch.setattr(Archive, "_delete_models", killed)
-        with pytest.raises((KeyboardInterrupt, TypeError)):
+        # The first statement of what removes runs, or models.
+        patch.setattr(sql, "LOCK_FOLDERS", "SELECT 1 / 0")
+        with pytest.raises(psycopg.errors.DivisionByZero):
             await collector.collect(tenant, NOW)
     with pytest.raises(TrackingError):
         await it.register()
@@ -276,7 +270,7 @@ async def others(services: Services, database: Database) -> AsyncIterator[Garbag
     """A garbage collector with a connection pool of its own, as the command has."""
     assert services.settings.database_url
     own = Database(services.settings.database_url, pool_size=2)
-    yield GarbageCollector(own, services.artifacts._store)
+    yield GarbageCollector(own, services.artifacts.store)
     await own.close()
 
 

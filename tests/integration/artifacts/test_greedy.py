@@ -123,7 +123,7 @@ class TestCopies:
     async def test_cancelled_between_two_steps(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(local_uploads, "_STEP_BYTES", 10_000)
+        monkeypatch.setattr(local_uploads, "STEP_BYTES", 10_000)
         store = LocalStore(tmp_path / "artifacts")
         await put(store, GREEDY, "big", os.urandom(20 * MIB))
         for delay in (0.001, 0.01, 0.05):
@@ -154,13 +154,13 @@ async def test_downloads_leave_threads_to_others(
 ) -> None:
     """The threads that send files from the disk."""
     sizes = {GREEDY: 2 * MIB, OTHER: MIB}
-    send = sendfile._send_until_full
+    send = sendfile.send_until_full
     held = Held(send)
 
     def held_for_the_greedy(target: int, file: BinaryIO, offset: int, count: int) -> int:
         return (held if count == sizes[GREEDY] else send)(target, file, offset, count)
 
-    monkeypatch.setattr(sendfile, "_send_until_full", held_for_the_greedy)
+    monkeypatch.setattr(sendfile, "send_until_full", held_for_the_greedy)
     async with (
         serving(postgres, tmp_path, BoundedHttp) as root,
         httpx.AsyncClient(base_url=root, timeout=60) as client,
@@ -230,7 +230,7 @@ class TestMemory:
     async def test_of_many_uploads_at_once(
         self, store: ArtifactStore, mapped: list[int], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(upload_buffers, "_WAIT_SECONDS", 60.0)
+        monkeypatch.setattr(upload_buffers, "WAIT_SECONDS", 60.0)
         data = os.urandom(7 * MIB)
         names = [f"k{number}" for number in range(32)]
         await asyncio.gather(*(put(store, GREEDY, name, data) for name in names))
@@ -288,8 +288,8 @@ class TestMemory:
         self, store: ArtifactStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The first upload gets its buffer nevertheless; the next fails and leaves nothing."""
-        monkeypatch.setattr(store, "_memory", UploadMemory(MIB, MIB))
-        monkeypatch.setattr(upload_buffers, "_WAIT_SECONDS", 0.05)
+        monkeypatch.setattr(store, "memory", UploadMemory(MIB, MIB))
+        monkeypatch.setattr(upload_buffers, "WAIT_SECONDS", 0.05)
         slow = Slow(9 * MIB)
         first = asyncio.create_task(
             store.put(GREEDY, "first", slow.body(), content_length=None, content_type="text/plain")
@@ -320,7 +320,9 @@ async def test_a_server_under_slow_uploads(
             "TRACKING_MINIO_SECRET_KEY": s3.secret_key,
             "TRACKING_MINIO_BUCKET_PREFIX": prefix,
         }
-    with running_server(environment, tmp_path / "log") as (root, process):
+    constants: dict[str, object] = {"app.artifacts.stores.upload_buffers.WAIT_SECONDS": 2.0}
+    server = running_server(environment, tmp_path / "log", constants=constants)
+    with server as (root, process):
 
         def taken() -> int:
             """The memory of the server's largest process, in MiB."""
@@ -343,9 +345,12 @@ async def test_a_server_under_slow_uploads(
                 for number in range(32)
             ]
             most = 0
-            for _ in range(30):
-                most = max(most, taken())
-                await asyncio.sleep(0.1)
+            async with asyncio.timeout(60):
+                # Until each has stopped where it stops, or was told that there is no memory for it.
+                while slow.waiting + sum(task.done() for task in sending) < len(sending):
+                    most = max(most, taken())
+                    await asyncio.sleep(0.02)
+            most = max(most, taken())
             slow.let_go.set()
             await asyncio.wait(sending)
             most = max(most, taken())

@@ -22,7 +22,7 @@ from app.kernel.errors import UnavailableError
 from app.kernel.tenant import Tenant
 from app.main import create_app
 from app.services import Services
-from tests.conftest import client_of, new_slug
+from tests.conftest import AppClient, client_of, new_slug
 from tests.integration.artifacts.indexed import run_folder
 
 FILES = "api/2.0/mlflow-artifacts/artifacts"
@@ -33,7 +33,7 @@ BODY = b"what the client sends"
 class Service:
     services: Services
     tenant: Tenant
-    client: httpx.AsyncClient
+    client: AppClient
     folder: str
 
     async def put(self, name: str, body: bytes | AsyncIterator[bytes]) -> httpx.Response:
@@ -97,7 +97,7 @@ class TestChecksums:
             assert bad.status_code == 400
             assert header in bad.json()["message"]
             assert (await service.get("a")).content == BODY
-            store = service.services.artifacts._store
+            store = service.services.artifacts.store
             assert [one async for one in store.unfinished(service.tenant.slug)] == []
 
     @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ class TestChecksums:
 class TestAtOnce:
     @pytest.fixture(autouse=True)
     def _impatient(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(transfer_limits, "_WAIT_SECONDS", 0.05)
+        monkeypatch.setattr(transfer_limits, "WAIT_SECONDS", 0.05)
 
     async def test_more_of_a_tenant_are_told_to_wait(
         self, settings: Settings, tmp_path: Path
@@ -155,7 +155,7 @@ class TestAtOnce:
 
     async def test_one_more_waits_its_turn(self, settings: Settings, tmp_path: Path) -> None:
         async with serving(settings, tmp_path, tenant_transfers=1) as service:
-            transfer_limits._WAIT_SECONDS = 30
+            transfer_limits.WAIT_SECONDS = 30
             held = Held()
             first = asyncio.create_task(service.put("a", aiter(held)))
             await held.begun.wait()
@@ -203,7 +203,7 @@ class TestStalled:
             assert answer.status_code == 408
             assert answer.headers["connection"] == "close"
             assert "0.1 seconds" in answer.json()["message"]
-            store = service.services.artifacts._store
+            store = service.services.artifacts.store
             assert [one async for one in store.unfinished(service.tenant.slug)] == []
             assert (await service.get("a")).status_code == 404
 

@@ -3,6 +3,7 @@ workers; and reservations are released however an upload ends."""
 
 import asyncio
 import os
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,13 @@ from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from app.artifacts import quota_reservations, transfer_limits
+from app.artifacts import quota_reservations, sql, transfer_limits
+from app.artifacts.quota_reservations import Reservations
 from app.config import Settings
 from app.gc.service import GarbageCollector, Policy
 from app.kernel.clock import now_ms
-from app.kernel.errors import ConflictError, UnavailableError
+from app.kernel.errors import ConflictError
+from app.kernel.tenant import Tenant
 from app.main import create_app
 from app.services import Services
 from tests.integration.artifacts.indexed import objects, used_bytes
@@ -59,6 +62,17 @@ async def reserved(site: Site) -> dict[tuple[UUID, int], int]:
         return {(object_id, part): size for object_id, part, size in await cursor.fetchall()}
 
 
+async def expiry(site: Site) -> int:
+    """When what is set aside comes back by itself, in milliseconds."""
+    async with site.services.database.write_pipeline(site.tenant) as connection:
+        cursor = await connection.execute(
+            "SELECT expiry_time FROM artifact_reservations WHERE tenant_id = %s", [site.tenant.id]
+        )
+        row = await cursor.fetchone()
+    assert row is not None
+    return int(row[0])
+
+
 async def taken(site: Site) -> int:
     """Used and reserved bytes, in one snapshot."""
     async with site.services.database.read_pipeline(site.tenant, snapshot=True) as connection:
@@ -75,7 +89,7 @@ async def taken(site: Site) -> int:
 
 async def nothing_left(site: Site) -> None:
     assert await reserved(site) == {}
-    assert await objects(site.services.artifacts._store, site.tenant) == []
+    assert await objects(site.services.artifacts.store, site.tenant) == []
     assert await site.unfinished() == []
 
 
@@ -108,7 +122,7 @@ class TestWaysIn:
         assert sorted(one.status_code for one in answers) == [200] * 3 + [403] * 9
         assert await used_bytes(site.services.database, site.tenant) == 900_000
         assert await reserved(site) == {}
-        assert len(await objects(site.services.artifacts._store, site.tenant)) == 3
+        assert len(await objects(site.services.artifacts.store, site.tenant)) == 3
 
     async def test_parallel_puts_of_no_declared_length(self, site: Site) -> None:
         await limit(site)
@@ -181,7 +195,7 @@ class TestWaysIn:
                 await asyncio.sleep(0.01)
         used = await used_bytes(site.services.database, site.tenant)
         assert used <= LIMIT
-        stored = await objects(site.services.artifacts._store, site.tenant)
+        stored = await objects(site.services.artifacts.store, site.tenant)
         assert len(stored) * 100_000 == used
 
     async def test_presigned_uploads(self, site: Site) -> None:
@@ -246,6 +260,33 @@ class TestParts:
         await nothing_left(local)
         ok(await local.client.put(f"{FILES}/artifacts/{path}", content=bytes(LIMIT)))
 
+    async def test_one_that_arrived_is_not_renewed(
+        self, local: Site, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """While one beside it, whose bytes still come, is renewed again and again."""
+        monkeypatch.setattr(quota_reservations, "LEASE_SECONDS", 0.15)
+        renewed: Counter[UUID] = Counter()
+        execute = Reservations.execute
+
+        async def counted(
+            self: Reservations, tenant: Tenant, statement: str, **values: Any
+        ) -> None:
+            renewed[values["object"]] += statement == sql.RENEW
+            await execute(self, tenant, statement, **values)
+
+        monkeypatch.setattr(Reservations, "execute", counted)
+        await limit(local)
+        upload = await local.create(f"{await local.folder()}/a", 1)
+        await local.send_all(upload, [b"x"])
+        renewed.clear()
+        beside = await local.services.artifacts.reservations.begin(local.tenant, UUID(int=7), 10)
+        assert beside is not None
+        async with asyncio.timeout(30):
+            while renewed[UUID(int=7)] < 3:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        beside.end()
+        assert set(renewed) == {UUID(int=7)}
+
     async def test_the_same_one_again_is_in_place_of_itself(self, local: Site) -> None:
         await limit(local)
         path = f"{await local.folder()}/a.bin"
@@ -291,21 +332,21 @@ class TestParts:
         folder = await local.folder()
         upload = await local.create(f"{folder}/a", 1)
         parts = await local.send_all(upload, [bytes(500_000)])
-        assembled = local.services.artifacts._store.complete_upload
+        assembled = local.services.artifacts.store.complete_upload
 
         async def beside_another(*args: Any) -> Any:
             stored = await assembled(*args)
             await local.put(f"{folder}/a/below", b"x")
             return stored
 
-        local.services.artifacts._store.complete_upload = beside_another  # type: ignore[method-assign]
+        local.services.artifacts.store.complete_upload = beside_another  # type: ignore[method-assign]
         try:
             answer = await local.complete(f"{folder}/a", upload, parts)
         finally:
-            del local.services.artifacts._store.complete_upload
+            del local.services.artifacts.store.complete_upload
         assert answer.status_code == 400, answer.text
         assert await reserved(local) == {}
-        assert len(await objects(local.services.artifacts._store, local.tenant)) == 1
+        assert len(await objects(local.services.artifacts.store, local.tenant)) == 1
         assert await used_bytes(local.services.database, local.tenant) == 1
 
     async def test_repeated_after_it_was_cut_off(
@@ -316,11 +357,9 @@ class TestParts:
         upload = await local.create(path, 1)
         parts = await local.send_all(upload, [bytes(LIMIT)])
 
-        async def cut_off(*_: Any) -> Any:
-            raise UnavailableError("gone")
-
         with monkeypatch.context() as patch:
-            patch.setattr(local.services.artifacts._index_writer, "write", cut_off)
+            # The first statement of what records a file.
+            patch.setattr(sql, "LOCK_PATHS", "SELECT pg_cancel_backend(pg_backend_pid())")
             assert (await local.complete(path, upload, parts)).status_code == 503
         assert list((await reserved(local)).values()) == [LIMIT]
         # What is stored still takes room, whoever says that it is given up.
@@ -380,7 +419,7 @@ class TestComesBack:
         answer = await local.client.post(f"{WORKBENCH}/{run_id}/log-artifact", files=form)
         assert answer.status_code == 422, answer.text
         assert await reserved(local) == {}
-        assert len(await objects(local.services.artifacts._store, local.tenant)) == 1
+        assert len(await objects(local.services.artifacts.store, local.tenant)) == 1
         ok(await local.client.put(f"{url}/a", content=bytes(LIMIT - 1)))
 
     async def test_after_a_worker_was_killed(
@@ -396,7 +435,7 @@ class TestComesBack:
         later = now_ms() + round(quota_reservations.LEASE_SECONDS * 1000) + 1
         monkeypatch.setattr(quota_reservations, "now_ms", lambda: later)
         ok(await local.client.put(f"{url}/a", content=bytes(LIMIT)))
-        store = local.services.artifacts._store
+        store = local.services.artifacts.store
         collector = GarbageCollector(local.services.database, store)
         await collector.collect(local.tenant, Policy(delete=True))
         assert len(await reserved(local)) == 1
@@ -410,7 +449,7 @@ class TestComesBack:
         self, local: Site, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The upload takes longer than a reservation lasts without renewal."""
-        monkeypatch.setattr(quota_reservations, "LEASE_SECONDS", 0.6)
+        monkeypatch.setattr(quota_reservations, "LEASE_SECONDS", 0.3)
         await limit(local)
         url = f"{FILES}/artifacts/{await local.folder()}"
         held = Held()
@@ -419,19 +458,10 @@ class TestComesBack:
             local.client.put(f"{url}/a", content=aiter(held), headers=headers)
         )
         await held.begun.wait()
-        async with local.services.database.write_pipeline(local.tenant) as connection:
-            statement = "SELECT expiry_time FROM artifact_reservations WHERE tenant_id = %s"
-            cursor = await connection.execute(statement, [local.tenant.id])
-            first = await cursor.fetchone()
-        assert first is not None
+        first = await expiry(local)
         async with asyncio.timeout(30):
-            while now_ms() < first[0] + 1000:  # noqa: ASYNC110
-                await asyncio.sleep(0.05)
-        async with local.services.database.write_pipeline(local.tenant) as connection:
-            cursor = await connection.execute(statement, [local.tenant.id])
-            row = await cursor.fetchone()
-        assert row is not None
-        assert row[0] > first[0] + 500
+            while await expiry(local) < first + 1000:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
         held.let_go.set()
         ok(await sending)
         assert await reserved(local) == {}
@@ -571,6 +601,6 @@ async def test_whatever_is_sent_at_once(app: FastAPI, steps: list[tuple[str, int
         assert max(over_it, default=0) <= LIMIT
         assert await reserved(site) == {}
         assert await site.unfinished() == []
-        store = site.services.artifacts._store
+        store = site.services.artifacts.store
         stored = sum([one.size async for one in store.keys(site.tenant.slug)])
         assert stored == await used_bytes(site.services.database, site.tenant)

@@ -106,11 +106,11 @@ class Site:
         )
 
     async def unfinished(self) -> list[str]:
-        store = self.services.artifacts._store
+        store = self.services.artifacts.store
         return [one.upload_id async for one in store.unfinished(self.tenant.slug)]
 
     async def objects(self) -> list[str]:
-        store = self.services.artifacts._store
+        store = self.services.artifacts.store
         return [one.key async for one in store.keys(self.tenant.slug)]
 
 
@@ -251,7 +251,7 @@ class TestUploadInParts:
         upload = await site.create(path, 1)
         parts = await site.send_all(upload, [b"x"])
         object_id, _, within = upload["upload_id"].partition(".")
-        await site.services.artifacts._store.complete_upload(
+        await site.services.artifacts.store.complete_upload(
             site.tenant.slug,
             object_key(path, UUID(hex=object_id)),
             within,

@@ -40,7 +40,7 @@ def names(answer: httpx.Response) -> list[str]:
 
 @pytest.fixture
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transfer_limits, "_WAIT_SECONDS", 0.05)
+    monkeypatch.setattr(transfer_limits, "WAIT_SECONDS", 0.05)
 
 
 @pytest.mark.usefixtures("_impatient")
@@ -62,12 +62,12 @@ class TestItsPlace:
 
     async def test_it_keeps_the_one_it_has(self, settings: Settings, tmp_path: Path) -> None:
         """A waiting transfer does not get the ZIP download's slot between two files."""
-        transfer_limits._WAIT_SECONDS = 2.0
+        transfer_limits.WAIT_SECONDS = 2.0
         async with serving(settings, tmp_path, tenant_transfers=1) as service:
             await fill(service)
             held = Held()
             waiting: list[asyncio.Task[httpx.Response]] = []
-            opened = service.services.artifacts._store.open
+            opened = service.services.artifacts.store.open
 
             async def open_beside_another(*args: Any, **more: Any) -> Any:
                 if not waiting:
@@ -75,7 +75,7 @@ class TestItsPlace:
                     await asyncio.sleep(0)
                 return await opened(*args, **more)
 
-            service.services.artifacts._store.open = open_beside_another  # type: ignore[method-assign]
+            service.services.artifacts.store.open = open_beside_another  # type: ignore[method-assign]
             assert names(await archive(service)) == ["a", "b", "c"]
             held.let_go.set()
             assert (await waiting[0]).status_code in (200, 503)
@@ -122,7 +122,7 @@ async def test_a_reader_that_takes_nothing_is_cut_off(
             "server": ("test", 80),
             "client": ("test", 1),
         }
-        app = service.client._transport.app  # type: ignore[attr-defined]
+        app = service.client.app
         await asyncio.wait_for(app(scope, receive, send), 30)
         assert len(taken) == 3
         assert (await service.get("a")).status_code == 200  # its place is free again

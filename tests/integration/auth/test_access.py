@@ -8,6 +8,7 @@ import psycopg
 import pytest
 from fastapi import FastAPI
 
+from app.auth import authenticator
 from app.auth.api_keys import LAST_USE_MS
 from app.auth.credentials import ApiKeyText
 from app.config import Settings
@@ -175,8 +176,14 @@ class TestLife:
             refused(answer, 401, "The API key has expired")
 
     async def test_revoked_ones_stop_within_seconds(
-        self, keys_app: FastAPI, keys_services: Services, new_key: NewKey, tenant: Tenant
+        self,
+        keys_app: FastAPI,
+        keys_services: Services,
+        new_key: NewKey,
+        tenant: Tenant,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
+        monkeypatch.setattr(authenticator, "CACHE_SECONDS", 0.3)
         key = await new_key("read")
         parsed = ApiKeyText.parse(key)
         assert parsed

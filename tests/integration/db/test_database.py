@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
+from app.db import database as database_module
 from app.db.database import Database
 from app.kernel.errors import UnavailableError
 from app.kernel.tenant import Tenant
@@ -18,9 +19,12 @@ INSERT = (
 )
 
 
+KEYS = "SELECT key FROM experiment_tags"
+
+
 async def keys(database: Database, tenant: Tenant) -> set[str]:
     async with database.write_pipeline(tenant) as connection:
-        cursor = await connection.execute("SELECT key FROM experiment_tags")
+        cursor = await connection.execute(KEYS)
     return {key for (key,) in await cursor.fetchall()}
 
 
@@ -66,6 +70,25 @@ class TestPipeline:
         with pytest.raises(psycopg.errors.DivisionByZero):
             await fail()
         assert await keys(database, tenant) == set()
+
+    @pytest.mark.parametrize("times", range(8))
+    async def test_what_stands_behind_an_error_runs_the_next_time(
+        self, postgres: Postgres, tenant: Tenant, times: int
+    ) -> None:
+        """Also where it was just then to be prepared, having run so many times before."""
+        database = Database(postgres.app_url, pool_size=1)
+        for _ in range(times):
+            await keys(database, tenant)
+
+        async def fail() -> None:
+            async with database.write_pipeline(tenant) as connection:
+                for statement in ("SELECT 1 / 0", KEYS, KEYS):
+                    await connection.execute(statement)
+
+        with pytest.raises(psycopg.errors.DivisionByZero):
+            await fail()
+        assert await keys(database, tenant) == set()
+        await database.close()
 
     async def test_the_tenant_does_not_stay_on_the_connection(
         self, database: Database, tenant: Tenant
@@ -133,8 +156,11 @@ class TestReadOnly:
 
 class TestLimits:
     @pytest.fixture
-    async def hasty(self, postgres: Postgres) -> AsyncIterator[Database]:
-        """One connection, whose statements may take a tenth of a second."""
+    async def hasty(
+        self, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+    ) -> AsyncIterator[Database]:
+        """One connection, whose statements may take a tenth of a second, as may waiting for it."""
+        monkeypatch.setattr(database_module, "WAIT_SECONDS", 0.1)
         database = Database(postgres.app_url, pool_size=1, statement_timeout=0.1)
         yield database
         await database.close()

@@ -1,27 +1,37 @@
 """Back pressure: writes above the queue's limit are refused at once, so that clients try again."""
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
+from app.config import Settings
 from app.kernel.tenant import Tenant
+from app.main import create_app
 from app.runs import batch_writer
 from app.services import Services
+from tests.conftest import client_of
+from tests.support.waiting import until, until_lock_waits
 
 
 @pytest.fixture
-def little_room(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
-    queue = batch_writer.write_queue(services.database)
-    monkeypatch.setattr(queue, "_max_waiting", 12)
-    monkeypatch.setattr(services.runs, "_writes", queue)
+async def little_room(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[FastAPI]:
+    """An application in which few writes may wait."""
+    monkeypatch.setattr(batch_writer, "MAX_WAITING_ITEMS", 12)
+    app = create_app(settings)
+    async with app.router.lifespan_context(app):
+        yield app
 
 
-@pytest.mark.usefixtures("little_room")
 @pytest.mark.parametrize("api", ["mlflow", "workbench"])
 async def test_what_is_too_much_can_be_retried(
-    services: Services, tenant: Tenant, client: httpx.AsyncClient, api: str
+    services: Services, tenant: Tenant, little_room: FastAPI, settings: Settings, api: str
 ) -> None:
+    client = client_of(little_room, tenant)
     run_id = (await services.runs.create(tenant, "0")).run_id.hex
 
     async def log(step: int) -> httpx.Response:
@@ -36,10 +46,11 @@ async def test_what_is_too_much_can_be_retried(
         locked = await connection.execute("SELECT run_id FROM runs FOR UPDATE")
         await locked.fetchall()
         first = asyncio.create_task(log(0))
-        await asyncio.sleep(0.1)  # it waits for the run, the others for it
+        # It waits for the run, the others for it; three, of two items each, have room to.
+        await until_lock_waits(settings.database_url or "")
         rest = [asyncio.create_task(log(step)) for step in range(1, 10)]
-        refused, waiting = await asyncio.wait(rest, timeout=0.5)
-        assert len(waiting) == 3  # of two items each
+        await until(lambda: sum(task.done() for task in rest) == 6)
+        refused, waiting = await asyncio.wait(rest, timeout=0)
         for task in refused:
             answer = task.result()
             assert answer.status_code == 503, answer.text

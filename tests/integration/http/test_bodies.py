@@ -138,8 +138,8 @@ async def test_the_profile_of_a_dataset_may_be_large(client: httpx.AsyncClient) 
 async def test_a_body_that_trickles_is_cut_off(
     client: httpx.AsyncClient, route: str, monkeypatch: pytest.MonkeyPatch, services: Services
 ) -> None:
-    monkeypatch.setattr(request_body, "_SECONDS", 0.2)
-    monkeypatch.setattr(request_body, "_BYTES_PER_SECOND", 1 << 30)
+    monkeypatch.setattr(request_body, "ARRIVAL_SECONDS", 0.2)
+    monkeypatch.setattr(request_body, "ARRIVAL_BYTES_PER_SECOND", 1 << 30)
 
     async def trickle() -> AsyncIterator[bytes]:
         yield b'{"name": "' + b"x" * 200_000

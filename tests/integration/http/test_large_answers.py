@@ -133,7 +133,7 @@ class TestPages:
 async def test_a_folder_of_more_files_than_are_read_at_once(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.api.mlflow.artifacts._PAGE", 3)
+    monkeypatch.setattr("app.api.mlflow.artifacts.PAGE", 3)
     created = await client.post(f"{MLFLOW}/runs/create", json={"experiment_id": "0"})
     info = created.json()["run"]["info"]
     root = info["artifact_uri"].removeprefix("mlflow-artifacts:/")
@@ -152,8 +152,8 @@ async def test_a_folder_of_more_files_than_are_read_at_once(
 
 
 async def test_long_histories(client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.api.workbench.metrics._SLICE", 3)
-    monkeypatch.setattr("app.api.mlflow.metrics._SLICE", 3)
+    monkeypatch.setattr("app.api.workbench.metrics.SLICE", 3)
+    monkeypatch.setattr("app.api.mlflow.metrics.SLICE", 3)
     run = (await client.post(f"{WORKBENCH}/runs", json={"experiment_id": "0"})).json()["id"]
     values = [0.5, "NaN", "Infinity", "-Infinity", 1.0, 2.0, 3.0, 4.0]
     points = [{"key": "m", "value": v, "step": n, "timestamp": n} for n, v in enumerate(values)]
@@ -173,7 +173,7 @@ class TestComparison:
     async def test_runs_that_are_too_large_together(
         self, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(reader, "_PORTION_BYTES", 10_000)
+        monkeypatch.setattr(reader, "PORTION_BYTES", 10_000)
         ids = []
         for _ in range(3):
             tags = {f"t{n}": "v" * 8_000 for n in range(6)}
@@ -227,7 +227,7 @@ class TestHistory:
     ) -> None:
         """The history is the same in one piece, in several pieces, and page by page."""
         monkeypatch.setattr("app.api.mlflow.metrics.MAX_PAGE", 4)
-        monkeypatch.setattr("app.api.mlflow.metrics._SLICE", 3)
+        monkeypatch.setattr("app.api.mlflow.metrics.SLICE", 3)
         run = (await client.post(f"{WORKBENCH}/runs", json={"experiment_id": "0"})).json()["id"]
         points = [{"key": "m", "value": n, "step": n, "timestamp": n // 2} for n in range(11)]
         await client.post(f"{WORKBENCH}/runs/{run}/log-batch", json={"metrics": points})

@@ -13,21 +13,20 @@ from app.kernel.ids import new_uuid
 from app.kernel.tenant import Tenant
 from app.runs.entities import DatasetInput
 from app.services import Services
-
-LONG_ENOUGH = 0.2  # seconds; a statement that does not wait takes less
+from tests.conftest import Postgres
+from tests.support.waiting import until_lock_waits
 
 
 class TestCreate:
     async def test_waits_for_its_experiment_to_be_deleted(
-        self, database: Database, services: Services, tenant: Tenant
+        self, database: Database, services: Services, tenant: Tenant, postgres: Postgres
     ) -> None:
         async with database.write(tenant) as connection:
             await connection.execute(
                 update(Experiment).where(Experiment.experiment_id == 0).values(deleted_time=1)
             )
             create = asyncio.create_task(services.models.create(tenant, "0"))
-            await asyncio.sleep(LONG_ENOUGH)
-            assert not create.done()
+            await until_lock_waits(postgres.app_url)
         with pytest.raises(InvalidStateError):
             await create
 
@@ -46,7 +45,7 @@ class TestLogParams:
 
 class TestLogInputs:
     async def test_datasets_are_entered_in_one_order(
-        self, database: Database, services: Services, tenant: Tenant
+        self, database: Database, services: Services, tenant: Tenant, postgres: Postgres
     ) -> None:
         """In any order, one that locked `b` and waits for `a` could deadlock with one that locked
         `a` and waits for `b`."""
@@ -57,7 +56,7 @@ class TestLogInputs:
             log = asyncio.create_task(
                 services.inputs.log_inputs(tenant, run.run_id.hex, datasets=datasets)
             )
-            await asyncio.sleep(LONG_ENOUGH)
+            await until_lock_waits(postgres.app_url)
             await connection.execute(insert(Dataset).values(row(tenant, "b")))
             assert not log.done()
         await log

@@ -334,31 +334,16 @@ class TestList:
         invalid(listed, "Invalid path")
 
 
-class TestAnotherTenants:
-    """What is another tenant's is answered as what never was, and stays as it is."""
+class TestRunsThatAreNotThere:
+    async def test_never_was(self, client: httpx.AsyncClient) -> None:
+        path = f"{root_of(NO_RUN)}/a.txt"
+        absent(await client.get(f"{PROXY}/{path}"), path)
+        assert (await client.head(f"{PROXY}/{path}")).status_code == 404
+        assert ok(await client.get(PROXY, params={"path": root_of(NO_RUN)})) == {}
+        done(await client.delete(f"{PROXY}/{path}"))
+        absent_run(await client.get(f"{API}/artifacts/list?run_id={NO_RUN}"), NO_RUN)
 
-    async def test_upload(self, client: httpx.AsyncClient, other_client: httpx.AsyncClient) -> None:
-        run_id = await new_run(client)
-        done(await put(client, run_id, "a.txt", b"mine"))
-        for one in (run_id, NO_RUN):
-            absent_run(await put(other_client, one, "a.txt", b"theirs"), one)
-        assert (await fetch(client, run_id, "a.txt")).content == b"mine"
-
-    async def test_download_list_and_delete(
-        self, client: httpx.AsyncClient, other_client: httpx.AsyncClient
-    ) -> None:
-        run_id = await new_run(client)
-        done(await put(client, run_id, "a.txt", b"mine"))
-        for one in (run_id, NO_RUN):
-            path = f"{root_of(one)}/a.txt"
-            absent(await other_client.get(f"{PROXY}/{path}"), path)
-            assert (await other_client.head(f"{PROXY}/{path}")).status_code == 404
-            assert ok(await other_client.get(PROXY, params={"path": root_of(one)})) == {}
-            done(await other_client.delete(f"{PROXY}/{path}"))
-            absent_run(await other_client.get(f"{API}/artifacts/list?run_id={one}"), one)
-        assert (await fetch(client, run_id, "a.txt")).content == b"mine"
-
-    async def test_run_deleted_meanwhile(self, client: httpx.AsyncClient) -> None:
+    async def test_deleted_meanwhile(self, client: httpx.AsyncClient) -> None:
         """Its artifacts stay readable until it is purged."""
         run_id = await new_run(client)
         done(await put(client, run_id, "a.txt", b"x"))

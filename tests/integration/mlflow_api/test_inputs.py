@@ -299,21 +299,6 @@ class TestRun:
             answer = await client.post(path, json={"run_id": run_id, "models": []})
             refused(answer, 404, "RESOURCE_DOES_NOT_EXIST", f"Run with id={run_id} not found")
 
-    async def test_another_tenants_run(
-        self, client: httpx.AsyncClient, other_client: httpx.AsyncClient, path: str
-    ) -> None:
-        run_id, model_id = await create_run(other_client), await create_id(client)
-        body = {"run_id": run_id, "models": [{"model_id": model_id, "step": 0}]}
-        answer = await client.post(path, json=body)
-        refused(answer, 404, "RESOURCE_DOES_NOT_EXIST", f"Run with id={run_id} not found")
-
-    async def test_another_tenants_model(
-        self, client: httpx.AsyncClient, other_client: httpx.AsyncClient, path: str
-    ) -> None:
-        run_id, model_id = await create_run(client), await create_id(other_client)
-        body = {"run_id": run_id, "models": [{"model_id": model_id, "step": 0}]}
-        not_found(await client.post(path, json=body), model_id)
-
     async def test_deleted_model(self, client: httpx.AsyncClient, path: str) -> None:
         run_id, model_id = await create_run(client), await create_id(client)
         await client.delete(f"{API}/logged-models/{model_id}")

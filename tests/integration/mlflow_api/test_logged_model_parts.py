@@ -177,24 +177,8 @@ class TestArtifacts:
     ],
 )
 class TestAbsent:
-    """Another tenant's model is answered like one that does not exist."""
-
     async def test_never_was(
         self, client: httpx.AsyncClient, method: str, suffix: str, body: object
     ) -> None:
         answer = await client.request(method, f"{MODELS}/{NOWHERE}{suffix}", json=body)
         not_found(answer, NOWHERE)
-
-    async def test_another_tenants(
-        self,
-        client: httpx.AsyncClient,
-        other_client: httpx.AsyncClient,
-        method: str,
-        suffix: str,
-        body: object,
-    ) -> None:
-        theirs = await create(other_client, tags=[{"key": "k", "value": "theirs"}])
-        model_id = theirs["info"]["model_id"]
-        answer = await client.request(method, f"{MODELS}/{model_id}{suffix}", json=body)
-        not_found(answer, model_id)
-        assert await get(other_client, model_id) == theirs

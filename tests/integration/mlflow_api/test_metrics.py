@@ -283,19 +283,6 @@ class TestGetHistoryBulkInterval:
 
 
 class TestAnotherTenants:
-    async def test_no_points_of_theirs(
-        self, client: httpx.AsyncClient, other_client: httpx.AsyncClient
-    ) -> None:
-        run_id = await new_run(client)
-        await log_steps(client, run_id, "m", STEPS)
-        for route, field in (
-            ("metrics/get-history-bulk", "run_id"),
-            ("metrics/get-history-bulk-interval", "run_ids"),
-        ):
-            theirs = await get(other_client, route, **{field: run_id}, metric_key="m")
-            nobodys = await get(other_client, route, **{field: NO_RUN}, metric_key="m")
-            assert (theirs.status_code, theirs.text) == (200, nobodys.text)
-
     async def test_forged_token_shows_only_ones_own(
         self, client: httpx.AsyncClient, other_client: httpx.AsyncClient
     ) -> None:

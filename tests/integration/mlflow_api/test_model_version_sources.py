@@ -161,14 +161,6 @@ class TestRuns:
         source = f"{root}/model"
         invalid(await create(client, source, run_id=run_id, model_id=model_id), source, OF_MODEL)
 
-    async def test_another_tenants(
-        self, client: httpx.AsyncClient, other_client: httpx.AsyncClient
-    ) -> None:
-        """With the same message as for a run that does not exist."""
-        run_id, root = await create_run(other_client)
-        source = f"{root}/model"
-        invalid(await create(client, source, run_id=run_id), source, OF_RUN)
-
     async def test_elsewhere(self, client: httpx.AsyncClient) -> None:
         """The URI of a run's artifacts in cloud storage is a URI of that storage."""
         experiment = await ok(

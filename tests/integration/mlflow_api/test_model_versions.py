@@ -49,23 +49,6 @@ class TestEveryCall:
             no_version(answer, name, version)
 
     @pytest.mark.parametrize(("method", "path", "fields"), CALLS)
-    async def test_another_tenants(
-        self,
-        client: httpx.AsyncClient,
-        other_client: httpx.AsyncClient,
-        method: str,
-        path: str,
-        fields: dict[str, Any],
-    ) -> None:
-        await create_model(other_client)
-        await create_version(other_client, tags=[pair("k", "w")])
-        before = await get_version(other_client)
-        no_version(
-            await call(client, method, f"{VERSIONS}/{path}", name="m", version="1", **fields)
-        )
-        assert await get_version(other_client) == before
-
-    @pytest.mark.parametrize(("method", "path", "fields"), CALLS)
     @pytest.mark.parametrize("version", ["x", "1.5", "", "1\x00"])
     async def test_no_number(
         self,
@@ -143,10 +126,7 @@ class TestCreate:
         model = await get_model(client)
         assert model["last_updated_timestamp"] == version["creation_timestamp"]
 
-    async def test_absent_model(
-        self, client: httpx.AsyncClient, other_client: httpx.AsyncClient
-    ) -> None:
-        await create_model(other_client)
+    async def test_absent_model(self, client: httpx.AsyncClient) -> None:
         no_model(await call(client, "POST", f"{VERSIONS}/create", name="m", source="s3://b/x"))
 
     async def test_required(self, client: httpx.AsyncClient) -> None:

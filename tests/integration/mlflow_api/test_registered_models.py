@@ -54,22 +54,6 @@ class TestEveryCall:
         no_model(await call(client, method, f"{MODELS}/{path}", name="m", **fields))
 
     @pytest.mark.parametrize(("method", "path", "fields"), CALLS)
-    async def test_another_tenants(
-        self,
-        client: httpx.AsyncClient,
-        other_client: httpx.AsyncClient,
-        method: str,
-        path: str,
-        fields: dict[str, Any],
-    ) -> None:
-        await create_model(other_client, tags=[pair("k", "w")])
-        await create_version(other_client)
-        await ok(other_client, "POST", f"{MODELS}/alias", name="m", alias="a", version="1")
-        before = await get_model(other_client)
-        no_model(await call(client, method, f"{MODELS}/{path}", name="m", **fields))
-        assert await get_model(other_client) == before
-
-    @pytest.mark.parametrize(("method", "path", "fields"), CALLS)
     async def test_without_a_name(
         self, client: httpx.AsyncClient, method: str, path: str, fields: dict[str, Any]
     ) -> None:
@@ -168,13 +152,6 @@ class TestCreate:
         taken(answer, "Prompt (name=m) already exists.")
         answer = await call(client, "POST", f"{MODELS}/create", name="m")
         assert answer.json()["message"].startswith("Tried to create a registered model")
-
-    async def test_tenants_share_no_names(
-        self, client: httpx.AsyncClient, other_client: httpx.AsyncClient
-    ) -> None:
-        await create_model(client, description="ours")
-        await create_model(other_client, description="theirs")
-        assert (await get_model(client))["description"] == "ours"
 
 
 class TestUpdate:

@@ -175,15 +175,6 @@ class TestModelVersions:
 
 
 class TestBoth:
-    @pytest.mark.parametrize("url", [MODELS, VERSIONS])
-    async def test_other_tenants(
-        self, client: httpx.AsyncClient, other_client: httpx.AsyncClient, url: str
-    ) -> None:
-        await create_model(other_client)
-        await create_version(other_client)
-        assert await ok(client, "GET", f"{url}/search") == {}
-        assert await ok(client, "GET", f"{url}/search", filter="name = 'm'") == {}
-
     @pytest.mark.parametrize(("url", "limit"), [(MODELS, 1000), (VERSIONS, 200_000)])
     async def test_max_results(self, client: httpx.AsyncClient, url: str, limit: int) -> None:
         assert await ok(client, "GET", f"{url}/search", max_results=limit) == {}

@@ -43,12 +43,6 @@ class TestSearchDatasets:
         await log(client, run, datasets[1000])
         assert len(await search(client, "0")) == 1000
 
-    async def test_another_tenant(
-        self, client: httpx.AsyncClient, other_client: httpx.AsyncClient
-    ) -> None:
-        await log(other_client, await create_run(other_client), one(dataset()))
-        assert await search(client, "0") == []
-
     @pytest.mark.parametrize(
         ("body", "message"),
         [

@@ -116,9 +116,3 @@ class TestSearch:
         self, client: httpx.AsyncClient, message: dict[str, Any], words: str
     ) -> None:
         invalid(await post(client, self.ROUTE, **({"max_results": 5} | message)), words)
-
-    async def test_sees_none_of_the_other_tenants(
-        self, client: httpx.AsyncClient, other_client: httpx.AsyncClient
-    ) -> None:
-        await new_experiment(client, "mine")
-        assert await self.names(other_client) == ["Default"]

@@ -120,12 +120,3 @@ class TestSearch:
     ) -> None:
         message = {"experiment_ids": ["0"]} | message
         invalid(await post(client, "runs/search", **message), words)
-
-    async def test_sees_none_of_the_other_tenants(
-        self, client: httpx.AsyncClient, other_client: httpx.AsyncClient
-    ) -> None:
-        experiment_id = await new_experiment(client)
-        await new_run(client, experiment_id)
-        await new_run(client)
-        both = ["0", experiment_id]
-        assert ok(await post(other_client, "runs/search", experiment_ids=both)) == {}

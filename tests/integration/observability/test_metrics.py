@@ -129,10 +129,7 @@ class TestTheRest:
     async def test_errors_are_counted(self, serve: Serve) -> None:
         async with serve() as client:
             before = (await scrape(client))["tracking_logged_error_total", ()]
-            transport = client._transport
-            assert isinstance(transport, httpx.ASGITransport)
-            services = transport.app.state.services  # type: ignore[attr-defined]
-            object.__setattr__(services, "experiments", None)
+            object.__setattr__(client.app.state.services, "experiments", None)
             assert (await client.get("/api/v1/experiments")).status_code == 500
             after = await scrape(client)
         assert after["tracking_logged_error_total", ()] == before + 1

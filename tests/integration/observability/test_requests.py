@@ -4,11 +4,11 @@ import re
 
 import httpx
 import pytest
-from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from pydantic import ValidationError
 
 from app.config import Settings
+from tests.conftest import AppClient
 from tests.integration.observability.conftest import Serve
 
 
@@ -167,14 +167,10 @@ async def _preflight(client: httpx.AsyncClient, origin: str) -> httpx.Response:
     return await client.options("/api/v1/experiments", headers=asked)
 
 
-def _break(client: httpx.AsyncClient) -> None:
+def _break(client: AppClient) -> None:
     """Make GET /version fail, as no route does by itself."""
-    transport = client._transport
-    assert isinstance(transport, httpx.ASGITransport)
-    application = transport.app
-    assert isinstance(application, FastAPI)
 
     async def fail() -> None:
         raise RuntimeError("deliberate")
 
-    application.router.routes.insert(0, APIRoute("/version", fail))
+    client.app.router.routes.insert(0, APIRoute("/version", fail))

@@ -21,6 +21,7 @@ from app.metrics.entities import Point
 from app.runs.entities import RunWrite
 from app.services import Services
 from tests.conftest import Postgres, client_of, new_slug
+from tests.support.waiting import until_lock_waits
 
 MLFLOW = "/api/2.0/mlflow/runs/search"
 WORKBENCH = "/api/v1/experiments/runs"
@@ -161,6 +162,7 @@ class TestTimeout:
                 creating = asyncio.create_task(
                     client.post("/api/2.0/mlflow/runs/create", json={"experiment_id": "0"})
                 )
-                await asyncio.sleep(0.5)
+                # For longer than a search may.
+                await until_lock_waits(postgres.app_url, seconds=0.4)
                 assert not creating.done()
             assert (await creating).status_code == 200

@@ -1,6 +1,5 @@
 """Any input: a search is refused with an InvalidValueError, or it runs."""
 
-import time
 from collections.abc import Callable
 
 import pytest
@@ -14,6 +13,9 @@ from app.logged_models.search import DatasetFilter, ModelOrder, search_logged_mo
 from app.runs.search import search_runs
 from app.search.page import Page
 from tests.integration.search.search_seed import Seed, new_tenant
+
+# What these ask takes a moment; done badly, it takes minutes.
+SOON = pytest.mark.timeout(30)
 
 FUZZ = settings(
     max_examples=400,
@@ -210,34 +212,31 @@ def test_logged_models(filled: Seed, filter: str, field: str, dataset: str) -> N
     ],
     ids=range(18),
 )
+@SOON
 def test_a_long_filter_is_answered_soon(filled: Seed, filter: str) -> None:
-    started = time.process_time()
     with pytest.raises(InvalidValueError):
         search_runs(filled.tenant, [1], filter=filter, limit=1)
-    assert time.process_time() - started < 1
 
 
+@SOON
 def test_the_most_that_can_be_asked_is_planned_in_bounds(filled: Seed) -> None:
     """As joins, planning these would take more memory than a server has."""
     filter = " AND ".join(f"metrics.k{n} > 0 AND dataset.name = 'x{n}'" for n in range(50))
     order = [f"tags.t{n} DESC" for n in range(10)]
-    started = time.perf_counter()
     page = search_runs(filled.tenant, [1], filter=filter, order_by=order, limit=1)
     assert filled.rows(page) == []
-    assert time.perf_counter() - started < 5
 
 
 @pytest.mark.parametrize("order_by", [[], ["metrics.m DESC"]])
 @pytest.mark.parametrize("condition", ["params.p{} = 'x'", "metrics.k{} > 0"])
+@SOON
 def test_the_most_that_can_be_scanned_is_planned_in_bounds(
     filled: Seed, condition: str, order_by: list[str]
 ) -> None:
     filter = " AND ".join(condition.format(n) for n in range(100))
-    started = time.perf_counter()
     page = search_runs(filled.tenant, [1], filter=filter, order_by=order_by, limit=1)
     assert page.generic_plan
     assert filled.rows(page) == []
-    assert time.perf_counter() - started < 5
 
 
 def test_too_many_orders(filled: Seed) -> None:

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 
 from app.kernel.clock import now_ms
 from app.kernel.tenant import Tenant
-from tests.conftest import client_of, new_slug
+from tests.conftest import AppClient, client_of, new_slug
 from tests.integration.conftest import NewKey, bearer
 
 TENANTS = "/api/v1/admin/tenants"
@@ -81,7 +81,7 @@ class TestTenants:
         assert (await operator.delete(f"{TENANTS}/{tenant.slug}")).status_code == 204
 
     async def test_what_it_holds_does_unless_all_is_to_go(
-        self, operator: httpx.AsyncClient, app: FastAPI, tenant: Tenant, new_key: NewKey
+        self, operator: AppClient, app: FastAPI, tenant: Tenant, new_key: NewKey
     ) -> None:
         key = await new_key("read")
         async with client_of(app, tenant) as client:
@@ -90,7 +90,7 @@ class TestTenants:
         problem(await operator.delete(url), 409, "experiments")
         assert (await operator.delete(url, params={"cascade": True})).status_code == 204
         problem(await operator.get(url), 404)
-        async with bearer(operator._transport.app, key) as client:  # type: ignore[attr-defined]
+        async with bearer(operator.app, key) as client:
             problem(await client.get("/api/v1/experiments"), 401, "The API key is not valid")
 
     @pytest.mark.parametrize(

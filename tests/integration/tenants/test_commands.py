@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from app.db import roles
 from app.kernel.tenant import Tenant
 from tests.conftest import ROOT, Postgres
 from tests.integration.conftest import bearer
+from tests.support.processes import run_tracking
 
 EXPERIMENTS = "/api/v1/experiments"
 
@@ -30,14 +30,7 @@ class Commands:
         self._env = kept | {"PYTHONPATH": str(ROOT)} | own | settings
 
     def run(self, *arguments: str, **settings: str) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            [sys.executable, "-m", "app.cli", *arguments],
-            env=self._env | settings,
-            cwd=self._folder,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+        return run_tracking(list(arguments), env=self._env | settings, cwd=self._folder)
 
     def output(self, *arguments: str) -> str:
         done = self.run(*arguments)

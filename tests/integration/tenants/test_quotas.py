@@ -14,6 +14,7 @@ from app.config import Settings
 from app.kernel.errors import RateLimitedError
 from app.kernel.tenant import Tenant
 from app.services import Services
+from app.tenants import lookup
 from app.tenants.lookup import TenantLookup
 from app.tenants.quotas import Quotas
 from tests.conftest import client_of
@@ -249,15 +250,16 @@ class TestUsage:
 
 
 async def test_another_worker_goes_by_new_quotas_within_seconds(
-    settings: Settings, services: Services, tenant: Tenant
+    settings: Settings, services: Services, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(lookup, "CACHE_SECONDS", 0.3)
     other = Services.build(settings, RunJsonCache())
     try:
         await other.tenant_lookup.resolve(tenant.slug)
         assert other.tenant_lookup.limits(tenant) is None
         await services.quotas.set_limits(tenant, {"runs": 7})
         while (limits := other.tenant_lookup.limits(tenant)) is None:
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.02)
             await other.tenant_lookup.resolve(tenant.slug)
         assert limits.runs == 7
     finally:

@@ -25,14 +25,6 @@ async def run(client: httpx.AsyncClient, experiment: dict[str, Any]) -> dict[str
 
 
 @pytest_asyncio.fixture
-async def other_run(other_client: httpx.AsyncClient) -> dict[str, Any]:
-    """A run of another tenant, in its experiment 0."""
-    response = await other_client.post(f"{V1}/experiments/runs", json={"experiment_id": "0"})
-    assert response.status_code == 201, response.text
-    return response.json()
-
-
-@pytest_asyncio.fixture
 async def deleted_run(client: httpx.AsyncClient, run: dict[str, Any]) -> dict[str, Any]:
     response = await client.delete(f"{V1}/experiments/runs/{run['id']}")
     assert response.status_code == 204, response.text

@@ -46,13 +46,3 @@ async def new_run(client: httpx.AsyncClient, **body: Any) -> dict[str, Any]:
 async def log(client: httpx.AsyncClient, run_id: str, **body: Any) -> None:
     response = await client.post(f"{RUNS}/{run_id}/log-batch", json=body)
     assert response.status_code == 200, response.text
-
-
-async def same_answer_as_for_an_absent_id(
-    client: httpx.AsyncClient, method: str, url: str, other_id: str, absent_id: str, **body: Any
-) -> None:
-    """The answers to another tenant's id and to one that does not exist differ by the id alone."""
-    other = await client.request(method, url.format(other_id), **body)
-    absent = await client.request(method, url.format(absent_id), **body)
-    assert_problem(other, 404)
-    assert other.text.replace(other_id, "ID") == absent.text.replace(absent_id, "ID")

@@ -11,10 +11,8 @@ import pytest
 from PIL import Image
 
 from tests.integration.workbench_api.support import (
-    ABSENT_RUN,
     RUNS,
     assert_problem,
-    same_answer_as_for_an_absent_id,
 )
 
 
@@ -286,11 +284,3 @@ class TestPreview:
         as_text = await client.get(target, params={"preview": "text"}, headers=headers)
         assert as_text.status_code == 200
         assert (await client.get(target, headers=headers)).status_code == 200
-
-    async def test_not_the_other_tenants(
-        self, client: httpx.AsyncClient, other_client: httpx.AsyncClient, other_run: dict[str, Any]
-    ) -> None:
-        await preview(other_client, other_run, "secret", b"secret")
-        await same_answer_as_for_an_absent_id(
-            client, "GET", RUNS + "/{}/artifacts/secret?preview", other_run["id"], ABSENT_RUN
-        )

@@ -15,7 +15,6 @@ from tests.integration.workbench_api.support import (
     assert_problem,
     new_experiment,
     new_run,
-    same_answer_as_for_an_absent_id,
 )
 
 URL = f"{V1}/experiments"
@@ -114,11 +113,6 @@ class TestCreateExperiment:
         await client.delete(f"{URL}/{experiment['id']}")
         assert_problem(await client.post(URL, json={"name": experiment["name"]}), 409, "name")
 
-    async def test_same_name_in_another_tenant(
-        self, other_client: httpx.AsyncClient, experiment: dict[str, Any]
-    ) -> None:
-        await new_experiment(other_client, name=experiment["name"])
-
     async def test_concurrently_with_one_name(self, client: httpx.AsyncClient) -> None:
         responses = await asyncio.gather(
             *(client.post(URL, json={"name": "race"}) for _ in range(8))
@@ -208,12 +202,6 @@ class TestListExperiments:
     ) -> None:
         assert_problem(await client.get(URL, params=params), 422, field)
 
-    async def test_not_the_other_tenants(
-        self, other_client: httpx.AsyncClient, experiment: dict[str, Any]
-    ) -> None:
-        listed = (await other_client.get(URL, params={"lifecycle_stage": "all"})).json()
-        assert [one["name"] for one in listed["experiments"]] == ["Default"]
-
 
 class TestGetExperiment:
     async def test_by_id(self, client: httpx.AsyncClient, experiment: dict[str, Any]) -> None:
@@ -229,13 +217,6 @@ class TestGetExperiment:
     @pytest.mark.parametrize("absent", [ABSENT, "abc", "-1", "9" * 30, "%00", "1.5", "٣"])
     async def test_absent(self, client: httpx.AsyncClient, absent: str) -> None:
         assert_problem(await client.get(f"{URL}/{absent}"), 404)
-
-    async def test_not_the_other_tenants(
-        self, other_client: httpx.AsyncClient, experiment: dict[str, Any]
-    ) -> None:
-        await same_answer_as_for_an_absent_id(
-            other_client, "GET", URL + "/{}", experiment["id"], ABSENT
-        )
 
 
 class TestUpdateExperiment:
@@ -315,14 +296,6 @@ class TestUpdateExperiment:
         response = await client.patch(f"{URL}/{experiment['id']}", json={"name": "new"})
         assert_problem(response, 409)
 
-    async def test_not_the_other_tenants(
-        self, client: httpx.AsyncClient, other_client: httpx.AsyncClient, experiment: dict[str, Any]
-    ) -> None:
-        await same_answer_as_for_an_absent_id(
-            other_client, "PATCH", URL + "/{}", experiment["id"], ABSENT, json={"name": "stolen"}
-        )
-        assert (await client.get(f"{URL}/{experiment['id']}")).json() == experiment
-
 
 class TestArchiveExperiment:
     async def test_takes_its_runs_along(
@@ -342,14 +315,6 @@ class TestArchiveExperiment:
     async def test_absent(self, client: httpx.AsyncClient) -> None:
         assert_problem(await client.delete(f"{URL}/{ABSENT}"), 404)
 
-    async def test_not_the_other_tenants(
-        self, client: httpx.AsyncClient, other_client: httpx.AsyncClient, experiment: dict[str, Any]
-    ) -> None:
-        await same_answer_as_for_an_absent_id(
-            other_client, "DELETE", URL + "/{}", experiment["id"], ABSENT
-        )
-        assert (await client.get(f"{URL}/{experiment['id']}")).json() == experiment
-
 
 class TestRestoreExperiment:
     async def test_brings_its_runs_back(
@@ -368,14 +333,6 @@ class TestRestoreExperiment:
 
     async def test_absent(self, client: httpx.AsyncClient) -> None:
         assert_problem(await client.post(f"{URL}/{ABSENT}/restore"), 404)
-
-    async def test_not_the_other_tenants(
-        self, client: httpx.AsyncClient, other_client: httpx.AsyncClient, experiment: dict[str, Any]
-    ) -> None:
-        await client.delete(f"{URL}/{experiment['id']}")
-        await same_answer_as_for_an_absent_id(
-            other_client, "POST", URL + "/{}/restore", experiment["id"], ABSENT
-        )
 
 
 class TestOneTruthWithMlflow:

@@ -11,7 +11,6 @@ from tests.integration.workbench_api.support import (
     RUNS,
     assert_problem,
     log,
-    same_answer_as_for_an_absent_id,
 )
 
 JSON = {"Content-Type": "application/json"}
@@ -129,18 +128,6 @@ class TestLogMetrics:
         )
         assert_problem(response, 409, "run_id")
 
-    async def test_not_the_other_tenants(
-        self, client: httpx.AsyncClient, other_run: dict[str, Any]
-    ) -> None:
-        await same_answer_as_for_an_absent_id(
-            client,
-            "POST",
-            RUNS + "/{}/log-metrics",
-            other_run["id"],
-            ABSENT_RUN,
-            json={"metrics": {"m": 1}},
-        )
-
     async def test_unknown_tenant(self, client: httpx.AsyncClient) -> None:
         response = await client.post(
             f"http://test/t/nobody-yet{RUNS}/{ABSENT_RUN}/log-metrics", json={"metrics": {"m": 1}}
@@ -199,18 +186,6 @@ class TestLogParams:
             f"{RUNS}/{deleted_run['id']}/log-params", json={"params": {"p": 1}}
         )
         assert_problem(response, 409, "run_id")
-
-    async def test_not_the_other_tenants(
-        self, client: httpx.AsyncClient, other_run: dict[str, Any]
-    ) -> None:
-        await same_answer_as_for_an_absent_id(
-            client,
-            "POST",
-            RUNS + "/{}/log-params",
-            other_run["id"],
-            ABSENT_RUN,
-            json={"params": {"p": 1}},
-        )
 
 
 class TestLogBatch:
@@ -304,13 +279,6 @@ class TestLogBatch:
         )
         assert_problem(response, 409, "run_id")
 
-    async def test_not_the_other_tenants(
-        self, client: httpx.AsyncClient, other_run: dict[str, Any]
-    ) -> None:
-        await same_answer_as_for_an_absent_id(
-            client, "POST", RUNS + "/{}/log-batch", other_run["id"], ABSENT_RUN, json={}
-        )
-
 
 class TestGetMetricHistory:
     async def test_in_order_of_steps(self, client: httpx.AsyncClient, run: dict[str, Any]) -> None:
@@ -394,10 +362,3 @@ class TestGetMetricHistory:
 
     async def test_nul_in_the_key(self, client: httpx.AsyncClient, run: dict[str, Any]) -> None:
         assert_problem(await client.get(f"{RUNS}/{run['id']}/metrics/a%00"), 422, "key")
-
-    async def test_not_the_other_tenants(
-        self, client: httpx.AsyncClient, other_run: dict[str, Any]
-    ) -> None:
-        await same_answer_as_for_an_absent_id(
-            client, "GET", RUNS + "/{}/metrics/m", other_run["id"], ABSENT_RUN
-        )

@@ -10,10 +10,38 @@ from fastapi import FastAPI
 from app.api.request_body import MAX_BODY_BYTES
 from app.kernel.errors import PermissionDeniedError, UnavailableError
 from app.services import Services
-from tests.integration.workbench_api.support import RUNS, V1, assert_problem
+from tests.integration.workbench_api.support import ABSENT_RUN, RUNS, V1, assert_problem
 
 URL = f"{V1}/experiments"
 JSON = {"Content-Type": "application/json"}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "sent"),
+    [
+        ("GET", "", {}),
+        ("PATCH", "", {"json": {"name": "x"}}),
+        ("DELETE", "", {}),
+        ("POST", "/restore", {}),
+        ("POST", "/end", {"json": {}}),
+        ("POST", "/log-metrics", {"json": {"metrics": {"m": 1}}}),
+        ("POST", "/log-params", {"json": {"params": {"p": 1}}}),
+        ("POST", "/log-batch", {"json": {}}),
+        ("GET", "/metrics/m", {}),
+        ("POST", "/log-artifact", {"files": {"file": ("a", b"a")}}),
+        ("POST", "/artifacts", {"files": {"file": ("a", b"a")}}),
+        ("POST", "/artifacts/copy", {"json": {"source_path": "a", "path": "b"}}),
+        ("GET", "/artifacts", {}),
+        ("GET", "/artifacts/a", {}),
+        ("GET", "/artifacts/a?preview", {}),
+        ("GET", "/artifacts/a?archive=zip", {}),
+        ("DELETE", "/artifacts/a", {}),
+    ],
+)
+async def test_a_run_that_is_not_there(
+    client: httpx.AsyncClient, method: str, path: str, sent: dict[str, Any]
+) -> None:
+    assert_problem(await client.request(method, f"{RUNS}/{ABSENT_RUN}{path}", **sent), 404)
 
 
 class TestTenant:

@@ -15,7 +15,6 @@ from tests.integration.workbench_api.support import (
     log,
     new_experiment,
     new_run,
-    same_answer_as_for_an_absent_id,
 )
 
 MLFLOW = "/api/2.0/mlflow"
@@ -115,24 +114,6 @@ class TestCreateRun:
         response = await client.post(RUNS, json={"experiment_id": "0", "parent_run_id": absent})
         problem = assert_problem(response, 404, "parent_run_id")
         assert absent in problem["detail"]
-
-    async def test_not_in_the_other_tenants_experiment(
-        self, other_client: httpx.AsyncClient, experiment: dict[str, Any]
-    ) -> None:
-        other = await other_client.post(RUNS, json={"experiment_id": experiment["id"]})
-        absent = await other_client.post(RUNS, json={"experiment_id": "123456789012345678"})
-        assert_problem(other, 404, "experiment_id")
-        assert other.text.replace(experiment["id"], "ID") == absent.text.replace(
-            "123456789012345678", "ID"
-        )
-
-    async def test_not_below_the_other_tenants_run(
-        self, client: httpx.AsyncClient, other_run: dict[str, Any]
-    ) -> None:
-        response = await client.post(
-            RUNS, json={"experiment_id": "0", "parent_run_id": other_run["id"]}
-        )
-        assert_problem(response, 404, "parent_run_id")
 
 
 class TestListRuns:
@@ -240,16 +221,6 @@ class TestListRuns:
     ) -> None:
         assert_problem(await client.get(RUNS, params=params), 422, field)
 
-    async def test_not_the_other_tenants(
-        self, client: httpx.AsyncClient, other_run: dict[str, Any]
-    ) -> None:
-        assert await self.names(client, lifecycle_stage="all") == []
-
-    async def test_not_in_the_other_tenants_experiment(
-        self, other_client: httpx.AsyncClient, run: dict[str, Any]
-    ) -> None:
-        assert await self.names(other_client, experiment_id=run["experiment_id"]) == []
-
     async def test_unknown_tenant(self, client: httpx.AsyncClient) -> None:
         response = await client.get(f"http://test/t/nobody-yet{RUNS}")
         assert response.json()["total"] == 0
@@ -309,13 +280,6 @@ class TestGetRun:
     async def test_absent(self, client: httpx.AsyncClient, absent: str) -> None:
         assert_problem(await client.get(f"{RUNS}/{absent}"), 404, "run_id")
 
-    async def test_not_the_other_tenants(
-        self, client: httpx.AsyncClient, other_run: dict[str, Any]
-    ) -> None:
-        await same_answer_as_for_an_absent_id(
-            client, "GET", RUNS + "/{}", other_run["id"], ABSENT_RUN
-        )
-
 
 class TestUpdateRun:
     async def test_all_at_once(self, client: httpx.AsyncClient) -> None:
@@ -368,13 +332,6 @@ class TestUpdateRun:
         response = await client.patch(f"{RUNS}/{deleted_run['id']}", json={"name": "new"})
         assert_problem(response, 409, "run_id")
 
-    async def test_not_the_other_tenants(
-        self, client: httpx.AsyncClient, other_run: dict[str, Any]
-    ) -> None:
-        await same_answer_as_for_an_absent_id(
-            client, "PATCH", RUNS + "/{}", other_run["id"], ABSENT_RUN, json={"name": "stolen"}
-        )
-
 
 class TestDeleteRun:
     async def test_twice(self, client: httpx.AsyncClient, run: dict[str, Any]) -> None:
@@ -385,17 +342,6 @@ class TestDeleteRun:
 
     async def test_absent(self, client: httpx.AsyncClient) -> None:
         assert_problem(await client.delete(f"{RUNS}/{ABSENT_RUN}"), 404, "run_id")
-
-    async def test_not_the_other_tenants(
-        self,
-        client: httpx.AsyncClient,
-        other_client: httpx.AsyncClient,
-        other_run: dict[str, Any],
-    ) -> None:
-        await same_answer_as_for_an_absent_id(
-            client, "DELETE", RUNS + "/{}", other_run["id"], ABSENT_RUN
-        )
-        assert (await other_client.get(f"{RUNS}/{other_run['id']}")).json() == other_run
 
 
 class TestRestoreRun:
@@ -411,13 +357,6 @@ class TestRestoreRun:
 
     async def test_absent(self, client: httpx.AsyncClient) -> None:
         assert_problem(await client.post(f"{RUNS}/{ABSENT_RUN}/restore"), 404, "run_id")
-
-    async def test_not_the_other_tenants(
-        self, client: httpx.AsyncClient, other_run: dict[str, Any]
-    ) -> None:
-        await same_answer_as_for_an_absent_id(
-            client, "POST", RUNS + "/{}/restore", other_run["id"], ABSENT_RUN
-        )
 
 
 class TestEndRun:
@@ -475,10 +414,3 @@ class TestEndRun:
     async def test_deleted(self, client: httpx.AsyncClient, deleted_run: dict[str, Any]) -> None:
         response = await client.post(f"{RUNS}/{deleted_run['id']}/end", json={})
         assert_problem(response, 409, "run_id")
-
-    async def test_not_the_other_tenants(
-        self, client: httpx.AsyncClient, other_run: dict[str, Any]
-    ) -> None:
-        await same_answer_as_for_an_absent_id(
-            client, "POST", RUNS + "/{}/end", other_run["id"], ABSENT_RUN, json={}
-        )

@@ -8,6 +8,7 @@ import pytest
 import pytest_asyncio
 
 from app.kernel.fair_thread_pool import FairThreadPool
+from tests.support.waiting import until
 
 COUNT = 8
 MOST = 6  # of one tenant
@@ -34,12 +35,6 @@ async def threads() -> AsyncIterator[FairThreadPool]:
     it = FairThreadPool(COUNT)
     yield it
     await it.close()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.005)  # it happens in threads
 
 
 async def test_one_tenant_leaves_some_to_others(threads: FairThreadPool) -> None:
@@ -96,14 +91,18 @@ async def test_errors_and_cancellations_free_the_thread(threads: FairThreadPool)
     await until(lambda: len(gate.begun) == MOST)
     for task in tasks:
         task.cancel()
-    await asyncio.sleep(0.05)
+    await threads.of("b").run(lambda: None)
     assert not any(task.done() for task in tasks)  # those that wait, too, are seen to their end
     gate.open.set()
     await asyncio.wait(tasks)
     assert all(task.cancelled() for task in tasks)
     assert await mine.run(lambda: 1) == 1
-    assert not threads._waiting
-    assert not threads._held
+    # Nothing counts as held: all threads are there for others.
+    last = Gate()
+    again = [threads.of(name).start(last.work(name)) for name in "bc" for _ in range(MOST)]
+    await until(lambda: len(last.begun) == COUNT)
+    last.open.set()
+    await asyncio.gather(*again)
 
 
 async def test_many_tenants_at_once(threads: FairThreadPool) -> None:

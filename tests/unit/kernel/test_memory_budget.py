@@ -12,6 +12,7 @@ from app.kernel.errors import TooLargeError, UnavailableError
 from app.kernel.memory_budget import MemoryBudget, count_fitting
 from app.kernel.request_context import RequestContext
 from app.kernel.tenant import Tenant
+from tests.support.waiting import settle
 
 TENANTS = [Tenant(number, f"t{number}") for number in (1, 2, 3)]
 FIRST, SECOND, THIRD = TENANTS
@@ -58,20 +59,20 @@ class TestMemoryBudget:
             await in_request(fail)
         assert memory.held == 0
 
-    async def test_a_tenant_waits_for_its_own(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_a_tenant_waits_for_its_own(self) -> None:
         memory = MemoryBudget(tenant_bytes=10, worker_bytes=20)
         end = asyncio.Event()
         first = in_request(lambda: holding(memory, FIRST, 7, end))
         waits = in_request(lambda: holding(memory, FIRST, 7, end))
         other = in_request(lambda: holding(memory, SECOND, 7, end))
-        await asyncio.sleep(0.01)
+        await settle()
         assert memory.held == 14  # the other tenant's went past the one that waits
         end.set()
         await asyncio.gather(first, waits, other)
         assert memory.held == 0
 
     async def test_who_waits_too_long_is_told_so(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(memory_budget, "_WAIT_SECONDS", 0.01)
+        monkeypatch.setattr(memory_budget, "WAIT_SECONDS", 0.01)
         memory = MemoryBudget(tenant_bytes=10, worker_bytes=20)
         end = asyncio.Event()
         first = in_request(lambda: holding(memory, FIRST, 7, end))

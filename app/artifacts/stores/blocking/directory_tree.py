@@ -30,7 +30,7 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 
 # Opens a file without a name, to be linked into the same folder later. Not every system has it.
-_UNNAMED: int = os.O_WRONLY | getattr(os, "O_TMPFILE", 0)
+UNNAMED: int = os.O_WRONLY | getattr(os, "O_TMPFILE", 0)
 
 # How often an upload creates its folders again when deletions prune them at the same moment.
 _PUBLISH_ATTEMPTS = 100
@@ -216,7 +216,7 @@ class DirectoryTree:
         with self.folder(parents, create=True) as folder:
             os.mkdir(own, mode=0o700, dir_fd=folder)
             try:
-                file = os.open(own, _UNNAMED, 0o600, dir_fd=folder)
+                file = os.open(own, UNNAMED, 0o600, dir_fd=folder)
                 try:
                     if os.write(file, content) != len(content):
                         raise OSError(errno.ENOSPC, "not all was written")

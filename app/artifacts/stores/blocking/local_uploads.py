@@ -30,7 +30,7 @@ from app.kernel.errors import InvalidValueError, NotFoundError, UploadNotFoundEr
 _KEY = "key"
 _UPLOAD_ID = re.compile(r"[0-9a-f]{32}")
 _ETAG = re.compile(r"[0-9a-f]{64}")
-_STEP_BYTES = 64 << 20
+STEP_BYTES = 64 << 20
 _DIRECT_BYTES = 1 << 20
 _O_DIRECT: int = getattr(os, "O_DIRECT", 0)  # not every system has it
 _COPY_UNSUPPORTED = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
@@ -162,7 +162,7 @@ class Assembly:
 
     def step(self) -> StoredObject | None:
         """Copies up to 64 MiB. Returns the object once it is complete and published, else None."""
-        left = _STEP_BYTES
+        left = STEP_BYTES
         while left > 0:
             if self._source is None:
                 self._source = next(self._sources, None)
