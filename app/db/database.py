@@ -12,7 +12,7 @@ connections are scarce. A read that decides on a write belongs to the transactio
 import logging
 import select
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -161,19 +161,29 @@ class Database:
             ):
                 raw = (await connection.get_raw_connection()).driver_connection
                 assert isinstance(raw, psycopg.AsyncConnection)
-                # Statements of a pipeline up to its sync are one implicit transaction, so that
-                # BEGIN and COMMIT, and their round trips, are not needed.
-                async with _prepared_anew_after_errors(raw), raw.pipeline():
-                    try:
-                        if snapshot:
-                            await raw.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-                        await raw.execute(_BEGIN[read_only], (str(tenant.id),))
-                        yield raw
-                        if snapshot:
-                            await raw.execute("COMMIT")
-                    except BaseException:
-                        await _roll_back(raw)
-                        raise
+                failed = False
+                try:
+                    # Statements of a pipeline up to its sync are one implicit transaction, so that
+                    # BEGIN and COMMIT, and their round trips, are not needed.
+                    async with raw.pipeline():
+                        try:
+                            if snapshot:
+                                await raw.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+                            await raw.execute(_BEGIN[read_only], (str(tenant.id),))
+                            yield raw
+                            if snapshot:
+                                await raw.execute("COMMIT")
+                        except BaseException:
+                            failed = not await _roll_back(raw)
+                            raise
+                except psycopg.Error:
+                    failed = True
+                    raise
+                finally:
+                    if failed:
+                        # Statements behind the one that failed were not prepared, although psycopg
+                        # takes them for prepared: on this connection they would fail from now on.
+                        await connection.invalidate()
 
     @asynccontextmanager
     async def without_tenant(self) -> AsyncIterator[AsyncConnection]:
@@ -228,28 +238,19 @@ def _translated_errors() -> Iterator[None]:
         raise UnavailableError("The database is not available; try again shortly") from error
 
 
-@asynccontextmanager
-async def _prepared_anew_after_errors(connection: psycopg.AsyncConnection) -> AsyncIterator[None]:
-    """Have psycopg prepare its statements anew after a pipeline in which one has failed.
+async def _roll_back(connection: psycopg.AsyncConnection) -> bool:
+    """Roll back the implicit transaction of a pipeline; False where a statement of it has failed,
+    after which Postgres has rolled back already.
 
-    A statement behind that one is not run, so it is not prepared either, if this was to be done by
-    then; psycopg takes it for prepared all the same.
+    BEGIN makes the transaction an explicit one; without it Postgres would warn that there is none
+    to roll back.
     """
     try:
-        yield
-    except psycopg.Error:
-        if connection.prepare_threshold is not None:
-            with suppress(psycopg.Error):  # the connection may be gone
-                await connection.execute("DEALLOCATE ALL")
-        raise
-
-
-async def _roll_back(connection: psycopg.AsyncConnection) -> None:
-    """Roll back the implicit transaction of a pipeline. BEGIN makes it an explicit one; without it
-    Postgres would warn that there is none to roll back."""
-    with suppress(psycopg.Error):  # of the statement that failed: Postgres has rolled back already
         await connection.execute("BEGIN")
         await connection.execute("ROLLBACK")
+    except psycopg.Error:
+        return False
+    return True
 
 
 def _is_missing_tenant(error: Exception) -> bool:

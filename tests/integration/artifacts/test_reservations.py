@@ -271,7 +271,7 @@ class TestParts:
         async def counted(
             self: Reservations, tenant: Tenant, statement: str, **values: Any
         ) -> None:
-            renewed[values["object"]] += statement == sql.RENEW
+            renewed[values["object"]] += statement == sql.RENEW_RESERVATION
             await execute(self, tenant, statement, **values)
 
         monkeypatch.setattr(Reservations, "execute", counted)
@@ -279,12 +279,12 @@ class TestParts:
         upload = await local.create(f"{await local.folder()}/a", 1)
         await local.send_all(upload, [b"x"])
         renewed.clear()
-        beside = await local.services.artifacts.reservations.begin(local.tenant, UUID(int=7), 10)
+        beside = await local.services.artifacts.reservations.reserve(local.tenant, UUID(int=7), 10)
         assert beside is not None
         async with asyncio.timeout(30):
             while renewed[UUID(int=7)] < 3:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
-        beside.end()
+        beside.stop_renewing()
         assert set(renewed) == {UUID(int=7)}
 
     async def test_the_same_one_again_is_in_place_of_itself(self, local: Site) -> None:
