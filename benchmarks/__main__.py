@@ -125,6 +125,8 @@ def measure(
         growth = [storage.Growth(data.server) for data in seeds] if batches else []
         if batches:
             comparison.extras.append(limit.copy(seeds[0].server, comparison.workload.name))
+        if comparison.workload.name == "one-log-metric":
+            comparison.extras.append(limit.commits(seeds[0].server, comparison.workload.name))
         results += comparison.run(seconds=seconds, rounds=rounds)
         results += [tables.bytes_per_point() for tables in growth]
     return results

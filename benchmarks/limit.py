@@ -1,24 +1,50 @@
-"""The upper bound for logging: Postgres's own COPY into a table like metric_points."""
+"""Upper bounds for logging, measured in the same Postgres.
+
+For many points it is COPY into a table like `metric_points`; for one client that sends one point
+after another, an INSERT with its commit.
+"""
 
 import time
 
 from benchmarks.measure import Result
 from benchmarks.runner import Extra
 from benchmarks.servers import Server
-from benchmarks.workloads import COPY
+from benchmarks.workloads import COMMITS, COPY
 
 POINTS = 200_000
 TABLE = "copied_points"
+COMMITTED = 2_000
 
 
 def copy(server: Server, workload: str) -> Extra:
     """A COPY of points like those of log-batch-1000, into a table with the same indexes."""
-    fresh = f"DROP TABLE IF EXISTS {TABLE}; CREATE TABLE {TABLE} (LIKE metric_points INCLUDING ALL)"
-    with server.postgres.connect(server.database) as connection:
-        connection.execute(fresh)
+    _create_table(server)
     rounds = iter(range(1, 1_000))
     result = Result(workload, COPY, "points/s")
     return Extra(result, lambda: _copy(server, next(rounds)))
+
+
+def commits(server: Server, workload: str) -> Extra:
+    """A prepared INSERT of one point with its durable commit, one after another."""
+    _create_table(server)
+    result = Result(workload, COMMITS, "requests/s")
+    return Extra(result, lambda: _commit(server))
+
+
+def _create_table(server: Server) -> None:
+    fresh = f"DROP TABLE IF EXISTS {TABLE}; CREATE TABLE {TABLE} (LIKE metric_points INCLUDING ALL)"
+    with server.postgres.connect(server.database) as connection:
+        connection.execute(fresh)
+
+
+def _commit(server: Server) -> float:
+    """Commits per second."""
+    statement = f"INSERT INTO {TABLE} VALUES (1, 1, %s, %s, 0.5)"
+    with server.postgres.connect(server.database) as connection:
+        started = time.perf_counter()
+        for step in range(COMMITTED):
+            connection.execute(statement, (step, 1_700_000_000_000 + step), prepare=True)
+        return COMMITTED / (time.perf_counter() - started)
 
 
 def _copy(server: Server, number: int) -> float:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -14,6 +14,7 @@ from benchmarks.wrk import NUMBER, Request
 
 FASTTRACKML = "fasttrackml"
 COPY = "COPY"
+COMMITS = "bare commits"
 
 POINTS_A_PAGE = 25_000
 SAMPLED_POINTS = 320
@@ -169,7 +170,7 @@ def interval(data: Seeds) -> Prepared | None:
     return Prepared([Request("GET", f"{data.server.path(route)}?{urlencode(query)}")])
 
 
-WORKLOADS = [
+_CROWD = [
     Workload("log-metric", "requests/s", log_metric, (Goal(FASTTRACKML, 5),)),
     Workload("log-batch-10", "points/s", log_batch_10, (Goal(FASTTRACKML, 6),)),
     Workload(
@@ -184,4 +185,25 @@ WORKLOADS = [
     ),
     Workload("history", "points/s", history, (Goal(FASTTRACKML, 6),), connections=2, stretch=2),
     Workload("interval", "requests/s", interval, (Goal("mlflow", 10),), connections=4),
+]
+
+# Training is one client that sends one request after another.
+_ONE_CONNECTION_GOALS = {
+    "log-metric": (Goal(FASTTRACKML, 3), Goal(COMMITS, 0.4)),
+    "log-batch-10": (Goal(FASTTRACKML, 3),),
+    "log-batch-1000": (Goal(FASTTRACKML, 5),),
+    "create": (Goal(FASTTRACKML, 1.8),),
+    "set-tag": (Goal(FASTTRACKML, 1.5),),
+    "get": (Goal(FASTTRACKML, 2),),
+}
+
+WORKLOADS = _CROWD + [
+    replace(
+        workload,
+        name=f"one-{workload.name}",
+        connections=1,
+        goals=_ONE_CONNECTION_GOALS[workload.name],
+    )
+    for workload in _CROWD
+    if workload.name in _ONE_CONNECTION_GOALS
 ]

@@ -1,4 +1,4 @@
-"""One worker compared with two, on the same database."""
+"""More workers, on the same database and the same runs."""
 
 from benchmarks import servers
 from benchmarks.further.bench import Bench
@@ -8,20 +8,27 @@ from benchmarks.seeds import Seeds
 from benchmarks.workloads import WORKLOADS
 
 MEASURED = ("log-metric", "log-batch-10", "log-batch-1000", "create", "get", "search-newest")
+WORKERS = (1, 2, 4)
+CONNECTIONS = (16, 64)
 
 
 def measure(bench: Bench) -> list[Result]:
+    """Throughput by the number of workers; each run is logged to through all workers."""
     results = []
-    name = f"{servers.OURS}, 2 workers"
-    with servers.ours(bench.ours.server.postgres, bench.folder, workers=2, name=name) as server:
-        # Both servers use the same database, so it is seeded once.
-        both = [bench.ours, SameData(server, bench.ours)]
-        for workload in WORKLOADS:
-            if workload.name in MEASURED:
-                for seeds in both:
-                    # One after the other, because stored rows are counted in the shared database.
+    postgres = bench.ours.server.postgres
+    for workers in WORKERS:
+        name = f"{servers.OURS}, {workers} workers"
+        with servers.ours(postgres, bench.folder, workers=workers, name=name) as server:
+            seeds = SameData(server, bench.ours)
+            for workload in WORKLOADS:
+                for connections in CONNECTIONS if workload.name in MEASURED else ():
+                    # One after the other, as stored rows are counted in the shared database.
                     comparison = Comparison(workload)
-                    comparison.add_server(seeds, label=f"{workload.name}, workers")
+                    comparison.add_server(
+                        seeds,
+                        connections=connections,
+                        label=f"{workload.name}, {connections} conn.",
+                    )
                     results += comparison.run(seconds=bench.seconds, rounds=bench.rounds)
     for result in results:
         result.goals = ()
