@@ -8,7 +8,6 @@ from itertools import groupby
 from uuid import UUID
 
 import msgspec
-import psycopg
 from psycopg.types.json import Json
 
 from app.artifacts import sql
@@ -16,6 +15,7 @@ from app.artifacts.artifact_owner import Owner
 from app.artifacts.stores.values import StoredObject
 from app.db.coalescer import Coalescer
 from app.db.database import Database
+from app.db.pipeline import Cursor, Pipeline
 from app.kernel.errors import ConflictError, TrackingError
 from app.kernel.tenant import Tenant
 
@@ -119,9 +119,7 @@ def _split_clashes(files: Sequence[NewFile]) -> Iterator[list[NewFile]]:
         yield group
 
 
-async def _upsert(
-    connection: psycopg.AsyncConnection, tenant: Tenant, files: Sequence[NewFile]
-) -> psycopg.AsyncCursor:
+async def _upsert(connection: Pipeline, tenant: Tenant, files: Sequence[NewFile]) -> Cursor:
     rows = [
         {
             "owner": file.owner.id,

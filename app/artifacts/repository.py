@@ -6,14 +6,13 @@ Every function is one round trip on a connection of `Database.read_pipeline` or 
 from collections.abc import Sequence
 from typing import Any
 
-import psycopg
-
 from app.artifacts import sql
 from app.artifacts.artifact_owner import Owner
 from app.artifacts.entities import Artifact, ListingEntry
+from app.db.pipeline import Pipeline
 from app.kernel.tenant import Tenant
 
-Connection = psycopg.AsyncConnection
+Connection = Pipeline
 
 
 async def get(connection: Connection, tenant: Tenant, path: str) -> Artifact | None:

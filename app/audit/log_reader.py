@@ -9,6 +9,7 @@ import psycopg
 from psycopg.rows import class_row
 
 from app.db.database import Database
+from app.db.pipeline import Pipeline
 from app.kernel import validation
 from app.kernel.page_tokens import PageTokenCodec
 from app.kernel.tenant import NO_TENANT, Tenant
@@ -121,10 +122,9 @@ def parameters(wanted: Filter, limit: int, page_token: str | None = None) -> dic
 
 
 async def _page(
-    connection: psycopg.AsyncConnection, values: Mapping[str, Any], limit: int
+    connection: Pipeline, values: Mapping[str, Any], limit: int
 ) -> tuple[list[Event], str | None]:
-    async with connection.cursor(row_factory=class_row(Event)) as cursor:
-        await cursor.execute(SELECT, values)
-        events = await cursor.fetchall()
+    cursor = await connection.execute(SELECT, values)
+    events = [Event(*row) for row in await cursor.fetchall()]
     more = len(events) > limit
     return events[:limit], _PAGE_TOKENS.encode(events[limit - 1].event_id) if more else None

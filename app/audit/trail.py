@@ -2,10 +2,10 @@
 
 from typing import Any
 
-import psycopg
 from psycopg.types.json import Jsonb
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.db.pipeline import Pipeline
 from app.kernel.clock import now_ms
 from app.kernel.ids import new_uuid
 from app.kernel.request_context import current
@@ -25,7 +25,7 @@ VALUES (
 
 
 async def record(
-    connection: AsyncConnection | psycopg.AsyncConnection,
+    connection: AsyncConnection | Pipeline,
     tenant: Tenant,
     action: str,
     target: str,

@@ -5,12 +5,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import psycopg
-
 from app.audit import trail
 from app.auth import sql
 from app.auth.credentials import ApiKeyText, public_part
 from app.db.database import Database
+from app.db.pipeline import Pipeline
 from app.kernel import validation
 from app.kernel.clock import now_ms
 from app.kernel.errors import (
@@ -175,7 +174,7 @@ class ApiKeys:
 
     async def _insert(
         self,
-        connection: psycopg.AsyncConnection,
+        connection: Pipeline,
         tenant: Tenant,
         role: str,
         name: str,
@@ -205,9 +204,7 @@ def shown_prefix(tenant: Tenant, key: ApiKey) -> str:
     return public_part(tenant.slug, key.key_id)
 
 
-async def _fetch_key(
-    connection: psycopg.AsyncConnection, tenant: Tenant, statement: str, key_id: str
-) -> ApiKey:
+async def _fetch_key(connection: Pipeline, tenant: Tenant, statement: str, key_id: str) -> ApiKey:
     row = None
     if re.fullmatch("[0-9a-f]{12}", key_id):
         values = {"tenant": tenant.id, "key": key_id, "now": now_ms()}

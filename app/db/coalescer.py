@@ -101,19 +101,37 @@ class Coalescer(Generic[Item, Answer]):
         if queue and (waiting > self._max_waiting or queue.size + size > self._max_waiting // 2):
             raise UnavailableError("Too many requests are waiting; try again shortly")
         pending = _Pending(item, size, asyncio.get_running_loop().create_future())
-        self._waiting = waiting
         if queue is None:
-            queue = self._queues[tenant] = _TenantQueue()
-        queue.put(pending)
-        full = queue.size >= self._max_batch
-        if not queue.tasks or (full and queue.tasks < self._max_concurrent):
-            queue.tasks += 1
-            # In a context of its own: the task also processes items of later requests.
-            task = asyncio.create_task(self._drain(tenant, queue), context=Context())
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            await self._process_alone(tenant, pending)
+        else:
+            self._waiting = waiting
+            queue.put(pending)
+            if queue.size >= self._max_batch and queue.tasks < self._max_concurrent:
+                self._start_draining(tenant, queue)
         answer: Answer = await pending.done
         return answer
+
+    async def _process_alone(self, tenant: Tenant, pending: "_Pending[Item, Answer]") -> None:
+        """Process an item that nobody waits beside: in its own request, without a task."""
+        queue = self._queues[tenant] = _TenantQueue()
+        queue.tasks = queue.batches = 1
+        try:
+            await self._process_batch(tenant, [pending])
+        finally:
+            queue.batches -= 1
+            queue.tasks -= 1
+            if not queue.tasks:
+                if queue.waiting:
+                    self._start_draining(tenant, queue)
+                else:
+                    del self._queues[tenant]
+
+    def _start_draining(self, tenant: Tenant, queue: "_TenantQueue[Item, Answer]") -> None:
+        queue.tasks += 1
+        # In a context of its own: the task processes items of many requests.
+        task = asyncio.create_task(self._drain(tenant, queue), context=Context())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _drain(self, tenant: Tenant, queue: "_TenantQueue[Item, Answer]") -> None:
         """Process what waits, batch by batch; beside another task's batch only full batches."""

@@ -1,14 +1,15 @@
 """Database: the pool of connections to Postgres, and transactions, each of one tenant.
 
 - `read` and `write` give a SQLAlchemy connection, for statements that SQLAlchemy builds.
-- `read_pipeline` and `write_pipeline` give psycopg's connection in pipeline mode, for hot paths:
-  their statements are SQL texts, which are sent to Postgres together.
+- `read_pipeline` and `write_pipeline` give a `Pipeline`, for hot paths: their statements are SQL
+  texts, which are sent to Postgres together.
 
 Reads are for data that is shown. Postgres refuses changes in them, and they give way to writes when
 connections are scarce. A read that decides on a write belongs to the transaction of that write.
 `app.db.connection_shares` keeps one tenant from using up the pool.
 """
 
+import asyncio
 import logging
 import select
 from collections.abc import AsyncIterator, Iterator
@@ -20,9 +21,11 @@ import psycopg
 from sqlalchemy import event, exc, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
+from sqlalchemy.util import greenlet_spawn
 
 from app.db import migrate
 from app.db.connection_shares import ConnectionShares
+from app.db.pipeline import Pipeline, Session
 from app.db.url import sqlalchemy_url
 from app.kernel.errors import NotFoundError, UnavailableError
 from app.kernel.tenant import NO_TENANT, Tenant
@@ -34,12 +37,15 @@ WAIT_SECONDS = 3.0
 
 # The first statement of a pipeline, by whether it is read-only.
 _BEGIN = {
-    False: "SELECT set_config('app.tenant_id', %s, true)",
+    False: "SELECT set_config('app.tenant_id', %(tenant)s, true)",
     True: (
-        "SELECT set_config('app.tenant_id', %s, true),"
+        "SELECT set_config('app.tenant_id', %(tenant)s, true),"
         " set_config('transaction_read_only', 'on', true)"
     ),
 }
+_BEGIN_SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+# Key of a pooled connection's session.
+_SESSION = "session"
 _SET_TENANT = text("SELECT set_config('app.tenant_id', :tenant, true)")
 
 
@@ -70,24 +76,26 @@ class Database:
             pool_timeout=WAIT_SECONDS,
             # The most recently used connection has the most prepared statements.
             pool_use_lifo=True,
+            # Each of the contexts below ends its transaction itself.
+            pool_reset_on_return=None,
             connect_args={"connect_timeout": 5, "application_name": "tracking"},
         )
         self._shares = ConnectionShares(pool_size, wait_seconds=WAIT_SECONDS)
         self._snapshots = self.engine.execution_options(
             isolation_level="REPEATABLE READ", postgresql_readonly=True
         )
-        self._autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
         self._statement_timeout = statement_timeout
         event.listen(self.engine.sync_engine, "connect", self._configure)
         event.listen(self.engine.sync_engine, "checkout", _replace_closed)
 
-    def _configure(self, connection: Any, _record: object) -> None:
-        connection.run_async(self._prepare)
+    def _configure(self, connection: Any, record: Any) -> None:
+        record.info[_SESSION] = connection.run_async(self._prepare)
 
-    async def _prepare(self, connection: psycopg.AsyncConnection) -> None:
+    async def _prepare(self, connection: psycopg.AsyncConnection) -> Session:
         """Configure a new connection. Behind a pooler it must have no session state: no prepared
         statements and no settings."""
-        if await _is_behind_pooler(connection):
+        pooled = await _is_behind_pooler(connection)
+        if pooled:
             connection.prepare_threshold = None
         elif self._statement_timeout is not None:
             milliseconds = str(round(self._statement_timeout * 1000))
@@ -95,6 +103,7 @@ class Database:
                 "SELECT set_config('statement_timeout', %s, false)", (milliseconds,)
             )
         await connection.commit()
+        return Session(connection, prepares=not pooled)
 
     @asynccontextmanager
     async def read(self, tenant: Tenant) -> AsyncIterator[AsyncConnection]:
@@ -129,7 +138,7 @@ class Database:
 
     def read_pipeline(
         self, tenant: Tenant, *, snapshot: bool = False
-    ) -> AbstractAsyncContextManager[psycopg.AsyncConnection]:
+    ) -> AbstractAsyncContextManager[Pipeline]:
         """A read-only `write_pipeline`.
 
         With `snapshot` all statements see one snapshot; otherwise each sees what was committed
@@ -137,10 +146,8 @@ class Database:
         """
         return self._pipeline(tenant, read_only=True, snapshot=snapshot)
 
-    def write_pipeline(
-        self, tenant: Tenant
-    ) -> AbstractAsyncContextManager[psycopg.AsyncConnection]:
-        """psycopg's connection in a transaction of `tenant`, in pipeline mode.
+    def write_pipeline(self, tenant: Tenant) -> AbstractAsyncContextManager[Pipeline]:
+        """A transaction of `tenant` in pipeline mode.
 
         Statements are sent without waiting for results. Fetching from a cursor waits for all
         statements sent so far; after the context a cursor's rows are in memory. Committed on a
@@ -153,37 +160,32 @@ class Database:
     @asynccontextmanager
     async def _pipeline(
         self, tenant: Tenant, *, read_only: bool, snapshot: bool = False
-    ) -> AsyncIterator[psycopg.AsyncConnection]:
+    ) -> AsyncIterator[Pipeline]:
         with _translated_errors():
-            async with (
-                self._shares.connection(tenant.slug, read_only=read_only),
-                self._autocommit.connect() as connection,
-            ):
-                raw = (await connection.get_raw_connection()).driver_connection
-                assert isinstance(raw, psycopg.AsyncConnection)
-                failed = False
+            async with self._shares.connection(tenant.slug, read_only=read_only):
+                # Connecting is a coroutine that SQLAlchemy runs in a greenlet.
+                connection = await greenlet_spawn(self.engine.pool.connect)
+                pipeline = Pipeline(connection.info[_SESSION])
                 try:
-                    # Statements of a pipeline up to its sync are one implicit transaction, so that
-                    # BEGIN and COMMIT, and their round trips, are not needed.
-                    async with raw.pipeline():
-                        try:
-                            if snapshot:
-                                await raw.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-                            await raw.execute(_BEGIN[read_only], (str(tenant.id),))
-                            yield raw
-                            if snapshot:
-                                await raw.execute("COMMIT")
-                        except BaseException:
-                            failed = not await _roll_back(raw)
-                            raise
-                except psycopg.Error:
-                    failed = True
-                    raise
+                    try:
+                        if snapshot:
+                            await pipeline.execute(_BEGIN_SNAPSHOT)
+                        await pipeline.execute(_BEGIN[read_only], {"tenant": str(tenant.id)})
+                        yield pipeline
+                        if snapshot:
+                            await pipeline.execute("COMMIT")
+                        await pipeline.finish()
+                    except asyncio.CancelledError:
+                        await pipeline.abandon()
+                        raise
+                    except BaseException:
+                        await pipeline.roll_back()
+                        raise
                 finally:
-                    if failed:
-                        # Statements behind the one that failed were not prepared, although psycopg
-                        # takes them for prepared: on this connection they would fail from now on.
-                        await connection.invalidate()
+                    if pipeline.is_clean:
+                        connection.close()
+                    else:
+                        await greenlet_spawn(connection.invalidate)
 
     @asynccontextmanager
     async def without_tenant(self) -> AsyncIterator[AsyncConnection]:
@@ -236,21 +238,6 @@ def _translated_errors() -> Iterator[None]:
             raise UnavailableError("The database took too long to answer") from error
         log.warning("database unavailable: %s", str(error).splitlines()[0])
         raise UnavailableError("The database is not available; try again shortly") from error
-
-
-async def _roll_back(connection: psycopg.AsyncConnection) -> bool:
-    """Roll back the implicit transaction of a pipeline; False where a statement of it has failed,
-    after which Postgres has rolled back already.
-
-    BEGIN makes the transaction an explicit one; without it Postgres would warn that there is none
-    to roll back.
-    """
-    try:
-        await connection.execute("BEGIN")
-        await connection.execute("ROLLBACK")
-    except psycopg.Error:
-        return False
-    return True
 
 
 def _is_missing_tenant(error: Exception) -> bool:

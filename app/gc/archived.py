@@ -14,11 +14,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
 
-import psycopg
-
 from app.artifacts.service import Artifacts
 from app.audit import trail
 from app.db.database import Database
+from app.db.pipeline import Pipeline
 from app.gc import sql
 from app.gc.report import Progress, Report
 from app.kernel.artifact_uris import model_folder, run_folder
@@ -140,9 +139,7 @@ class Archive:
             await connection.execute(sql.MARK_EXPERIMENT, values)
         return True
 
-    async def _blocked(
-        self, connection: psycopg.AsyncConnection, experiment: int, cutoff: int
-    ) -> bool:
+    async def _blocked(self, connection: Pipeline, experiment: int, cutoff: int) -> bool:
         """Whether the experiment is kept; if not, it and its runs are locked."""
         values = self._values(experiment=experiment, cutoff=cutoff)
         if not await _fetch(connection, sql.LOCK_EXPERIMENT, values):
@@ -183,9 +180,7 @@ class Archive:
             await self._audit(connection, "gc.experiment", [str(number) for (number,) in deleted])
         return len(deleted)
 
-    async def _audit(
-        self, connection: psycopg.AsyncConnection, action: str, targets: Sequence[str]
-    ) -> None:
+    async def _audit(self, connection: Pipeline, action: str, targets: Sequence[str]) -> None:
         for target in targets:
             await trail.record(connection, self._tenant, action, target)
 
@@ -198,7 +193,7 @@ class Archive:
             after = f"{page[-1][0]}0"
 
     @asynccontextmanager
-    async def _locked(self, folders: Sequence[str]) -> AsyncIterator[psycopg.AsyncConnection]:
+    async def _locked(self, folders: Sequence[str]) -> AsyncIterator[Pipeline]:
         """A transaction during which no other one writes files in the folders."""
         async with self._database.write_pipeline(self._tenant) as connection:
             await connection.execute(sql.LOCK_FOLDERS, self._values(folders=sorted(folders)))
@@ -230,8 +225,6 @@ class Archive:
         return {"tenant": self._tenant.id, **parameters}
 
 
-async def _fetch(
-    connection: psycopg.AsyncConnection, statement: str, parameters: dict[str, object]
-) -> list[Any]:
+async def _fetch(connection: Pipeline, statement: str, parameters: dict[str, object]) -> list[Any]:
     cursor = await connection.execute(statement, parameters)
     return await cursor.fetchall()

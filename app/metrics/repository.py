@@ -2,17 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
-import psycopg
-
+from app.db.pipeline import Cursor, Pipeline
 from app.kernel.tenant import Tenant
 from app.kernel.validation import INT64_MAX, INT64_MIN
 from app.metrics import sql
 from app.metrics.entities import PointColumns, PointRow
-
-Cursor = psycopg.AsyncCursor[tuple[Any, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +31,7 @@ class SeriesRange:
 
 
 async def find_series(
-    connection: psycopg.AsyncConnection, tenant: Tenant, run_id: UUID, key: str
+    connection: Pipeline, tenant: Tenant, run_id: UUID, key: str
 ) -> tuple[int | None, int] | None:
     """The id of the series of a run's metric and its number of points; None where there is no run.
 
@@ -52,7 +48,7 @@ async def find_series(
 
 
 async def find_series_of_runs(
-    connection: psycopg.AsyncConnection, tenant: Tenant, run_ids: Sequence[UUID], key: str
+    connection: Pipeline, tenant: Tenant, run_ids: Sequence[UUID], key: str
 ) -> Cursor:
     """Queue the query for (run id, series id, number of points) of one metric in several runs."""
     return await connection.execute(
@@ -61,7 +57,7 @@ async def find_series_of_runs(
 
 
 async def find_page(
-    connection: psycopg.AsyncConnection,
+    connection: Pipeline,
     tenant: Tenant,
     series_id: int,
     *,
@@ -81,7 +77,7 @@ async def find_page(
     statement = sql.read_history(after=after is not None, full_order=full_order)
     await connection.execute(sql.FORCE_INDEX_ORDER)
     # In binary form, a page of numbers is read in half the time.
-    return await connection.cursor(binary=True).execute(statement, values)
+    return await connection.execute(statement, values, binary=True)
 
 
 async def read_page(cursor: Cursor) -> PointColumns:
@@ -92,7 +88,7 @@ async def read_page(cursor: Cursor) -> PointColumns:
 
 
 async def read_histories(
-    connection: psycopg.AsyncConnection,
+    connection: Pipeline,
     tenant: Tenant,
     run_ids: Sequence[UUID],
     key: str,
@@ -105,9 +101,7 @@ async def read_histories(
     return await cursor.fetchall()
 
 
-async def count_points(
-    connection: psycopg.AsyncConnection, points: SeriesRange, count_of_series: int
-) -> int:
+async def count_points(connection: Pipeline, points: SeriesRange, count_of_series: int) -> int:
     """The number of points in the range, which is `count_of_series` for a range without bounds."""
     if points.step_min in (None, INT64_MIN) and points.step_max in (None, INT64_MAX):
         return count_of_series
@@ -119,7 +113,7 @@ async def count_points(
 
 
 async def read_even_places(
-    connection: psycopg.AsyncConnection, points: SeriesRange, total: int, limit: int
+    connection: Pipeline, points: SeriesRange, total: int, limit: int
 ) -> list[PointRow]:
     """All points of the range, or one of each of `limit` parts where `total` is more than that.
 
@@ -129,7 +123,7 @@ async def read_even_places(
     parts = max(1, min(total, limit))
     size, larger = divmod(total, parts)
     await connection.execute(sql.SET_SORT_MEMORY)
-    cursor = await connection.cursor(binary=True).execute(
+    cursor = await connection.execute(
         sql.READ_EVEN_PLACES,
         points.values
         | {
@@ -138,12 +132,13 @@ async def read_even_places(
             "larger": larger * (size + 1),
             "last_part": total - size,
         },
+        binary=True,
     )
     return await cursor.fetchall()
 
 
 async def read_extremes(
-    connection: psycopg.AsyncConnection, points: SeriesRange, total: int, parts: int
+    connection: Pipeline, points: SeriesRange, total: int, parts: int
 ) -> list[PointRow]:
     """The points with the lowest and the highest value of each of `parts` even parts of a range,
     which has `total` points."""

@@ -5,9 +5,8 @@ from itertools import islice
 from operator import lt
 from uuid import UUID
 
-import psycopg
-
 from app.db.database import Database
+from app.db.pipeline import Pipeline
 from app.kernel import validation
 from app.kernel.cache import VersionedCache
 from app.kernel.errors import RunNotFoundError
@@ -210,7 +209,7 @@ class Metrics:
 
 
 async def _find_series(
-    connection: psycopg.AsyncConnection,
+    connection: Pipeline,
     tenant: Tenant,
     run_id: str,
     key: str,

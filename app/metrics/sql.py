@@ -97,6 +97,58 @@ FROM unnest(
 WHERE s.tenant_id = %(tenant)s AND s.series_id = new.series_id
 """
 
+# Log points to series of one active run, of which all exist, and none holds a point that late: then
+# no point can be a duplicate, and nothing needs to be asked before. Otherwise nothing is written,
+# and the row is false. The run's lock is held since before the statement began.
+LOG_LATER_POINTS = """
+WITH found AS MATERIALIZED (
+    SELECT n.number, s.series_id,
+        (n.last_step, n.last_timestamp) > (s.last_step, s.last_timestamp) AS is_latest,
+        n.last_step, n.last_timestamp, n.last_value, n.max_timestamp,
+        n.min_value, n.max_value, n.point_count
+    FROM unnest(
+        %(keys)s::text[], %(first_steps)s, %(first_timestamps)s, %(last_steps)s,
+        %(last_timestamps)s, %(last_values)s, %(max_timestamps)s, %(min_values)s, %(max_values)s,
+        %(counts)s
+    ) WITH ORDINALITY AS n (key, first_step, first_timestamp, last_step, last_timestamp, last_value,
+        max_timestamp, min_value, max_value, point_count, number)
+    JOIN metric_series s
+        ON s.tenant_id = %(tenant)s AND s.run_id = %(run)s AND s.key = n.key
+    WHERE (n.first_timestamp, n.first_step) > (s.max_timestamp, s.last_step)
+),
+complete AS MATERIALIZED (
+    SELECT count(*) = cardinality(%(keys)s::text[]) AND EXISTS (
+        SELECT FROM runs
+        WHERE tenant_id = %(tenant)s AND run_id = %(run)s AND deleted_time IS NULL
+    ) AS every FROM found
+),
+inserted AS (
+    INSERT INTO metric_points (tenant_id, series_id, timestamp, step, value)
+    SELECT %(tenant)s, found.series_id, p.timestamp, p.step, p.value
+    FROM complete, unnest(%(of)s, %(timestamps)s, %(steps)s, %(values)s)
+        AS p (number, timestamp, step, value)
+    JOIN found ON found.number = p.number
+    WHERE every
+),
+updated AS (
+    UPDATE metric_series s SET
+        last_step = CASE WHEN is_latest THEN found.last_step ELSE s.last_step END,
+        last_timestamp =
+            CASE WHEN is_latest THEN found.last_timestamp ELSE s.last_timestamp END,
+        last_value = CASE WHEN is_latest THEN found.last_value ELSE s.last_value END,
+        settled_value = CASE
+            WHEN NOT is_latest OR s.last_value = found.last_value THEN s.settled_value
+        END,
+        max_timestamp = found.max_timestamp,
+        min_value = LEAST(s.min_value, NULLIF(found.min_value, 'NaN')),
+        max_value = GREATEST(s.max_value, NULLIF(found.max_value, 'NaN')),
+        point_count = s.point_count + found.point_count
+    FROM found, complete
+    WHERE s.tenant_id = %(tenant)s AND s.series_id = found.series_id AND every
+)
+SELECT every FROM complete
+"""
+
 # Insert points that were measured on a logged model; a point that exists is overwritten.
 UPSERT_MODEL_POINTS = """
 INSERT INTO logged_model_metrics

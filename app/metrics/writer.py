@@ -8,23 +8,18 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import chain, repeat
 from typing import Any
 
-import psycopg
-
 from app.db.binary_arrays import big_integers, floats, integers
+from app.db.pipeline import Cursor, Pipeline
 from app.kernel.tenant import Tenant
 from app.metrics import sql
 from app.metrics.entities import Point, SeriesKey
 from app.metrics.summaries import NAN, SeriesBatch, StoredSeries, Summary
 
-Cursor = psycopg.AsyncCursor[tuple[Any, ...]]
-
 ModelPointKey = tuple[str, str, int, int, str]
 """Model id, metric key, timestamp, step, run id: the primary key of a point of a logged model."""
 
 
-async def find_series(
-    connection: psycopg.AsyncConnection, tenant: Tenant, keys: Collection[SeriesKey]
-) -> Cursor:
+async def find_series(connection: Pipeline, tenant: Tenant, keys: Collection[SeriesKey]) -> Cursor:
     """Queue the query for the series of these keys; `stored_series` reads its result."""
     return await connection.execute(sql.FIND_SERIES, {"tenant": tenant.id} | _key_columns(keys))
 
@@ -38,7 +33,7 @@ async def stored_series(found: Cursor) -> dict[SeriesKey, StoredSeries]:
 
 
 async def write_points(
-    connection: psycopg.AsyncConnection,
+    connection: Pipeline,
     tenant: Tenant,
     stored: Mapping[SeriesKey, StoredSeries],
     points: Mapping[SeriesKey, Sequence[Point]],
@@ -83,8 +78,32 @@ async def write_points(
         await connection.execute(sql.UPDATE_SERIES, values | _summary_columns(summaries))
 
 
+async def log_later_points(
+    connection: Pipeline, tenant: Tenant, run_id: str, points: Mapping[str, Sequence[Point]]
+) -> Cursor:
+    """Queue the statement that inserts points, by metric key, where all of them come after those
+    that are stored of existing series. Its row says whether it did so, or wrote nothing.
+
+    The connection holds the run's lock.
+    """
+    numbered = [(number, SeriesBatch(batch)) for number, batch in enumerate(points.values(), 1)]
+    summaries = [(number, batch.summary, len(batch.steps)) for number, batch in numbered]
+    columns = _point_columns(numbered) | _summary_columns(summaries)
+    return await connection.execute(
+        sql.LOG_LATER_POINTS,
+        columns
+        | {
+            "tenant": tenant.id,
+            "run": run_id,
+            "keys": list(points),
+            "first_steps": big_integers(batch.steps[0] for _, batch in numbered),
+            "first_timestamps": big_integers(batch.timestamps[0] for _, batch in numbered),
+        },
+    )
+
+
 async def write_model_points(
-    connection: psycopg.AsyncConnection, tenant: Tenant, points: Mapping[ModelPointKey, Point]
+    connection: Pipeline, tenant: Tenant, points: Mapping[ModelPointKey, Point]
 ) -> None:
     """Queue the statement that adds points to the logged models that they were measured on."""
     values = points.values()

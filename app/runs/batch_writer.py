@@ -1,6 +1,8 @@
 """Group commit of what requests log to runs: one transaction for all writes of a tenant that wait.
 
-A transaction takes two round trips. The first locks the runs and reads what the writes depend on.
+What a single request logs to existing series, or as tags or params alone, takes one round trip: its
+statements check by themselves whether they may write. All else, and what they did not write, takes
+two. The first locks the runs and reads what the writes depend on.
 Python then accepts or refuses each write; the second sends the rows of the accepted ones, and the
 commit. Where a run gets new metrics, a round trip between the two counts those that it has.
 
@@ -15,10 +17,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-import psycopg
-
 from app.db.coalescer import Coalescer
 from app.db.database import Database
+from app.db.pipeline import Pipeline
 from app.kernel.errors import (
     LoggedModelNotFoundError,
     RunNotActiveError,
@@ -121,6 +122,8 @@ async def write_batch(
 ) -> list[TrackingError | None]:
     """Commit the writes that can be accepted; for each write, None or the error that refused it."""
     batch = [_GroupedWrite.of(write) for write in writes]
+    if len(batch) == 1 and await _write_at_once(database, tenant, batch[0]):
+        return [None]
     well_formed = [grouped for grouped in batch if parse_run_id(grouped.write.run_id)]
     if not well_formed:
         return [RunNotFoundError(write.run_id) for write in writes]
@@ -137,8 +140,33 @@ async def write_batch(
     return errors
 
 
+async def _write_at_once(database: Database, tenant: Tenant, grouped: _GroupedWrite) -> bool:
+    """Commit a write of one kind in one round trip; False where that was not possible, and nothing
+    was written."""
+    write = grouped.write
+    kinds = (grouped.points, write.params, write.tags)
+    if sum(map(bool, kinds)) != 1 or grouped.model_points or RUN_NAME_TAG in write.tags:
+        return False
+    if parse_run_id(write.run_id) is None:
+        return False
+    async with database.write_pipeline(tenant) as connection:
+        values = {"tenant": tenant.id, "run": write.run_id}
+        await connection.execute(sql.LOCK_ACTIVE_RUN, values)
+        if grouped.points:
+            done = await metrics.log_later_points(connection, tenant, write.run_id, grouped.points)
+        else:
+            statement, kind, pairs = (
+                (sql.SET_TAGS_OF_RUN, "tags", write.tags)
+                if write.tags
+                else (sql.INSERT_PARAMS_OF_RUN, "params", write.params)
+            )
+            values |= {"keys": list(pairs), "values": list(pairs.values())}
+            done = await connection.execute(statement, values | {"limit": key_limits.LIMITS[kind]})
+    return await done.fetchone() == (True,)
+
+
 async def _read_state(
-    connection: psycopg.AsyncConnection, tenant: Tenant, batch: Sequence[_GroupedWrite]
+    connection: Pipeline, tenant: Tenant, batch: Sequence[_GroupedWrite]
 ) -> _State:
     """Lock the runs, and read what decides on the writes."""
     runs = list({grouped.write.run_id for grouped in batch})
@@ -227,9 +255,7 @@ def _reserve_keys(
     return remaining.reserve(grouped.write.run_id, keys)
 
 
-async def _write_rows(
-    connection: psycopg.AsyncConnection, tenant: Tenant, state: _State, rows: _Rows
-) -> None:
+async def _write_rows(connection: Pipeline, tenant: Tenant, state: _State, rows: _Rows) -> None:
     """Queue the statements; they are sent, with the commit, when the pipeline ends."""
     values: dict[str, Any] = {"tenant": tenant.id}
     if rows.points:

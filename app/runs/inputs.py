@@ -4,9 +4,9 @@ from collections.abc import Collection, Mapping, Sequence
 from uuid import UUID
 
 import msgspec
-import psycopg
 
 from app.db.database import Database
+from app.db.pipeline import Pipeline
 from app.kernel import validation
 from app.kernel.errors import (
     InvalidValueError,
@@ -110,9 +110,7 @@ class Inputs:
             return [DatasetSummary(*row) for row in rows]
 
 
-async def _lock_active(
-    connection: psycopg.AsyncConnection, tenant: Tenant, run_id: str
-) -> tuple[UUID, int]:
+async def _lock_active(connection: Pipeline, tenant: Tenant, run_id: str) -> tuple[UUID, int]:
     """The ids of an active run and of its experiment; the run is locked until the commit."""
     number = run_uuid(run_id)
     row = await inputs_repository.lock_run(connection, tenant, number)
@@ -125,7 +123,7 @@ async def _lock_active(
 
 
 async def _link_models(
-    connection: psycopg.AsyncConnection,
+    connection: Pipeline,
     tenant: Tenant,
     run_id: UUID,
     direction: str,
@@ -137,9 +135,7 @@ async def _link_models(
         await inputs_repository.link_models(connection, tenant, run_id, direction, steps)
 
 
-async def _check_models(
-    connection: psycopg.AsyncConnection, tenant: Tenant, model_ids: Collection[str]
-) -> None:
+async def _check_models(connection: Pipeline, tenant: Tenant, model_ids: Collection[str]) -> None:
     """Raises LoggedModelNotFoundError for the first model that does not exist."""
     for model_id in model_ids:
         if not is_model_id(model_id):

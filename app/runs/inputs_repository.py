@@ -4,9 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-import psycopg
-
 from app.db.binary_arrays import big_integers
+from app.db.pipeline import Pipeline
 from app.kernel.ids import new_uuid
 from app.kernel.tenant import Tenant
 from app.runs.entities import DatasetInput
@@ -70,7 +69,7 @@ LIMIT %(limit)s
 
 
 async def lock_run(
-    connection: psycopg.AsyncConnection, tenant: Tenant, run_id: UUID
+    connection: Pipeline, tenant: Tenant, run_id: UUID
 ) -> tuple[int, int | None] | None:
     """Lock a run until the transaction ends, and raise its version.
 
@@ -82,7 +81,7 @@ async def lock_run(
 
 
 async def insert_datasets(
-    connection: psycopg.AsyncConnection,
+    connection: Pipeline,
     tenant: Tenant,
     run_id: UUID,
     experiment_id: int,
@@ -128,7 +127,7 @@ async def insert_datasets(
 
 
 async def link_models(
-    connection: psycopg.AsyncConnection,
+    connection: Pipeline,
     tenant: Tenant,
     run_id: UUID,
     direction: str,
@@ -151,7 +150,7 @@ async def link_models(
 
 
 async def search_datasets(
-    connection: psycopg.AsyncConnection,
+    connection: Pipeline,
     tenant: Tenant,
     experiment_ids: Sequence[int],
     *,

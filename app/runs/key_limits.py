@@ -7,10 +7,8 @@ that its keys can be counted. Writes to existing series need no count.
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
-import psycopg
-
+from app.db.pipeline import Cursor, Pipeline
 from app.kernel import validation
 from app.kernel.errors import InvalidValueError
 from app.kernel.tenant import Tenant
@@ -24,8 +22,6 @@ LIMITS = {
     "tags": validation.MAX_TAGS,
 }
 _COUNT = {"metrics": COUNT_SERIES, "params": sql.COUNT_PARAMS, "tags": sql.COUNT_TAGS}
-
-Cursor = psycopg.AsyncCursor[tuple[Any, ...]]
 
 
 @dataclass(slots=True)
@@ -55,7 +51,7 @@ class RemainingKeys:
 
 
 async def count_keys(
-    connection: psycopg.AsyncConnection, tenant: Tenant, kind: str, keys: Iterable[RunKey]
+    connection: Pipeline, tenant: Tenant, kind: str, keys: Iterable[RunKey]
 ) -> Cursor:
     """Queue the count of the metrics, params or tags that the runs of these keys have."""
     runs = list({run_id for run_id, _ in keys})
@@ -63,7 +59,7 @@ async def count_keys(
 
 
 async def remaining_keys(
-    connection: psycopg.AsyncConnection,
+    connection: Pipeline,
     tenant: Tenant,
     written: Mapping[str, Collection[RunKey]],
     counts: Mapping[str, Cursor],
@@ -99,7 +95,7 @@ async def remaining_keys(
 
 
 async def check_tags(
-    connection: psycopg.AsyncConnection, tenant: Tenant, run_id: str, keys: Collection[str]
+    connection: Pipeline, tenant: Tenant, run_id: str, keys: Collection[str]
 ) -> None:
     """Raises InvalidValueError where tags of these keys would be too many for the run."""
     written = {"tags": {(run_id, key) for key in keys}}

@@ -10,11 +10,11 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-import psycopg
 from sqlalchemy import select
 from sqlalchemy import update as update_rows
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.db.pipeline import Cursor, Pipeline
 from app.db.tables.runs import Run as RunRow
 from app.kernel.artifact_uris import RunLocation, run_artifact_uri
 from app.kernel.tenant import Tenant
@@ -24,12 +24,8 @@ from app.runs import sql
 from app.runs.entities import DatasetInput, ModelLink, Run
 from app.search.page import CompiledPage
 
-Cursor = psycopg.AsyncCursor[tuple[Any, ...]]
 
-
-async def read(
-    connection: psycopg.AsyncConnection, tenant: Tenant, ids: Sequence[UUID]
-) -> list[Run]:
+async def read(connection: Pipeline, tenant: Tenant, ids: Sequence[UUID]) -> list[Run]:
     """The runs of those ids that exist, in the order of the ids, with all that belongs to them.
 
     Takes one round trip. The connection is in a snapshot or holds the runs' locks, so that each run
@@ -64,34 +60,26 @@ async def read(
     return [runs[run_id] for run_id in ids if run_id in runs]
 
 
-async def read_info(
-    connection: psycopg.AsyncConnection, tenant: Tenant, run_id: UUID
-) -> Run | None:
+async def read_info(connection: Pipeline, tenant: Tenant, run_id: UUID) -> Run | None:
     """A run without its params, tags, metrics, inputs and outputs; None where there is none."""
     row = await _first_row(connection, sql.READ_RUNS, tenant=tenant.id, runs=[run_id])
     return None if row is None else _run(row)
 
 
-async def read_sizes(
-    connection: psycopg.AsyncConnection, tenant: Tenant, ids: Sequence[UUID]
-) -> dict[UUID, int]:
+async def read_sizes(connection: Pipeline, tenant: Tenant, ids: Sequence[UUID]) -> dict[UUID, int]:
     """About how many bytes each of the runs takes, of those that exist. Takes one round trip."""
     values = {"tenant": tenant.id, "runs": list(ids)}
     cursor = await connection.execute(sql.READ_SIZES, values)
     return {run_id: int(size) for run_id, size in await cursor.fetchall()}
 
 
-async def read_tag(
-    connection: psycopg.AsyncConnection, tenant: Tenant, run_id: UUID, key: str
-) -> str | None:
+async def read_tag(connection: Pipeline, tenant: Tenant, run_id: UUID, key: str) -> str | None:
     """The value of a run's tag."""
     row = await _first_row(connection, sql.READ_TAG, tenant=tenant.id, run=run_id, key=key)
     return None if row is None else row[0]
 
 
-async def locate(
-    connection: psycopg.AsyncConnection, tenant: Tenant, run_id: UUID
-) -> RunLocation | None:
+async def locate(connection: Pipeline, tenant: Tenant, run_id: UUID) -> RunLocation | None:
     """Where a run's artifacts are; None where there is no such run."""
     row = await _first_row(connection, sql.LOCATE_RUN, tenant=tenant.id, run=run_id)
     if row is None:
@@ -101,16 +89,12 @@ async def locate(
     return RunLocation(run_id, uri, deleted_time)
 
 
-async def find_versions(
-    connection: psycopg.AsyncConnection, tenant: Tenant, ids: Sequence[UUID]
-) -> Cursor:
+async def find_versions(connection: Pipeline, tenant: Tenant, ids: Sequence[UUID]) -> Cursor:
     """Queue the query for (run id, version) of the runs that exist."""
     return await connection.execute(sql.READ_VERSIONS, {"tenant": tenant.id, "runs": list(ids)})
 
 
-async def find_models(
-    connection: psycopg.AsyncConnection, tenant: Tenant, model_ids: Collection[str]
-) -> Cursor:
+async def find_models(connection: Pipeline, tenant: Tenant, model_ids: Collection[str]) -> Cursor:
     """Queue the query for the ids of the logged models that exist, which keeps them from removal
     until the transaction ends."""
     return await connection.execute(
@@ -118,25 +102,19 @@ async def find_models(
     )
 
 
-async def find_page(
-    connection: psycopg.AsyncConnection, page: CompiledPage, *, timeout_ms: int
-) -> Cursor:
+async def find_page(connection: Pipeline, page: CompiledPage, *, timeout_ms: int) -> Cursor:
     """Queue the query for a page of a search; the rows are (run id, sort keys…, version)."""
     plans = "force_generic_plan" if page.generic_plan else "auto"
     await connection.execute(sql.CONFIGURE_SEARCH, {"timeout": str(timeout_ms), "plans": plans})
-    return await psycopg.AsyncRawCursor(connection).execute(page.text, page.values)
+    return await connection.execute_numbered(page.text, page.values)
 
 
-async def count_matches(
-    connection: psycopg.AsyncConnection, page: CompiledPage
-) -> psycopg.AsyncCursor[tuple[int]]:
+async def count_matches(connection: Pipeline, page: CompiledPage) -> Cursor:
     """Queue the count of the runs on all pages, after `find_page` in the same pipeline."""
-    return await psycopg.AsyncRawCursor(connection).execute(page.count_text, page.count_values)
+    return await connection.execute_numbered(page.count_text, page.count_values)
 
 
-async def create(
-    connection: psycopg.AsyncConnection, tenant: Tenant, runs: Sequence[Run]
-) -> Cursor:
+async def create(connection: Pipeline, tenant: Tenant, runs: Sequence[Run]) -> Cursor:
     """Queue the insert of runs, with their params and tags, into active experiments.
 
     The rows are (experiment id, artifact_location, deleted_time) of the experiments that exist.
@@ -162,15 +140,13 @@ async def create(
     )
 
 
-async def lock(
-    connection: psycopg.AsyncConnection, tenant: Tenant, run_id: UUID
-) -> tuple[int | None] | None:
+async def lock(connection: Pipeline, tenant: Tenant, run_id: UUID) -> tuple[int | None] | None:
     """Lock a run until the transaction ends; returns its deleted_time, or None for no such run."""
     return await _first_row(connection, sql.LOCK_RUN, tenant=tenant.id, run=run_id)
 
 
 async def update(
-    connection: psycopg.AsyncConnection,
+    connection: Pipeline,
     tenant: Tenant,
     run_id: UUID,
     *,
@@ -191,15 +167,13 @@ async def update(
     )
 
 
-async def set_settled_values(
-    connection: psycopg.AsyncConnection, tenant: Tenant, run_id: UUID
-) -> None:
+async def set_settled_values(connection: Pipeline, tenant: Tenant, run_id: UUID) -> None:
     """Queue the update that lets index scans find a run that has ended by its latest metrics."""
     await connection.execute(SET_SETTLED_VALUES, {"tenant": tenant.id, "run": run_id})
 
 
 async def upsert_tags(
-    connection: psycopg.AsyncConnection, tenant: Tenant, run_id: UUID, tags: Mapping[str, str]
+    connection: Pipeline, tenant: Tenant, run_id: UUID, tags: Mapping[str, str]
 ) -> None:
     """Queue an upsert of a run's tags."""
     await connection.execute(
@@ -214,7 +188,7 @@ async def upsert_tags(
 
 
 async def delete_tags(
-    connection: psycopg.AsyncConnection, tenant: Tenant, run_id: UUID, keys: Sequence[str]
+    connection: Pipeline, tenant: Tenant, run_id: UUID, keys: Sequence[str]
 ) -> Cursor:
     """Queue the deletion of a run's tags; the rows are the keys of those that existed."""
     return await connection.execute(
@@ -223,7 +197,7 @@ async def delete_tags(
 
 
 async def set_deleted_time(
-    connection: psycopg.AsyncConnection, tenant: Tenant, run_id: UUID, deleted_time: int | None
+    connection: Pipeline, tenant: Tenant, run_id: UUID, deleted_time: int | None
 ) -> bool:
     """Soft-delete a run, or restore it with None. False where there is no such run, or its purge
     has begun."""
@@ -263,7 +237,7 @@ def _run(row: Sequence[Any]) -> Run:
 
 
 async def _first_row(
-    connection: psycopg.AsyncConnection, statement: str, **values: object
+    connection: Pipeline, statement: str, **values: object
 ) -> tuple[Any, ...] | None:
     cursor = await connection.execute(statement, values)
     row: tuple[Any, ...] | None = await cursor.fetchone()

@@ -5,11 +5,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-import psycopg
-
 from app.audit import trail
 from app.db.coalescer import Coalescer
 from app.db.database import Database
+from app.db.pipeline import Pipeline
 from app.kernel import validation
 from app.kernel.artifact_uris import RunLocation, run_artifact_uri
 from app.kernel.clock import now_ms
@@ -261,7 +260,7 @@ class Runs:
             await trail.record(connection, tenant, action, run_id)
 
 
-async def _lock_active(connection: psycopg.AsyncConnection, tenant: Tenant, run_id: str) -> UUID:
+async def _lock_active(connection: Pipeline, tenant: Tenant, run_id: str) -> UUID:
     """Lock an active run until the commit. Raises RunNotFoundError and RunNotActiveError."""
     number = run_uuid(run_id)
     row = await repository.lock(connection, tenant, number)
@@ -274,7 +273,7 @@ async def _lock_active(connection: psycopg.AsyncConnection, tenant: Tenant, run_
 
 
 async def _set_tags(
-    connection: psycopg.AsyncConnection, tenant: Tenant, run_id: UUID, tags: Mapping[str, str]
+    connection: Pipeline, tenant: Tenant, run_id: UUID, tags: Mapping[str, str]
 ) -> None:
     """Set tags of a run that is locked. Raises InvalidValueError where it would have too many."""
     if tags:

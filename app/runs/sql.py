@@ -17,6 +17,13 @@ WHERE runs.tenant_id = %(tenant)s AND runs.run_id = locked.run_id
 RETURNING runs.run_id, runs.deleted_time
 """
 
+# Lock one run and raise its version; the row is that of an active run.
+LOCK_ACTIVE_RUN = """
+UPDATE runs SET version = version + 1
+WHERE tenant_id = %(tenant)s AND run_id = %(run)s AND deleted_time IS NULL
+RETURNING true
+"""
+
 # The values of the params that exist among (run, key) pairs.
 FIND_PARAMS = """
 SELECT p.run_id, p.key, p.value
@@ -58,6 +65,44 @@ UPSERT_TAGS = """
 INSERT INTO run_tags (tenant_id, run_id, key, value)
 SELECT %(tenant)s, * FROM unnest(%(runs)s::uuid[], %(keys)s::text[], %(values)s::text[])
 ON CONFLICT (tenant_id, run_id, key) DO UPDATE SET value = EXCLUDED.value
+"""
+
+# Set tags, or insert params, of one run, where it is active and has room for as many more, and no
+# param has another value. Otherwise nothing is written, and there is no row. The run's lock is held
+# since before the statement began.
+SET_TAGS_OF_RUN = """
+WITH run AS MATERIALIZED (
+    SELECT run_id FROM runs
+    WHERE tenant_id = %(tenant)s AND run_id = %(run)s AND deleted_time IS NULL AND (
+        SELECT count(*) FROM run_tags WHERE tenant_id = %(tenant)s AND run_id = %(run)s
+    ) + cardinality(%(keys)s::text[]) <= %(limit)s
+),
+written AS (
+    INSERT INTO run_tags (tenant_id, run_id, key, value)
+    SELECT %(tenant)s, run_id, key, value
+    FROM run, unnest(%(keys)s::text[], %(values)s::text[]) AS new (key, value)
+    ON CONFLICT (tenant_id, run_id, key) DO UPDATE SET value = EXCLUDED.value
+)
+SELECT true FROM run
+"""
+INSERT_PARAMS_OF_RUN = """
+WITH run AS MATERIALIZED (
+    SELECT run_id FROM runs
+    WHERE tenant_id = %(tenant)s AND run_id = %(run)s AND deleted_time IS NULL AND (
+        SELECT count(*) FROM params WHERE tenant_id = %(tenant)s AND run_id = %(run)s
+    ) + cardinality(%(keys)s::text[]) <= %(limit)s AND NOT EXISTS (
+        SELECT FROM unnest(%(keys)s::text[], %(values)s::text[]) AS new (key, value)
+        JOIN params p ON p.tenant_id = %(tenant)s AND p.run_id = %(run)s AND p.key = new.key
+        WHERE p.value <> new.value
+    )
+),
+written AS (
+    INSERT INTO params (tenant_id, run_id, key, value)
+    SELECT %(tenant)s, run_id, key, value
+    FROM run, unnest(%(keys)s::text[], %(values)s::text[]) AS new (key, value)
+    ON CONFLICT DO NOTHING
+)
+SELECT true FROM run
 """
 
 # Rename runs: the tag mlflow.runName is stored as the run's name.

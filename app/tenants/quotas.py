@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 
-import psycopg
-
 from app.audit import trail
 from app.db.database import Database
+from app.db.pipeline import Pipeline
 from app.kernel.errors import QuotaExceededError, RateLimitedError
 from app.kernel.tenant import Tenant
 from app.tenants import repository, sql
@@ -139,9 +138,7 @@ class Quotas:
             retry_after=min(MAX_RETRY_AFTER, _seconds_until_midnight()),
         )
 
-    async def remaining_runs(
-        self, connection: psycopg.AsyncConnection, tenant: Tenant
-    ) -> int | None:
+    async def remaining_runs(self, connection: Pipeline, tenant: Tenant) -> int | None:
         """How many more runs the tenant may have; None is no limit.
 
         Call it in the transaction that creates the runs: until the commit, others that create runs
@@ -178,7 +175,7 @@ class Quotas:
         return Usage(points if limits.points_per_day is not None else None, runs, stored, limits)
 
 
-async def _count(connection: psycopg.AsyncConnection, statement: str, tenant: Tenant) -> int:
+async def _count(connection: Pipeline, statement: str, tenant: Tenant) -> int:
     row = await (await connection.execute(statement, {"tenant": tenant.id})).fetchone()
     assert row is not None
     return int(row[0])

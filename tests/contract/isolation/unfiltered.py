@@ -10,6 +10,8 @@ from typing import Any
 import psycopg
 import pytest
 
+from app.db.pipeline import Pipeline
+
 # `runs.tenant_id = %(tenant_id_1)s::INTEGER`, `r.tenant_id = %(tenant)s`, `runs.tenant_id = $1`
 _FILTER = re.compile(r"(?:\b\w+\.)?\btenant_id = (?:%\(\w+\)s|\$\d+)(?:::\w+)?")
 # Another way to compare with the tenant would be passed over unseen.
@@ -41,7 +43,7 @@ class Rewritten:
 
 @contextmanager
 def without_tenant_filters() -> Iterator[Rewritten]:
-    """Until the context ends, every statement that a psycopg cursor executes is rewritten."""
+    """Until the context ends, every statement that a pipeline or a cursor executes is rewritten."""
     rewritten = Rewritten()
     execute, executemany = psycopg.AsyncCursor.execute, psycopg.AsyncCursor.executemany
 
@@ -51,7 +53,17 @@ def without_tenant_filters() -> Iterator[Rewritten]:
     async def executemany_rewritten(self: Any, query: Any, *args: Any, **options: Any) -> Any:
         return await executemany(self, rewritten.without_filters(query), *args, **options)
 
+    pipeline_execute, execute_numbered = Pipeline.execute, Pipeline.execute_numbered
+
+    async def pipelined(self: Any, query: Any, *args: Any, **options: Any) -> Any:
+        return await pipeline_execute(self, rewritten.without_filters(query), *args, **options)
+
+    async def numbered(self: Any, query: Any, *args: Any, **options: Any) -> Any:
+        return await execute_numbered(self, rewritten.without_filters(query), *args, **options)
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(psycopg.AsyncCursor, "execute", execute_rewritten)
         patch.setattr(psycopg.AsyncCursor, "executemany", executemany_rewritten)
+        patch.setattr(Pipeline, "execute", pipelined)
+        patch.setattr(Pipeline, "execute_numbered", numbered)
         yield rewritten

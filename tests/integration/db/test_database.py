@@ -43,7 +43,9 @@ class TestPipeline:
 
         async def fail() -> None:
             async with database.write_pipeline(tenant) as connection:
-                connection.add_notice_handler(lambda notice: notices.append(notice.severity))
+                connection.session.connection.add_notice_handler(
+                    lambda notice: notices.append(notice.severity)
+                )
                 cursor = await connection.execute(
                     INSERT.format(tenant=tenant.id, key="a") + " RETURNING key"
                 )

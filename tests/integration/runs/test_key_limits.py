@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
-import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from app.db.pipeline import Pipeline
 from app.kernel import validation
 from app.kernel.errors import InvalidValueError
 from app.kernel.tenant import Tenant
@@ -165,13 +165,13 @@ async def test_a_write_to_existing_series_sends_no_further_statement(
     run_id = await new_run(services, tenant)
     await services.runs.log(tenant, write(run_id, "metrics", "ab"))
     sent: list[object] = []
-    execute = psycopg.AsyncCursor.execute
+    execute = Pipeline.execute
 
     async def recorded(self: Any, query: Any, *args: Any, **options: Any) -> Any:
         sent.append(query)
         return await execute(self, query, *args, **options)
 
-    monkeypatch.setattr(psycopg.AsyncCursor, "execute", recorded)
+    monkeypatch.setattr(Pipeline, "execute", recorded)
     points = [Point(key, 2.0, 2, 1) for key in "ab"]
     await services.runs.log(tenant, RunWrite(run_id, points))
     # Set the tenant, lock the run, find the series, insert the points, update the series.
@@ -187,13 +187,13 @@ class TestUpdate:
         await services.runs.update(tenant, run_id, tags=many)
         assert len((await services.runs.get(tenant, run_id)).tags) >= len(many)
         sent: list[object] = []
-        execute = psycopg.AsyncCursor.execute
+        execute = Pipeline.execute
 
         async def recorded(self: Any, query: Any, *args: Any, **options: Any) -> Any:
             sent.append(query)
             return await execute(self, query, *args, **options)
 
-        monkeypatch.setattr(psycopg.AsyncCursor, "execute", recorded)
+        monkeypatch.setattr(Pipeline, "execute", recorded)
         await services.runs.update(tenant, run_id, tags=dict.fromkeys(many))
         run = await services.runs.get(tenant, run_id)
         assert run.tags.keys().isdisjoint(many)

@@ -59,7 +59,7 @@ async def test_a_batch_holds_at_most_its_size_or_one_item(work: Work) -> None:
     tasks = await started(queue, A, [1, 4, 6, 1, 50, 2])
     work.may_go_on.set()
     await asyncio.gather(*tasks)
-    assert [items for _, items in work.batches] == [[1, 4], [6, 1], [50], [2]]
+    assert [items for _, items in work.batches] == [[1], [4, 6], [1], [50], [2]]
 
 
 async def test_a_full_batch_starts_beside_the_first(work: Work) -> None:
@@ -161,16 +161,34 @@ async def test_a_cancelled_request_does_not_affect_others(work: Work) -> None:
     assert queue.statistics().waiting_items == 0
 
 
-async def test_a_batch_does_not_run_in_the_context_of_a_request() -> None:
-    """Its log lines would otherwise name the first request for errors of later ones."""
+async def test_a_batch_does_not_run_in_the_context_of_a_request(work: Work) -> None:
+    """Its log lines would otherwise name one request for errors of others. An item that nobody
+    waits beside is processed in the context of its own request."""
     request: ContextVar[str] = ContextVar("request", default="none")
     seen = []
 
-    async def look(_tenant: Tenant, items: Sequence[int]) -> list[int | TrackingError]:
-        seen.append(request.get())
-        return list(items)
+    async def look(tenant: Tenant, items: Sequence[int]) -> list[int | TrackingError]:
+        seen.append((list(items), request.get()))
+        return await work(tenant, items)
 
     queue = Coalescer(look, max_batch=10, max_waiting=1_000)
-    request.set("first")
-    await queue.submit(A, 1)
-    assert seen == ["none"]
+    tasks = []
+    for number, name in enumerate(("first", "second", "third")):
+        request.set(name)
+        tasks += await started(queue, A, [number])
+    work.may_go_on.set()
+    await asyncio.gather(*tasks)
+    assert seen == [([0], "first"), ([1, 2], "none")]
+
+
+async def test_a_cancelled_item_does_not_hold_up_those_behind_it(work: Work) -> None:
+    queue = Coalescer(work, max_batch=10, max_waiting=1_000)
+    (first,) = await started(queue, A, [1])
+    others = await started(queue, A, [2, 3])
+    first.cancel()
+    work.may_go_on.set()
+    assert await asyncio.gather(*others) == [4, 6]
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    assert queue.statistics().waiting_items == 0
+    assert await queue.submit(A, 21) == 42
