@@ -163,7 +163,7 @@ class Pipeline:
         self.transformer = session.transformer
         self.session = session
         self._pgconn = session.connection.pgconn
-        # What is yet to be answered: a query, the key of a statement to prepare, or something else.
+        # What is yet to be answered: a query, the key of a statement to prepare, or else.
         self._pending: deque[Cursor | _Key | None] = deque()
         self._error: psycopg.Error | None = None
         self._awaited: Cursor | None = None  # None where it is the sync
@@ -254,6 +254,7 @@ class Pipeline:
             return
         if not self._ending:
             pgconn.pipeline_sync()
+            self._pending.append(None)
             self._ending = True
         self._awaited = None
         await self._communicate()
@@ -293,30 +294,27 @@ class Pipeline:
             waiter.set_result(None)
 
     def _receive(self) -> bool:
-        """Take the results that have arrived; whether what is awaited is among them."""
+        """Take all results that have arrived; whether what is awaited is among them."""
         pgconn, pending = self._pgconn, self._pending
         pgconn.consume_input()
-        while not pgconn.is_busy():
+        while pending and not pgconn.is_busy():
             result = pgconn.get_result()
             if result is None:  # the end of what a statement returns
-                if not pending:
-                    return False
                 pending.popleft()
-                if self._awaited is not None and (
-                    self._awaited.result is not None or self._error is not None
-                ):
-                    return True
                 continue
             status = result.status
             if status == _PIPELINE_SYNC:
-                return True
+                pending.popleft()
+                continue
             if status == _FATAL_ERROR and self._error is None:
                 self._error = error_from_result(result, self.session.connection.info.encoding)
-            awaiting = pending[0] if pending else None
+            awaiting = pending[0]
             if isinstance(awaiting, Cursor):
                 awaiting.result = result
             elif awaiting is not None and status != _COMMAND_OK:
                 self.session.forget(awaiting)
             if pgconn.status != _OK:
                 return True
-        return False
+        if self._awaited is None:
+            return not pending
+        return self._awaited.result is not None or self._error is not None
