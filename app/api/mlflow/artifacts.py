@@ -18,6 +18,7 @@ from app.api.streamed_json import StreamedJson
 from app.artifacts.artifact_owner import check_owned
 from app.artifacts.entities import ListingEntry
 from app.artifacts.paths import artifact_path
+from app.http.head import is_head, no_chunks
 from app.kernel import validation
 from app.kernel.errors import InvalidValueError, NotFoundError
 from app.kernel.principal import Role
@@ -107,6 +108,8 @@ async def list_folder(call: Call, request: Request) -> Response:
         entries, token = await call.services.artifacts.list(call.tenant, folder, limit=PAGE)
     if token is not None:
         pages = _pages(call, folder, entries, token, b'{"files":[', _by_name)
+        if is_head(request.scope):
+            pages = no_chunks()
         return StreamingResponse(pages, media_type="application/json")
     files = [_by_name(entry) for entry in entries]
     body = msgspec.json.encode({"files": files} if files else {})
