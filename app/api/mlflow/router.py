@@ -159,18 +159,22 @@ class MlflowApi:
             scope, endpoint.role, needs_tenant=endpoint.needs_tenant
         )
         tenant = caller.tenant
-        if _fields_are_in_query(scope):
+        if scope["method"] != "POST" and is_in_query(scope):
             query = scope["query_string"].decode("latin-1")
             message = decode_query(query, parameters, endpoint.message)
         else:
             headers = Headers(scope=scope)
             if scope["method"] in ("POST", "PUT"):
                 require_json(headers)
-            memory = services.memory
-            body = await read_body(
-                receive, headers, endpoint.max_body_bytes, memory, tenant, over_limit=_over_limit
+            message = await read_message(
+                services,
+                tenant,
+                receive,
+                headers,
+                endpoint.message,
+                parameters,
+                max_bytes=endpoint.max_body_bytes,
             )
-            message = await decoded(services, tenant, body, parameters, endpoint.message)
         if endpoint.makes_tenant:
             tenant = await services.tenant_lookup.ensure_created(tenant)
         work = endpoint.handler(Call(services, tenant, caller, scope), message)
@@ -208,7 +212,7 @@ class _UnknownRouteError(Exception):
         self.allowed = allowed
 
 
-def _fields_are_in_query(scope: Scope) -> bool:
+def is_in_query(scope: Scope) -> bool:
     """Whether the message is in the query string. Otherwise it is in the body.
 
     As in MLflow, the body of a GET is read where the query is empty: several clients in other
@@ -257,14 +261,21 @@ def require_json(headers: Headers) -> None:
         )
 
 
-async def decoded(
+async def read_message(
     services: Services,
     tenant: Tenant,
-    body: bytes,
-    parameters: dict[str, str],
+    receive: Receive,
+    headers: Headers,
     message: type[Message],
+    parameters: dict[str, str],
+    *,
+    max_bytes: int = MAX_BODY_BYTES,
 ) -> Message:
-    """Decode a body; a large one waits for its turn. Raises what `decode_body` does."""
+    """Read and decode a body, whose fields `parameters` of the path add to. A large one waits for
+    its turn. Raises what `read_body` and `decode_body` do."""
+    body = await read_body(
+        receive, headers, max_bytes, services.memory, tenant, over_limit=_over_limit
+    )
     if len(body) <= FREE_BYTES:
         return decode_body(body, parameters, message)
     async with services.turns.turn(tenant):
