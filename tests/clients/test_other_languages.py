@@ -4,7 +4,6 @@ What their fields mean is compared with MLflow's server (tests/contract/parity, 
 """
 
 import json
-from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -35,13 +34,15 @@ class Wire:
         if version != "HTTP/1.0":
             lines.append("Connection: close")
         answer = answer_to(self.uri, "\r\n".join([*lines, "", ""]).encode() + body)
+        # What a client that asked for it waits for, before it sends the body.
+        answer = answer.removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n")
         head, _, content = answer.partition(b"\r\n\r\n")
         return int(head.split(b" ")[1]), head, json.loads(content) if content else None
 
 
 @pytest.fixture
-def wire(tracking_uri: str) -> Iterator[Wire]:
-    yield Wire(tracking_uri)
+def wire(tracking_uri: str) -> Wire:
+    return Wire(tracking_uri)
 
 
 @pytest.fixture
@@ -85,13 +86,13 @@ def test_java_by_apache_httpclient(wire: Wire, run_id: str) -> None:
         "run_id": run_id,
         "metrics": [{"key": "m", "value": 1.0, "timestamp": "5", "step": "7"}],
     }
-    status, head, answer = wire.send(
+    status, _, answer = wire.send(
         "POST /api/2.0/mlflow/runs/log-batch HTTP/1.1",
         *("Content-Type: application/json; charset=UTF-8", "Expect: 100-continue"),
         *("User-Agent: mlflow-java-client/2.9.2", "Accept-Encoding: gzip,deflate"),
         body=json.dumps(body).encode(),
     )
-    assert (status, answer) == (200, {}) or head.startswith(b"HTTP/1.1 100")
+    assert (status, answer) == (200, {})
 
 
 def test_go_by_net_http(wire: Wire) -> None:
@@ -153,12 +154,9 @@ def test_php_by_guzzle(wire: Wire) -> None:
     assert (status, answer["error_code"]) == (404, "RESOURCE_DOES_NOT_EXIST")
 
 
-@pytest.mark.parametrize("more", [(), ("Connection: keep-alive",)])
-def test_http_1_0(wire: Wire, run_id: str, more: tuple[str, ...]) -> None:
+def test_http_1_0(wire: Wire, run_id: str) -> None:
     """Old proxies and `ab`: the answer has a length, or ends with the connection."""
-    status, head, answer = wire.send(
-        f"GET /api/2.0/mlflow/runs/get?run_id={run_id} HTTP/1.0", *more[:0]
-    )
+    status, head, answer = wire.send(f"GET /api/2.0/mlflow/runs/get?run_id={run_id} HTTP/1.0")
     assert (status, answer["run"]["info"]["run_id"]) == (200, run_id)
     assert b"chunked" not in head.lower()
     status, _, answer = wire.send(
