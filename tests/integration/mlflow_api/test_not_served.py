@@ -110,7 +110,7 @@ async def test_beside_the_api(client: httpx.AsyncClient, method: str, path: str)
         *("/api/2.0", "/api/2.0/", "/api/3.0/nowhere", "/api/2.0nowhere", "/ajax-api/2.0/x/y"),
         *("/api/1.0/mlflow/runs/get", "/ajax-api/4.0/mlflow/traces/metrics", "/ajax-api/x"),
         *("/ajax-api", "/ajax-api/", "/v1/traces/", "/graphql/", "/gateway", "/gateway/"),
-        "/api/2.0/mlflow\n/x",
+        "/api/2.0/mlflow%0A/x",
     ],
 )
 async def test_unknown_paths_of_mlflow(client: httpx.AsyncClient, path: str) -> None:
