@@ -100,7 +100,7 @@ async def search_datasets(call: Call, message: SearchDatasets) -> Answer:
 
 @routes.add("POST", "issues/search", SearchIssues, Role.READ)
 async def search_issues(call: Call, message: SearchIssues) -> Answer:
-    return NOTHING
+    return b'{"next_page_token":""}'
 
 
 @routes.add("GET", "gateway/secrets/config", Empty, Role.READ)

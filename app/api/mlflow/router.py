@@ -294,10 +294,11 @@ def _over_limit(limit: int, size: int) -> errors.TrackingError:
 
 
 async def _send_json(send: Send, status: int, body: bytes, more: Mapping[str, str]) -> None:
-    headers = [(b"content-length", str(len(body)).encode())]
-    if body:
-        headers.append((b"content-type", b"application/json"))
-    elif status == 204:  # has no body, and so no headers about one (RFC 9110, 15.3.5)
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+    ]
+    if status == 204:  # has no body, and so no headers about one (RFC 9110, 15.3.5)
         headers.clear()
     for name, value in more.items():
         headers.append((name.lower().encode(), value.encode()))

@@ -59,7 +59,6 @@ CASES: dict[str, Case] = {
             max_results="1e+05",
         ),
         get("experiments/search", view_type="ACTIVE_ONLY", max_results="1e+05"),
-        get("registered-models/search", max_results="1e+02"),
     ],
     "R: numbers of a body without a fraction": [
         create_run(),
@@ -86,7 +85,6 @@ CASES: dict[str, Case] = {
             stage="Production",
             archive_existing_versions="TRUE",
         ),
-        get("registered-models/get", name="a"),
     ],
     "enums by their numbers": [
         create_experiment("a"),
@@ -200,5 +198,5 @@ CASES: dict[str, Case] = {
         Call("OPTIONS", "experiments/get"),
         Call("OPTIONS", "nothing/here"),
     ],
-    "the version": [Call("GET", "/version")],
+    "the version and the liveness probe": [Call("GET", "/version"), Call("GET", "/health")],
 }
