@@ -285,7 +285,7 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("command", "route"),
         [
-            ("traces get --trace-id tr-1", "GET .*/api/3.0/mlflow/traces/tr-1"),
+            ("traces get --trace-id tr-1", "GET .*/api/[23].0/mlflow/traces/tr-1"),
             (
                 "runs link-traces --run-id {run_id} -t tr-1",
                 "POST .*/api/2.0/mlflow/traces/link-to-run",
