@@ -11,6 +11,7 @@ from app.api.mlflow import (
     logged_models,
     metrics,
     model_versions,
+    not_kept,
     presigned_urls,
     registered_models,
     runs,
@@ -21,9 +22,11 @@ from app.api.mlflow.artifact_routes import ArtifactRoutes
 from app.api.mlflow.error_responses import error_response
 from app.api.mlflow.not_served import NOT_SERVED, PREFIXES, is_mlflow_path, not_served
 from app.api.mlflow.router import MlflowApi
+from app.api.mlflow.server_info import MLFLOW_VERSION
 from app.services import Services
 
 __all__ = [
+    "MLFLOW_VERSION",
     "NOT_SERVED",
     "PREFIXES",
     "applications",
@@ -48,6 +51,7 @@ def applications(services: Callable[[], Services]) -> dict[str, ASGIApp]:
         presigned_urls.routes,
         server_info.routes,
         workspaces.routes,
+        not_kept.routes,
     )
     proxy = ArtifactRoutes(services)
     # MLflow 3 asks for the datasets of experiments at a path that lacks a slash ("/api/3.0mlflow").

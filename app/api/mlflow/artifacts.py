@@ -13,11 +13,13 @@ from starlette.responses import Response, StreamingResponse
 from app.api.file_download import file_answer
 from app.api.file_response import media_type
 from app.api.headers import content_length, declared_digests
-from app.api.mlflow.router import Call, Routes
+from app.api.mlflow.decoding import decode_query
+from app.api.mlflow.router import Call, Routes, is_in_query, read_message
 from app.api.streamed_json import StreamedJson
 from app.artifacts.artifact_owner import check_owned
 from app.artifacts.entities import ListingEntry
 from app.artifacts.paths import artifact_path
+from app.http.head import is_head, no_chunks
 from app.kernel import validation
 from app.kernel.errors import InvalidValueError, NotFoundError
 from app.kernel.principal import Role
@@ -99,14 +101,27 @@ async def _pages(
     yield b"]}"
 
 
+class ListFolder(msgspec.Struct):
+    path: str = ""
+
+
 async def list_folder(call: Call, request: Request) -> Response:
-    folder = artifact_path(request.query_params.get("path", ""), allow_root=True)
+    if is_in_query(request.scope):
+        query = request.scope["query_string"].decode("latin-1")
+        message = decode_query(query, {}, ListFolder)
+    else:
+        message = await read_message(
+            call.services, call.tenant, request.receive, request.headers, ListFolder, {}
+        )
+    folder = artifact_path(message.path, allow_root=True)
     entries: Sequence[ListingEntry] = []
     token = None
     if folder:
         entries, token = await call.services.artifacts.list(call.tenant, folder, limit=PAGE)
     if token is not None:
         pages = _pages(call, folder, entries, token, b'{"files":[', _by_name)
+        if is_head(request.scope):
+            pages = no_chunks()
         return StreamingResponse(pages, media_type="application/json")
     files = [_by_name(entry) for entry in entries]
     body = msgspec.json.encode({"files": files} if files else {})

@@ -4,7 +4,7 @@ Messages are msgspec structs. Nearly all of MLflow's paths are fixed, so that a 
 look-up in a dict.
 """
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -16,9 +16,10 @@ from starlette.types import Receive, Scope, Send
 from app.api.client_disconnect import ClientGoneError, unless_gone
 from app.api.headers import error_headers
 from app.api.mlflow.decoding import check_list_lengths, decode_body, decode_query
-from app.api.mlflow.error_responses import endpoint_not_found, internal_error, status_and_body
+from app.api.mlflow.error_responses import internal_error, status_and_body, unknown_route
 from app.api.request_body import MAX_BODY_BYTES, read_body, too_large
 from app.api.streamed_json import StreamedJson
+from app.http.head import is_head, no_chunks
 from app.kernel import errors, validation
 from app.kernel.memory_budget import FREE_BYTES
 from app.kernel.principal import Principal, Role
@@ -135,14 +136,15 @@ class MlflowApi:
             status, body = status_and_body(error)
             headers = error_headers(error)
         except _UnknownRouteError as error:
-            status, body = error.status, endpoint_not_found(scope["method"], path)
+            status, body, headers = unknown_route(scope, error.allowed)
         except ClientGoneError:
             return
         except Exception:
             status, body = internal_error(scope["method"], path)
         if isinstance(body, StreamedJson):
             with suppress(ClientGoneError):
-                await unless_gone(receive, body.send(send, status))
+                document = StreamedJson(no_chunks()) if is_head(scope) else body
+                await unless_gone(receive, document.send(send, status))
             return
         await _send_json(send, status, body, headers)
 
@@ -157,18 +159,22 @@ class MlflowApi:
             scope, endpoint.role, needs_tenant=endpoint.needs_tenant
         )
         tenant = caller.tenant
-        query = scope["query_string"].decode("latin-1")
-        if scope["method"] == "GET" or (scope["method"] == "DELETE" and query):
+        if scope["method"] != "POST" and is_in_query(scope):
+            query = scope["query_string"].decode("latin-1")
             message = decode_query(query, parameters, endpoint.message)
         else:
             headers = Headers(scope=scope)
             if scope["method"] in ("POST", "PUT"):
                 require_json(headers)
-            memory = services.memory
-            body = await read_body(
-                receive, headers, endpoint.max_body_bytes, memory, tenant, over_limit=_over_limit
+            message = await read_message(
+                services,
+                tenant,
+                receive,
+                headers,
+                endpoint.message,
+                parameters,
+                max_bytes=endpoint.max_body_bytes,
             )
-            message = await decoded(services, tenant, body, parameters, endpoint.message)
         if endpoint.makes_tenant:
             tenant = await services.tenant_lookup.ensure_created(tenant)
         work = endpoint.handler(Call(services, tenant, caller, scope), message)
@@ -188,22 +194,44 @@ class MlflowApi:
         if endpoint is not None:
             return endpoint, {}
         segments = path.split("/")
-        is_known_path = any((other, path) in self._fixed for other in METHODS)
+        allowed = {other for other in METHODS if (other, path) in self._fixed}
         for its_method, template, its_endpoint in self._templates:
             parameters = _match(template, segments)
             if parameters is not None:
                 if its_method == method:
                     return its_endpoint, parameters
-                is_known_path = True
-        raise _UnknownRouteError(405 if is_known_path else 404)
+                allowed.add(its_method)
+        raise _UnknownRouteError(allowed)
 
 
 class _UnknownRouteError(Exception):
-    """405 where the path is served for another method, as in MLflow's server; else 404."""
+    """`allowed` are the methods for which the path is served; empty for an unknown path."""
 
-    def __init__(self, status: int) -> None:
+    def __init__(self, allowed: Collection[str]) -> None:
         super().__init__()
-        self.status = status
+        self.allowed = allowed
+
+
+def is_in_query(scope: Scope) -> bool:
+    """Whether the message is in the query string. Otherwise it is in the body.
+
+    As in MLflow, the body of a GET is read where the query is empty: several clients in other
+    languages send it. A DELETE has a body; where it has none, the query is read.
+    """
+    match scope["method"]:
+        case "GET":
+            return bool(scope["query_string"]) or not _has_body(scope)
+        case "DELETE":
+            return bool(scope["query_string"]) and not _has_body(scope)
+        case _:
+            return False
+
+
+def _has_body(scope: Scope) -> bool:
+    return any(
+        (name == b"content-length" and value != b"0") or name == b"transfer-encoding"
+        for name, value in scope["headers"]
+    )
 
 
 def _match(template: list[str], segments: list[str]) -> dict[str, str] | None:
@@ -233,14 +261,21 @@ def require_json(headers: Headers) -> None:
         )
 
 
-async def decoded(
+async def read_message(
     services: Services,
     tenant: Tenant,
-    body: bytes,
-    parameters: dict[str, str],
+    receive: Receive,
+    headers: Headers,
     message: type[Message],
+    parameters: dict[str, str],
+    *,
+    max_bytes: int = MAX_BODY_BYTES,
 ) -> Message:
-    """Decode a body; a large one waits for its turn. Raises what `decode_body` does."""
+    """Read and decode a body, whose fields `parameters` of the path add to. A large one waits for
+    its turn. Raises what `read_body` and `decode_body` do."""
+    body = await read_body(
+        receive, headers, max_bytes, services.memory, tenant, over_limit=_over_limit
+    )
     if len(body) <= FREE_BYTES:
         return decode_body(body, parameters, message)
     async with services.turns.turn(tenant):

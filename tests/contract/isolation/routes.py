@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fastapi.routing import iter_route_contexts
@@ -16,6 +16,13 @@ from app.main import Application
 
 MLFLOW = "/api/2.0/mlflow"
 PROXY = "/api/2.0/mlflow-artifacts"
+
+# A HEAD is handled as the GET of the same path. These make another answer to it, without the body.
+HEADS = (
+    f"{MLFLOW}/metrics/get-history",
+    *(f"{PROXY}/{path}" for path in ("artifacts", "artifacts/{path}", "signed/{path}")),
+    "/api/v1/experiments/runs/{run_id}/artifacts/{path}",
+)
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,11 @@ def served(app: Application) -> dict[str, Served]:
     ]
     for context in iter_route_contexts(app.routes):
         routes += _of_fastapi(context)
+    routes += [
+        replace(route, method="HEAD")
+        for route in routes
+        if route.method == "GET" and route.path in HEADS
+    ]
     return {route.name: route for route in routes}
 
 

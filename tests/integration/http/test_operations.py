@@ -14,9 +14,8 @@ from tests.conftest import client_of
 
 
 class TestProbes:
-    async def test_health_version_and_readiness(self, client: httpx.AsyncClient) -> None:
+    async def test_health_and_readiness(self, client: httpx.AsyncClient) -> None:
         assert (await client.get("/health")).json() == {"status": "ok"}
-        assert (await client.get("/version")).json()["name"] == "tracking"
         ready = await client.get("/ready")
         assert (ready.status_code, ready.json()["ready"]) == (200, True)
 
