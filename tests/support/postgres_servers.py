@@ -5,6 +5,7 @@ import os
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,7 +35,7 @@ def chosen(folder: Path) -> Iterator[PostgresServer]:
     Its data need not survive a crash of the machine; the tests of durability have their own.
     """
     if os.environ.get("TRACKING_TEST_POSTGRES") == "15":
-        with postgres_15(folder) as server:
+        with postgres_15() as server:
             yield server
     else:
         with embedded(folder, {"fsync": "off"}) as server:
@@ -49,43 +50,37 @@ def embedded(folder: Path, settings: dict[str, str] | None = None) -> Iterator[P
 
 
 @contextmanager
-def postgres_15(folder: Path) -> Iterator[PostgresServer]:
-    """On a free port, as an unprivileged user where we are root."""
+def postgres_15() -> Iterator[PostgresServer]:
+    """On a free port, as an unprivileged user where we are root, who can't enter pytest's folders."""
     unprivileged = {"user": 65534, "group": 65534, "extra_groups": []} if os.getuid() == 0 else {}
-    cluster = folder / "postgres-15"
-    cluster.mkdir(mode=0o700)
-    if unprivileged:
-        _let_through(cluster)
-        shutil.chown(cluster, 65534, 65534)
-    subprocess.run(
-        [POSTGRES_15 / "initdb", "-D", cluster, "-U", "postgres", "-A", "trust", "-E", "UTF8"],
-        check=True,
-        stdout=subprocess.DEVNULL,
-        **unprivileged,
-    )
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    options = ["-p", str(port), "-k", "", "-c", "listen_addresses=127.0.0.1", "-F"]
-    with (folder / "postgres-15.log").open("wb") as log:
-        process = subprocess.Popen(
-            [POSTGRES_15 / "postgres", "-D", cluster, *options],
-            stdout=log,
-            stderr=log,
+    with tempfile.TemporaryDirectory() as folder:
+        cluster = Path(folder, "cluster")
+        cluster.mkdir(mode=0o700)
+        if unprivileged:
+            os.chmod(folder, 0o755)
+            shutil.chown(cluster, 65534, 65534)
+        subprocess.run(
+            [POSTGRES_15 / "initdb", "-D", cluster, "-U", "postgres", "-A", "trust", "-E", "UTF8"],
+            check=True,
+            stdout=subprocess.DEVNULL,
             **unprivileged,
         )
-    try:
-        yield _with_roles(f"127.0.0.1:{port}", process)
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
-def _let_through(cluster: Path) -> None:
-    """Let other users pass the temporary folders above, which are ours alone."""
-    for folder in cluster.parents:
-        if folder.stat().st_uid == os.getuid() and not folder.stat().st_mode & 0o001:
-            folder.chmod(folder.stat().st_mode | 0o011)
+        options = ["-p", str(port), "-k", "", "-c", "listen_addresses=127.0.0.1", "-F"]
+        with Path(folder, "log").open("wb") as log:
+            process = subprocess.Popen(
+                [POSTGRES_15 / "postgres", "-D", cluster, *options],
+                stdout=log,
+                stderr=log,
+                **unprivileged,
+            )
+        try:
+            yield _with_roles(f"127.0.0.1:{port}", process)
+        finally:
+            process.terminate()
+            process.wait(30)
 
 
 def _with_roles(address: str, process: subprocess.Popen[bytes]) -> PostgresServer:

@@ -12,8 +12,11 @@ from tests.support.postgres_servers import POSTGRES_15, PostgresServer, embedded
 @pytest.fixture(scope="module", params=["embedded", "postgres-15"])
 def empty_database(request: pytest.FixtureRequest) -> Iterator[PostgresServer]:
     """Each test leaves it as empty as it found it."""
-    if request.param == "postgres-15" and not (POSTGRES_15 / "postgres").exists():
-        pytest.skip("PostgreSQL 15 is not installed (Debian: postgresql-15)")
-    start = embedded if request.param == "embedded" else postgres_15
-    with tempfile.TemporaryDirectory() as folder, start(Path(folder)) as server:
-        yield server
+    if request.param == "embedded":
+        with tempfile.TemporaryDirectory() as folder, embedded(Path(folder)) as server:
+            yield server
+    else:
+        if not (POSTGRES_15 / "postgres").exists():
+            pytest.skip("PostgreSQL 15 is not installed (Debian: postgresql-15)")
+        with postgres_15() as server:
+            yield server
