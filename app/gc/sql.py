@@ -187,8 +187,8 @@ DELETE FROM purged_series WHERE tenant_id = %(tenant)s AND series_id = ANY(%(ser
 """
 
 # Folders of runs and models that have files, after `after`: a loose index scan with one probe for
-# each. Rows are (folder, whether the run or the model is deleted). As in `app.artifacts.sql`, what an
-# index is compared with is a column.
+# each. Rows are (folder, whether the run or the model is deleted). As in `app.artifacts.sql`, what
+# an index is compared with is a column.
 _FILE = """
     SELECT path, array_to_string((string_to_array(path, '/'))[1:5], '/') || '0' AS following
     FROM artifacts

@@ -291,6 +291,7 @@ class TestInUrls:
     @example("50%", "%41.bin")
     @example("d", "%2541")
     @example("d", "bad=%e9")
+    @example("d", "loss%step%0b5c")
     def test_a_name_is_the_same_whole_and_in_parts(self, folder: str, name: str) -> None:
         """`requests` says what becomes of names that MLflow's client puts into URLs."""
         # Of a folder that was decoded already nobody knows how it was written.
