@@ -32,6 +32,7 @@ class Dispatcher:
 
        /api/2.0/mlflow/…              MlflowApi, also under MLflow's other prefixes
        /api/2.0/mlflow-artifacts/…    ArtifactRoutes, likewise
+       /get-artifact                  PageFiles, also /model-versions/get-artifact
        other paths of MLflow's        mlflow.not_served
        /api/v1/…                      FastAPI: the workbench API
        /docs, /openapi.json           FastAPI: the workbench API's documentation

@@ -21,6 +21,7 @@ from app.api.mlflow import (
 from app.api.mlflow.artifact_routes import ArtifactRoutes
 from app.api.mlflow.error_responses import error_response
 from app.api.mlflow.not_served import NOT_SERVED, PREFIXES, is_mlflow_path, not_served
+from app.api.mlflow.page_files import TOP_LEVEL, PageFiles
 from app.api.mlflow.router import MlflowApi
 from app.api.mlflow.server_info import MLFLOW_VERSION
 from app.services import Services
@@ -37,9 +38,12 @@ __all__ = [
 
 
 def applications(services: Callable[[], Services]) -> dict[str, ASGIApp]:
-    """MLflow's two applications, the messages and the artifacts proxy, by their mount paths."""
+    """MLflow's applications, the messages, the artifacts proxy and the files of its page, by their
+    mount paths."""
+    pages = PageFiles(services)
     api = MlflowApi(
         services,
+        pages.serve,
         experiments.routes,
         runs.routes,
         inputs.routes,
@@ -55,8 +59,9 @@ def applications(services: Callable[[], Services]) -> dict[str, ASGIApp]:
     )
     proxy = ArtifactRoutes(services)
     # MLflow 3 asks for the datasets of experiments at a path that lacks a slash ("/api/3.0mlflow").
-    return {
+    below_version: dict[str, ASGIApp] = {
         f"{prefix}{name}": app
         for prefix in PREFIXES
         for name, app in (("/mlflow", api), ("mlflow", api), ("/mlflow-artifacts", proxy))
     }
+    return below_version | dict.fromkeys(TOP_LEVEL, pages)

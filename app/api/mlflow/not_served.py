@@ -10,12 +10,13 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from app.api.mlflow.error_responses import endpoint_not_found
+from app.api.mlflow.page_files import TOP_LEVEL
 
 # MLflow's clients use 2.0 for most and 3.0 for what is newer, its pages use ajax-api.
 PREFIXES = [f"/{kind}/{version}" for kind in ("api", "ajax-api") for version in ("2.0", "3.0")]
 
 _SPANS = "/v1/traces"
-_EXACT = (_SPANS, "/graphql", "/get-artifact", "/model-versions/get-artifact")
+_EXACT = (_SPANS, "/graphql")
 
 # `{rest}` stands for any path.
 NOT_SERVED = [*(f"{prefix}/{{rest}}" for prefix in PREFIXES), *_EXACT, "/gateway/{rest}"]
@@ -42,7 +43,7 @@ class _Route:
 
 def is_mlflow_path(path: str) -> bool:
     """Whether MLflow's clients, and no others, call the path, be it served or not."""
-    return _PATH.fullmatch(path) is not None
+    return _PATH.fullmatch(path) is not None or path in TOP_LEVEL
 
 
 async def not_served(scope: Scope, receive: Receive, send: Send) -> None:

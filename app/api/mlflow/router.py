@@ -50,6 +50,8 @@ class Call:
 
 Handler = Callable[[Call, Message], Awaitable[Answer]]
 
+FileRoutes = Callable[[str, Scope, Receive, Send], Awaitable[bool]]
+
 
 @dataclass(frozen=True, slots=True)
 class Endpoint(Generic[Message]):
@@ -109,8 +111,12 @@ class Routes:
 class MlflowApi:
     """ASGI application that serves the route tables at the path that it is mounted at."""
 
-    def __init__(self, services: Callable[[], Services], *routes: Routes) -> None:
+    def __init__(
+        self, services: Callable[[], Services], files: FileRoutes, *routes: Routes
+    ) -> None:
+        """`files` answers, and returns True, where a path is one of its routes."""
         self._services = services
+        self._files = files
         self._fixed: dict[tuple[str, str], Endpoint[Any]] = {}
         self._templates: list[tuple[str, list[str], Endpoint[Any]]] = []
         for table in routes:
@@ -136,6 +142,8 @@ class MlflowApi:
             status, body = status_and_body(error)
             headers = error_headers(error)
         except _UnknownRouteError as error:
+            if await self._files(path, scope, receive, send):
+                return
             status, body, headers = unknown_route(scope, error.allowed)
         except ClientGoneError:
             return
@@ -196,7 +204,7 @@ class MlflowApi:
         segments = path.split("/")
         allowed = {other for other in METHODS if (other, path) in self._fixed}
         for its_method, template, its_endpoint in self._templates:
-            parameters = _match(template, segments)
+            parameters = match(template, segments)
             if parameters is not None:
                 if its_method == method:
                     return its_endpoint, parameters
@@ -234,7 +242,8 @@ def _has_body(scope: Scope) -> bool:
     )
 
 
-def _match(template: list[str], segments: list[str]) -> dict[str, str] | None:
+def match(template: list[str], segments: list[str]) -> dict[str, str] | None:
+    """The parameters in a path; None where it does not match the template."""
     if len(template) != len(segments):
         return None
     parameters = {}

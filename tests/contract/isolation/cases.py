@@ -6,6 +6,7 @@
 
 from tests.contract.isolation.artifact_cases import (
     FILES_OF_RUNS,
+    PAGES,
     PRESIGNED,
     PROXIED,
     RUN,
@@ -328,7 +329,7 @@ def _named(prefix: str, cases: dict[str, list[Case]]) -> dict[str, list[Case]]:
 
 
 CASES = (
-    _named(MLFLOW, EXPERIMENTS | RUNS | MODELS | REGISTRY | PRESIGNED | NOT_KEPT)
+    _named(MLFLOW, EXPERIMENTS | RUNS | MODELS | REGISTRY | PRESIGNED | PAGES | NOT_KEPT)
     | _named(PROXY, PROXIED | TRANSFERS)
     | WORKBENCH
     | FILES_OF_RUNS

@@ -24,6 +24,7 @@ from mlflow.server.job_api import job_api_router
 from mlflow.server.mcp_server_api import mcp_server_router
 from mlflow.server.otel_api import otel_router
 
+from app.api.mlflow.page_files import TOP_LEVEL
 from app.config import Settings
 from app.main import create_app
 from tests.contract.isolation import routes as our_routes
@@ -150,7 +151,7 @@ def _ours() -> frozenset[tuple[str, str]]:
         (route.method, _shape(route.path.removeprefix("/api/2.0").removeprefix("/")))
         for route in our_routes.served(app).values()
         if not route.refuses
-    )
+    ) | {("GET", path.strip("/")) for path in TOP_LEVEL}
 
 
 def differences_of(route: Route) -> list[Difference]:
