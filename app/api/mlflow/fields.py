@@ -11,6 +11,8 @@ import msgspec
 from app.kernel import validation
 from app.kernel.errors import InvalidValueError
 from app.kernel.lifecycle import ViewType
+from app.kernel.tenant import TENANT_TAG
+from app.runs.entities import RUN_NAME_TAG
 
 # A field that MLflow requires; an empty string counts as missing.
 Required = Annotated[str, msgspec.Meta(min_length=1)]
@@ -18,6 +20,8 @@ Required = Annotated[str, msgspec.Meta(min_length=1)]
 # The most that a page holds. MLflow lets clients ask for up to 200,000, and they follow the token
 # of the next page in any case.
 MAX_PAGE = 5_000
+
+_DERIVED_TAGS = {TENANT_TAG, RUN_NAME_TAG}
 
 Name = TypeVar("Name", bound=str)
 
@@ -35,9 +39,13 @@ def key_values(values: Mapping[str, str]) -> list[KeyValue]:
 
 
 def tags_by_key(tags: Sequence[KeyValue], field: str = "tags") -> dict[str, str]:
-    """The last value of each key. Raises InvalidValueError for more than one request may have."""
-    validation.at_most(len(tags), validation.MAX_PAIRS, field)
-    return {tag.key: tag.value for tag in tags}
+    """The last value of each key. Raises InvalidValueError for more than one request may have, not
+    counting the derived tags, which copies of runs bring along."""
+    by_key = {tag.key: tag.value for tag in tags}
+    if len(tags) > validation.MAX_PAIRS:
+        count = len(tags) - len(by_key.keys() & _DERIVED_TAGS)
+        validation.at_most(count, validation.MAX_PAIRS, field)
+    return by_key
 
 
 def params_by_key(params: Sequence[KeyValue]) -> dict[str, str]:

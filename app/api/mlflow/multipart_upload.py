@@ -94,7 +94,7 @@ async def _read_message(call: Call, request: Request, message: type[Message]) ->
     require_json(request.headers)
     memory = call.services.memory
     body = await read_body(request.receive, request.headers, _MAX_BODY_BYTES, memory, call.tenant)
-    return await decoded(call.services, call.tenant, body, {}, message)
+    return await decoded(call.services, call.tenant, body, {}, message, _MAX_BODY_BYTES)
 
 
 def _artifact_path(request: Request, local_file: str) -> str:

@@ -17,7 +17,7 @@ from app.api.client_disconnect import ClientGoneError, unless_gone
 from app.api.headers import error_headers
 from app.api.mlflow.decoding import check_list_lengths, decode_body, decode_query
 from app.api.mlflow.error_responses import endpoint_not_found, internal_error, status_and_body
-from app.api.request_body import MAX_BODY_BYTES, read_body, too_large
+from app.api.request_body import MAX_BODY_BYTES, check_decoded, read_body, too_large
 from app.api.streamed_json import StreamedJson
 from app.kernel import errors, validation
 from app.kernel.memory_budget import FREE_BYTES
@@ -55,15 +55,13 @@ class Endpoint(Generic[Message]):
     """`path` starts with a slash; requests are counted under it. `role` is the least that a caller
     must have.
 
-    `needs_tenant` is false for calls that concern no tenant's data. `makes_tenant` calls create the
-    tenant of the request if it does not exist. `status` is that of a success.
+    `needs_tenant` is false for calls that concern no tenant's data. `status` is that of a success.
     """
 
     path: str
     message: type[Message]
     handler: Handler[Message]
     role: Role
-    makes_tenant: bool
     needs_tenant: bool
     status: int
     max_body_bytes: int
@@ -82,7 +80,6 @@ class Routes:
         message: type[Message],
         role: Role,
         *,
-        makes_tenant: bool = False,
         needs_tenant: bool = True,
         status: int = 200,
         max_body_bytes: int = MAX_BODY_BYTES,
@@ -95,7 +92,6 @@ class Routes:
                 message,
                 handler,
                 role,
-                makes_tenant,
                 needs_tenant,
                 status,
                 max_body_bytes,
@@ -168,9 +164,9 @@ class MlflowApi:
             body = await read_body(
                 receive, headers, endpoint.max_body_bytes, memory, tenant, over_limit=_over_limit
             )
-            message = await decoded(services, tenant, body, parameters, endpoint.message)
-        if endpoint.makes_tenant:
-            tenant = await services.tenant_lookup.ensure_created(tenant)
+            message = await decoded(
+                services, tenant, body, parameters, endpoint.message, endpoint.max_body_bytes
+            )
         work = endpoint.handler(Call(services, tenant, caller, scope), message)
         answer = await (unless_gone(receive, work) if endpoint.role is Role.READ else work)
         if answer is None:
@@ -239,11 +235,16 @@ async def decoded(
     body: bytes,
     parameters: dict[str, str],
     message: type[Message],
+    limit: int,
 ) -> Message:
-    """Decode a body; a large one waits for its turn. Raises what `decode_body` does."""
+    """Decode a body, of at most `limit` bytes without escapes; a large one waits for its turn.
+
+    Raises what `decode_body` does, and an error for a body that is too large.
+    """
     if len(body) <= FREE_BYTES:
         return decode_body(body, parameters, message)
     async with services.turns.turn(tenant):
+        check_decoded(body, limit, _over_limit)
         found = decode_body(body, parameters, message)
         check_list_lengths(found)
     return found

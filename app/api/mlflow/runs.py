@@ -143,7 +143,7 @@ class LogModel(msgspec.Struct):
     model_json: Required
 
 
-@routes.add("POST", "runs/create", CreateRun, Role.WRITE, makes_tenant=True)
+@routes.add("POST", "runs/create", CreateRun, Role.WRITE)
 async def create(call: Call, message: CreateRun) -> RunAnswer:
     run = await call.services.runs.create(
         call.tenant,

@@ -80,7 +80,6 @@ class TestCreateExperiment:
             ({"name": "a", "tags": {"k" * 251: "v"}}, "tags." + "k" * 251),
             ({"name": "a", "tags": {"k": "v" * 20_001}}, "tags.k"),
             ({"name": "a", "tags": {"mlflow.note.content": "v"}}, "tags.mlflow.note.content"),
-            ({"name": "a", "tags": {"matih.tenant_id": "other"}}, "tags.matih.tenant_id"),
             ({"name": "a", "artifact_location": "/etc"}, "artifact_location"),
             ({"name": "a", "artifact_location": "file:///etc"}, "artifact_location"),
             ({"name": "a", "descripton": "misspelt"}, "descripton"),
