@@ -33,7 +33,9 @@ def check_write(write: RunWrite, max_value_length: int) -> None:
     # than the comparisons.
     for index, point in enumerate(write.points):
         if point.key not in checked:
-            name = field("metrics", index, point.key, "key")
+            # As in MLflow, a key that is missing is called a key, and one that is wrong a name.
+            part = "name" if point.key else "key"
+            name = field("metrics", index, point.key, part)
             validation.key(point.key, name, called="Metric name")
             checked.add(point.key)
         if not (0 <= point.timestamp <= INT64_MAX and INT64_MIN <= point.step <= INT64_MAX):

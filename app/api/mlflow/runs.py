@@ -131,8 +131,7 @@ class DeleteTag(RunId, kw_only=True):
     key: Required
 
 
-class LogBatch(msgspec.Struct):
-    run_id: Required
+class LogBatch(RunId):
     metrics: list[Point] = []
     params: list[KeyValue] = []
     tags: list[KeyValue] = []
@@ -178,13 +177,13 @@ async def update(call: Call, message: UpdateRun) -> UpdateRunAnswer:
 
 @routes.add("POST", "runs/delete", RunId, Role.WRITE)
 async def delete(call: Call, message: RunId) -> Empty:
-    await call.services.runs.delete(call.tenant, _run_id(message))
+    await call.services.runs.delete(call.tenant, _newer_run_id(message))
     return Empty()
 
 
 @routes.add("POST", "runs/restore", RunId, Role.WRITE)
 async def restore(call: Call, message: RunId) -> Empty:
-    await call.services.runs.restore(call.tenant, _run_id(message))
+    await call.services.runs.restore(call.tenant, _newer_run_id(message))
     return Empty()
 
 
@@ -240,7 +239,7 @@ async def set_tag(call: Call, message: LogParam) -> Empty:
 
 @routes.add("POST", "runs/delete-tag", DeleteTag, Role.WRITE)
 async def delete_tag(call: Call, message: DeleteTag) -> Empty:
-    await call.services.runs.delete_tag(call.tenant, _run_id(message), message.key)
+    await call.services.runs.delete_tag(call.tenant, _newer_run_id(message), message.key)
     return Empty()
 
 
@@ -252,6 +251,10 @@ async def delete_tag(call: Call, message: DeleteTag) -> Empty:
     max_body_bytes=validation.MAX_BATCH_BYTES,
 )
 async def log_batch(call: Call, message: LogBatch) -> Empty:
+    if not _newer_run_id(message):
+        raise InvalidValueError(
+            "Invalid value \"\" for parameter 'run_id' supplied.", field="run_id"
+        )
     validation.batch(message.metrics, message.params, message.tags)
     write = RunWrite(
         message.run_id, message.metrics, params_by_key(message.params), tags_by_key(message.tags)
@@ -337,3 +340,11 @@ def _run_id(message: RunId) -> str:
     if not run_id:
         raise validation.missing("run_id")
     return run_id
+
+
+def _newer_run_id(message: RunId) -> str:
+    """`run_id`, for calls that never had the older name. As in MLflow, a run that only `run_uuid`
+    names is the one without an id there, which does not exist."""
+    if not message.run_id and not message.run_uuid:
+        raise validation.missing("run_id")
+    return message.run_id

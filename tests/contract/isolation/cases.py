@@ -102,10 +102,10 @@ RUNS = {
         query(400, run_id="<own_run>", page_token="<files_token>"),
     ],
     "GET metrics/get-history": [
-        query(run_id="<run>", metric_key="<metric>"),
-        query(run_uuid="<run>", metric_key="<metric>", max_results=1),
+        query(200, run_id="<run>", metric_key="<metric>"),
+        query(200, run_uuid="<run>", metric_key="<metric>", max_results=1),
         query(200, run_id="<own_run>", metric_key="<metric>"),
-        query(run_id="<run>", metric_key="<metric>", page_token="<own_history_token>"),
+        query(200, run_id="<run>", metric_key="<metric>", page_token="<own_history_token>"),
     ],
     "GET metrics/get-history-bulk": [
         query(200, run_id="<run>", metric_key="<metric>"),
