@@ -116,7 +116,7 @@ class TestLogBatch:
             ({"metrics": [POINT, POINT | {"value": "x"}]}, "'metrics[1].value'"),
             ({"metrics": [POINT | {"timestamp": -1}]}, "'metrics[0].timestamp'"),
             ({"metrics": [POINT | {"step": 2**63}]}, "'metrics[0].step'"),
-            ({"metrics": [POINT, POINT | {"key": "a!b"}]}, "'metrics[1].key'"),
+            ({"metrics": [POINT, POINT | {"key": "a!b"}]}, "'metrics[1].name'"),
             ({"metrics": [None]}, "'metrics[0]'"),
             ({"metrics": [5]}, "'metrics[0]'"),
             ({"metrics": {}}, "'metrics'"),

@@ -34,8 +34,8 @@ ONE_ITEM = [
 ]
 BAD_KEYS = [
     ("k" * 251, "' exceeds the maximum length of 250 characters"),
-    ("a!b", "'key' supplied: Names may only contain alphanumerics"),
-    ("a\x00", "'key'"),
+    ("a!b", "' supplied: Names may only contain alphanumerics"),
+    ("a\x00", "it holds a NUL character"),
     ("a//b", "This name would resolve to 'a/b'"),
     ("../b", "Names may be treated as files"),
     ("/b", "Names may be treated as files"),
@@ -301,10 +301,8 @@ class TestSetTag:
         assert await get_run(client, run_id) == before
         tags = pairs(**{"matih.tenant_id": "other", "t": "1"})
         done(await post(client, "runs/log-batch", run_id=run_id, tags=tags))
-        assert (await get_run(client, run_id))["data"]["tags"] == [
-            *before["data"]["tags"],
-            *pairs(t="1"),
-        ]
+        tags_before = tags_of(before["data"])
+        assert tags_of((await get_run(client, run_id))["data"]) == tags_before | {"t": "1"}
 
 
 class TestDeleteTag:

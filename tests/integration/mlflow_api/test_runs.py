@@ -308,7 +308,6 @@ class TestAbsent:
         ("route", "fields"),
         [
             ("runs/get", {}),
-            ("metrics/get-history", {"metric_key": "m"}),
             ("artifacts/list", {}),
         ],
     )
