@@ -99,10 +99,9 @@ def _artifact_uri(tenant: Tenant) -> ColumnElement[str]:
     )
 
 
-_RUN_NAME = attribute("run_name", _RUNS.c.name)
-# The tag that shows the name, unless it was deleted.
+# As in MLflow, runs are found by the tag that shows their name, which may have been deleted.
 _SHOWN_NAME = case((_RUNS.c.has_name_tag, _RUNS.c.name))
-_NAME_TAG = Attribute(RUN_NAME_TAG, lambda tenant: _SHOWN_NAME, "text", nullable=True)
+_RUN_NAME = Attribute("run_name", lambda tenant: _SHOWN_NAME, "text", nullable=True)
 _START_TIME = attribute("start_time", _RUNS.c.start_time, "integer")
 _SORT_ATTRIBUTES = {
     **by_name(
@@ -153,7 +152,7 @@ RUNS = EntitySchema(
         unsortable="Invalid identifier type '{kind}'",
     ),
     sortable_kinds=frozenset({FieldKind.METRIC, FieldKind.PARAM, FieldKind.TAG}),
-    derived_tags={RUN_NAME_TAG: _NAME_TAG},
+    derived_tags={RUN_NAME_TAG: _RUN_NAME},
     repeatable_orders=False,
 )
 _RUNS_WITH_TENANT_TAG = with_tenant_tag(RUNS)

@@ -1,5 +1,6 @@
 """Fields that the messages of several of MLflow's resources share: their types and conversions."""
 
+import json
 import math
 import re
 from collections import Counter
@@ -21,6 +22,7 @@ Required = Annotated[str, msgspec.Meta(min_length=1)]
 # of the next page in any case.
 MAX_PAGE = 5_000
 
+_RUN_ID = re.compile(r"[a-zA-Z0-9][\w\-]{0,255}")
 _DERIVED_TAGS = {TENANT_TAG, RUN_NAME_TAG}
 
 Name = TypeVar("Name", bound=str)
@@ -104,6 +106,16 @@ def view_type(field: str, given: str | int) -> ViewType:
     """A view type, which is given by its name or its number. Raises InvalidValueError."""
     names: Sequence[ViewType] = get_args(ViewType)
     return enum_name(field, given, names)
+
+
+def check_run_id(given: str) -> None:
+    """Raises InvalidValueError for what has not even the form of an id: some of MLflow's calls tell
+    it from the id of a run that does not exist."""
+    if len(given) != 32 and not _RUN_ID.fullmatch(given):
+        shown = json.dumps(given, separators=(",", ":"))
+        raise InvalidValueError(
+            f"Invalid value {shown} for parameter 'run_id' supplied.", field="run_id"
+        )
 
 
 def experiment_id(given: str) -> str:

@@ -8,6 +8,7 @@ import msgspec
 from app.api.mlflow.fields import (
     KeyValue,
     Required,
+    check_run_id,
     enum_name,
     experiment_id,
     json_double,
@@ -169,7 +170,7 @@ async def update(call: Call, message: UpdateRun) -> UpdateRunAnswer:
         call.tenant,
         _run_id(message),
         status=None if message.status is None else enum_name("status", message.status, STATUSES),
-        end_time=message.end_time or None,  # to MLflow, 0 is none
+        end_time=message.end_time,
         name=message.run_name or None,
     )
     return UpdateRunAnswer(_info(run))
@@ -251,10 +252,7 @@ async def delete_tag(call: Call, message: DeleteTag) -> Empty:
     max_body_bytes=validation.MAX_BATCH_BYTES,
 )
 async def log_batch(call: Call, message: LogBatch) -> Empty:
-    if not _newer_run_id(message):
-        raise InvalidValueError(
-            "Invalid value \"\" for parameter 'run_id' supplied.", field="run_id"
-        )
+    check_run_id(_newer_run_id(message))
     validation.batch(message.metrics, message.params, message.tags)
     write = RunWrite(
         message.run_id, message.metrics, params_by_key(message.params), tags_by_key(message.tags)
@@ -331,7 +329,7 @@ def _info(run: entities.Run) -> RunInfo:
         artifact_uri=run.artifact_uri,
         lifecycle_stage=run.lifecycle_stage,
         run_id=run_id,
-        end_time=run.end_time,
+        end_time=run.end_time or None,  # to MLflow, 0 is none
     )
 
 

@@ -235,6 +235,28 @@ DIFFERENCES: tuple[Difference, ...] = (
         ours=(404, "RESOURCE_DOES_NOT_EXIST", r"Logged model with ID .* not found\."),
     ),
     answers(
+        "parts of a dataset",
+        "MLflow's message marks them as required, but its server does not check.",
+        calls=r"POST runs/log-inputs",
+        theirs=(200, None, ANY),
+        ours=(400, REFUSED, r"Missing value for required parameter 'datasets\[0\]\.dataset.*"),
+    ),
+    answers(
+        "lengths that MLflow leaves to its database",
+        "SQLite checks none of them, and other databases fail. We refuse what is longer.",
+        calls=r"POST (registered-models|logged-models|model-versions)(/create)?"
+        r"|PATCH (registered-models|model-versions)/update|PATCH logged-models/.*/tags",
+        theirs=(200, None, ANY),
+        ours=(400, REFUSED, r"'.*' exceeds the maximum length of \d+ characters"),
+    ),
+    answers(
+        "a line break at the end of a key",
+        "MLflow's pattern lets it pass. It is none of the characters that keys may have.",
+        calls=r"POST runs/(set-tag|log-batch|log-parameter|log-metric)",
+        theirs=(200, None, ANY),
+        ours=(400, REFUSED, r"Invalid value .*\\n.* Names may only contain .*"),
+    ),
+    answers(
         "page sizes below 1",
         "MLflow answers with an empty page and a token of the next one, or with all but the last.",
         calls=r"(POST logged|GET registered)-models/search|GET .*/metrics/get-history-bulk",

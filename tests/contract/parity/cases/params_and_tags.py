@@ -146,6 +146,16 @@ CASES: dict[str, Case] = {
         log_batch(tags=tags(t="v" * 8001)),
         get_run(),
     ],
+    "a line break at the end of a key": [
+        create_run(),
+        set_tag("k\n", "v"),
+        log_param("k\n", "v"),
+        log_batch(tags=[{"key": "k\n", "value": "v"}]),
+    ],
+    "what is no id of a run": [
+        *(log_batch(run) for run in (" ", "-1", "ä", "\n", "x", "x" * 300)),
+        *(post("runs/log-inputs", run_id=run) for run in (" ", "-1", "x" * 300)),
+    ],
     "a tag that is derived here": [
         create_run(tags=[{"key": "matih.tenant_id", "value": "other"}]),
         set_tag("matih.tenant_id", "other"),

@@ -184,6 +184,13 @@ CASES: dict[str, Case] = {
         get(f"{MODELS}/get-latest-versions", name="m", stages=["None", "Archived"]),
         post(f"{MODELS}/get-latest-versions", name="m", stages=["x"]),
     ],
+    "texts that are longer than MLflow's columns": [
+        create_model("n" * 257),
+        create_model(),
+        patch(f"{MODELS}/update", name="m", description="d" * 5001),
+        create_version(description="d" * 5001),
+        create_version(run_link="l" * 501),
+    ],
     "aliases": [
         create_model(),
         create_version(),
