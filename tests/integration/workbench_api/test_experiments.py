@@ -126,7 +126,7 @@ class TestCreateExperiment:
             headers={"X-Tenant-ID": slug},
         ) as client:
             assert_problem(await client.post(URL, json={"name": ""}), 422, "name")
-            assert (await client.get(URL)).json()["total"] == 0
+            assert (await client.get(URL)).json()["total"] == 1  # its experiment 0
             await new_experiment(client, name="first")
             names = {one["name"] for one in (await client.get(URL)).json()["experiments"]}
             assert names == {"Default", "first"}
