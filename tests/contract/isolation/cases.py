@@ -76,6 +76,7 @@ RUNS = {
     "POST runs/log-batch": [
         body(run_id="<run>", metrics=[point()], params=[TAG], tags=[TAG]),
         body(run_id="<run>"),
+        body(400, run_uuid="<run>"),
         body(run_id="<own_run>", metrics=[point(model_id="<model>")]),
     ],
     "POST runs/log-model": [
