@@ -49,6 +49,8 @@ class Settings(BaseSettings):
     tenant_transfers: int = Field(default=32, ge=1)
 
     retention_days: int | None = Field(default=None, ge=1)
+    # At least MLflow's own limit for tags. A batch of 1 MB has room for at most this much.
+    max_value_length: int = Field(default=65_536, ge=8_000, le=250_000)
 
     auth: Literal["off", "keys"] = "off"
     admin_key: SecretStr | None = None

@@ -146,7 +146,6 @@ class ListArtifacts(msgspec.Struct):
     "logged-models",
     CreateModel,
     Role.WRITE,
-    makes_tenant=True,
     max_body_bytes=_MAX_PARAMS_BYTES,
 )
 async def create(call: Call, message: CreateModel) -> ModelAnswer:

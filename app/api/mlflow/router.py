@@ -17,7 +17,7 @@ from app.api.client_disconnect import ClientGoneError, unless_gone
 from app.api.headers import error_headers
 from app.api.mlflow.decoding import check_list_lengths, decode_body, decode_query
 from app.api.mlflow.error_responses import internal_error, status_and_body, unknown_route
-from app.api.request_body import MAX_BODY_BYTES, read_body, too_large
+from app.api.request_body import MAX_BODY_BYTES, check_decoded, read_body, too_large
 from app.api.streamed_json import StreamedJson
 from app.http.head import is_head, no_chunks
 from app.kernel import errors, validation
@@ -58,15 +58,13 @@ class Endpoint(Generic[Message]):
     """`path` starts with a slash; requests are counted under it. `role` is the least that a caller
     must have.
 
-    `needs_tenant` is false for calls that concern no tenant's data. `makes_tenant` calls create the
-    tenant of the request if it does not exist. `status` is that of a success.
+    `needs_tenant` is false for calls that concern no tenant's data. `status` is that of a success.
     """
 
     path: str
     message: type[Message]
     handler: Handler[Message]
     role: Role
-    makes_tenant: bool
     needs_tenant: bool
     status: int
     max_body_bytes: int
@@ -85,7 +83,6 @@ class Routes:
         message: type[Message],
         role: Role,
         *,
-        makes_tenant: bool = False,
         needs_tenant: bool = True,
         status: int = 200,
         max_body_bytes: int = MAX_BODY_BYTES,
@@ -98,7 +95,6 @@ class Routes:
                 message,
                 handler,
                 role,
-                makes_tenant,
                 needs_tenant,
                 status,
                 max_body_bytes,
@@ -183,8 +179,6 @@ class MlflowApi:
                 parameters,
                 max_bytes=endpoint.max_body_bytes,
             )
-        if endpoint.makes_tenant:
-            tenant = await services.tenant_lookup.ensure_created(tenant)
         work = endpoint.handler(Call(services, tenant, caller, scope), message)
         answer = await (unless_gone(receive, work) if endpoint.role is Role.READ else work)
         if answer is None:
@@ -280,14 +274,17 @@ async def read_message(
     *,
     max_bytes: int = MAX_BODY_BYTES,
 ) -> Message:
-    """Read and decode a body, whose fields `parameters` of the path add to. A large one waits for
-    its turn. Raises what `read_body` and `decode_body` do."""
+    """Read and decode a body of at most `max_bytes` without escapes, to whose fields `parameters`
+    of the path are added. A large one waits for its turn.
+
+    Raises what `read_body` and `decode_body` do, and an error for a body that is too large."""
     body = await read_body(
         receive, headers, max_bytes, services.memory, tenant, over_limit=_over_limit
     )
     if len(body) <= FREE_BYTES:
         return decode_body(body, parameters, message)
     async with services.turns.turn(tenant):
+        check_decoded(body, max_bytes, _over_limit)
         found = decode_body(body, parameters, message)
         check_list_lengths(found)
     return found

@@ -77,6 +77,7 @@ RUNS = {
     "POST runs/log-batch": [
         body(run_id="<run>", metrics=[point()], params=[TAG], tags=[TAG]),
         body(run_id="<run>"),
+        body(400, run_uuid="<run>"),
         body(run_id="<own_run>", metrics=[point(model_id="<model>")]),
     ],
     "POST runs/log-model": [
@@ -104,10 +105,10 @@ RUNS = {
     ],
     **{
         f"{method} metrics/get-history": [
-            query(run_id="<run>", metric_key="<metric>"),
-            query(run_uuid="<run>", metric_key="<metric>", max_results=1),
+            query(200, run_id="<run>", metric_key="<metric>"),
+            query(200, run_uuid="<run>", metric_key="<metric>", max_results=1),
             query(200, run_id="<own_run>", metric_key="<metric>"),
-            query(run_id="<run>", metric_key="<metric>", page_token="<own_history_token>"),
+            query(200, run_id="<run>", metric_key="<metric>", page_token="<own_history_token>"),
         ]
         for method in ("GET", "HEAD")
     },
