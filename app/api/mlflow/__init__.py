@@ -7,6 +7,7 @@ from starlette.types import ASGIApp
 from app.api.mlflow import (
     artifacts,
     experiments,
+    graphql_api,
     inputs,
     logged_models,
     metrics,
@@ -19,11 +20,12 @@ from app.api.mlflow import (
 )
 from app.api.mlflow.artifact_routes import ArtifactRoutes
 from app.api.mlflow.error_responses import error_response
-from app.api.mlflow.not_served import NOT_SERVED, PREFIXES, is_mlflow_path, not_served
+from app.api.mlflow.not_served import GRAPHQL, NOT_SERVED, PREFIXES, is_mlflow_path, not_served
 from app.api.mlflow.router import MlflowApi
 from app.services import Services
 
 __all__ = [
+    "GRAPHQL",
     "NOT_SERVED",
     "PREFIXES",
     "applications",
@@ -34,7 +36,7 @@ __all__ = [
 
 
 def applications(services: Callable[[], Services]) -> dict[str, ASGIApp]:
-    """MLflow's two applications, the messages and the artifacts proxy, by their mount paths."""
+    """MLflow's messages, the proxy of artifacts, and GraphQL, by the paths they are mounted at."""
     api = MlflowApi(
         services,
         experiments.routes,
@@ -50,8 +52,9 @@ def applications(services: Callable[[], Services]) -> dict[str, ASGIApp]:
         workspaces.routes,
     )
     proxy = ArtifactRoutes(services)
+    graphql = MlflowApi(services, graphql_api.routes)
     # MLflow 3 asks for the datasets of experiments at a path that lacks a slash ("/api/3.0mlflow").
-    return {
+    return {GRAPHQL: graphql} | {
         f"{prefix}{name}": app
         for prefix in PREFIXES
         for name, app in (("/mlflow", api), ("mlflow", api), ("/mlflow-artifacts", proxy))

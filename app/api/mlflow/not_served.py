@@ -13,10 +13,12 @@ from app.api.mlflow.error_responses import endpoint_not_found
 # MLflow's clients use 2.0 for most and 3.0 for what is newer, its pages use ajax-api.
 PREFIXES = [f"/{kind}/{version}" for kind in ("api", "ajax-api") for version in ("2.0", "3.0")]
 
+GRAPHQL = "/graphql"
+
 # `{rest}` stands for any path.
 NOT_SERVED = [
     *(f"{prefix}/{{rest}}" for prefix in PREFIXES),
-    *("/v1/traces", "/graphql", "/gateway/{rest}"),
+    *("/v1/traces", "/gateway/{rest}"),
     *("/get-artifact", "/model-versions/get-artifact"),
 ]
 
@@ -35,7 +37,7 @@ _EXACT = {path: _Route(path) for path in NOT_SERVED if "{" not in path}
 
 def is_mlflow_path(path: str) -> bool:
     """Whether MLflow's clients, and no others, call the path, be it served or not."""
-    return path.startswith(_PREFIXES) or path in _EXACT
+    return path.startswith(_PREFIXES) or path in _EXACT or path == GRAPHQL
 
 
 async def not_served(scope: Scope, receive: Receive, send: Send) -> None:

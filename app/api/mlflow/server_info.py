@@ -22,4 +22,8 @@ class ServerInfo(msgspec.Struct):
 
 @routes.add("GET", "server-info", Empty, Role.READ, needs_tenant=False)
 async def server_info(call: Call, message: Empty) -> ServerInfo:
-    return ServerInfo(multipart_uploads_enabled=call.services.uploads.takes_parts)
+    return ServerInfo(
+        multipart_uploads_enabled=call.services.uploads.takes_parts,
+        # To MLflow's page, the tenant of its URL or its key is all that there is.
+        workspaces_enabled="mlflow_page" not in call.scope,
+    )
