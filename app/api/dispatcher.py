@@ -32,6 +32,7 @@ class Dispatcher:
        /api/2.0/mlflow/…              MlflowApi, also under MLflow's other prefixes
        /api/2.0/mlflow-artifacts/…    ArtifactRoutes, likewise
        /graphql                       MlflowApi with GraphQL alone
+       /get-artifact                  PageFiles, also /model-versions/get-artifact
        other paths of MLflow's        mlflow.not_served
        /mlflow/                       MLflow's web page, where it is served, and its calls
        /api/v1/…                      FastAPI: the workbench API

@@ -138,6 +138,33 @@ SELECT %(folder)s || '/' || split_part(substr(path, %(start)s), '/', 1),
 FROM entry LIMIT %(limit)s
 """
 
+# Files that MLflow's client may show at a path, or below it: those at the paths `names` or below
+# them, and those that have a percent sign where the path has another character. The latter are
+# probes of the index, those with the most characters in common first ('&' follows the sign).
+SHOWN_AT = """
+SELECT path FROM artifacts WHERE tenant_id = %(tenant)s AND path = ANY(%(names)s)
+UNION ALL
+SELECT below.path
+FROM unnest(%(names)s::text[]) AS folder
+CROSS JOIN LATERAL (
+    SELECT path FROM artifacts
+    WHERE tenant_id = %(tenant)s AND path > folder || '/' AND path < folder || '0'
+    ORDER BY path LIMIT 1
+) below
+UNION ALL
+(
+    SELECT escaped.path
+    FROM generate_series(length(%(shown)s), %(start)s, -1) AS common
+    CROSS JOIN LATERAL (
+        SELECT path FROM artifacts
+        WHERE tenant_id = %(tenant)s AND path >= left(%(shown)s, common) || '%%'
+            AND path < left(%(shown)s, common) || '&'
+        ORDER BY path LIMIT 100
+    ) escaped
+    LIMIT %(limit)s
+)
+"""
+
 # Files below a folder, at any depth, in order.
 WALK = f"""
 SELECT {_COLUMNS} FROM artifacts

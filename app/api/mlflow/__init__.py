@@ -21,6 +21,7 @@ from app.api.mlflow import (
 from app.api.mlflow.artifact_routes import ArtifactRoutes
 from app.api.mlflow.error_responses import error_response
 from app.api.mlflow.not_served import GRAPHQL, NOT_SERVED, PREFIXES, is_mlflow_path, not_served
+from app.api.mlflow.page_files import TOP_LEVEL, PageFiles
 from app.api.mlflow.router import MlflowApi
 from app.services import Services
 
@@ -36,9 +37,12 @@ __all__ = [
 
 
 def applications(services: Callable[[], Services]) -> dict[str, ASGIApp]:
-    """MLflow's messages, the proxy of artifacts, and GraphQL, by the paths they are mounted at."""
+    """MLflow's applications, the messages, the artifacts proxy, the files of its page and GraphQL,
+    by their mount paths."""
+    pages = PageFiles(services)
     api = MlflowApi(
         services,
+        pages.serve,
         experiments.routes,
         runs.routes,
         inputs.routes,
@@ -52,10 +56,11 @@ def applications(services: Callable[[], Services]) -> dict[str, ASGIApp]:
         workspaces.routes,
     )
     proxy = ArtifactRoutes(services)
-    graphql = MlflowApi(services, graphql_api.routes)
+    graphql: ASGIApp = MlflowApi(services, pages.serve, graphql_api.routes)
     # MLflow 3 asks for the datasets of experiments at a path that lacks a slash ("/api/3.0mlflow").
-    return {GRAPHQL: graphql} | {
+    below_version: dict[str, ASGIApp] = {
         f"{prefix}{name}": app
         for prefix in PREFIXES
         for name, app in (("/mlflow", api), ("mlflow", api), ("/mlflow-artifacts", proxy))
     }
+    return below_version | dict.fromkeys(TOP_LEVEL, pages) | {GRAPHQL: graphql}

@@ -73,33 +73,33 @@ class ArtifactRoutes:
         else:
             scope["route"] = endpoint
             scope["path_params"] = {"path": rest}
-            answer = await self._answer(endpoint, Request(scope, receive, send))
+            answer = await respond(self._services(), endpoint, Request(scope, receive, send))
         await answer(scope, receive, send)
 
-    async def _answer(self, endpoint: Endpoint, request: Request) -> Response:
-        """The handler's response; errors become responses in MLflow's format."""
-        headers = {}
-        try:
-            services = self._services()
-            if endpoint.role is None:
-                caller = await presigned_urls.authenticate_signed_url(services, request)
-            else:
-                caller = await services.authenticator.authorize(request.scope, endpoint.role)
-            call = Call(services, caller.tenant, caller, request.scope)
-            return await endpoint.handler(call, request)
-        except TrackingError as error:
-            status, body = status_and_body(error)
-            headers = error_headers(error)
-        except HTTPException as error:
-            status, body = error.status_code, encode_error("BAD_REQUEST", error.detail)
-            headers = dict(error.headers or {})
-        except ClientDisconnect:
-            status, body = 499, b""
-        except Exception:
-            status, body = internal_error(request.method, request.url.path)
-        if status == 408:  # else the rest of the body would be parsed as the next request
-            headers["Connection"] = "close"
-        return Response(body, status, headers, media_type="application/json")
+
+async def respond(services: Services, endpoint: Endpoint, request: Request) -> Response:
+    """The handler's response; errors become responses in MLflow's format."""
+    headers = {}
+    try:
+        if endpoint.role is None:
+            caller = await presigned_urls.authenticate_signed_url(services, request)
+        else:
+            caller = await services.authenticator.authorize(request.scope, endpoint.role)
+        call = Call(services, caller.tenant, caller, request.scope)
+        return await endpoint.handler(call, request)
+    except TrackingError as error:
+        status, body = status_and_body(error)
+        headers = error_headers(error)
+    except HTTPException as error:
+        status, body = error.status_code, encode_error("BAD_REQUEST", error.detail)
+        headers = dict(error.headers or {})
+    except ClientDisconnect:
+        status, body = 499, b""
+    except Exception:
+        status, body = internal_error(request.method, request.url.path)
+    if status == 408:  # else the rest of the body would be parsed as the next request
+        headers["Connection"] = "close"
+    return Response(body, status, headers, media_type="application/json")
 
 
 def _split(path: str) -> tuple[str, str]:

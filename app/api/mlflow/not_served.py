@@ -9,6 +9,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from app.api.mlflow.error_responses import endpoint_not_found
+from app.api.mlflow.page_files import TOP_LEVEL
 
 # MLflow's clients use 2.0 for most and 3.0 for what is newer, its pages use ajax-api.
 PREFIXES = [f"/{kind}/{version}" for kind in ("api", "ajax-api") for version in ("2.0", "3.0")]
@@ -19,7 +20,6 @@ GRAPHQL = "/graphql"
 NOT_SERVED = [
     *(f"{prefix}/{{rest}}" for prefix in PREFIXES),
     *("/v1/traces", "/gateway/{rest}"),
-    *("/get-artifact", "/model-versions/get-artifact"),
 ]
 
 
@@ -37,7 +37,7 @@ _EXACT = {path: _Route(path) for path in NOT_SERVED if "{" not in path}
 
 def is_mlflow_path(path: str) -> bool:
     """Whether MLflow's clients, and no others, call the path, be it served or not."""
-    return path.startswith(_PREFIXES) or path in _EXACT or path == GRAPHQL
+    return path.startswith(_PREFIXES) or path in _EXACT or path in (GRAPHQL, *TOP_LEVEL)
 
 
 async def not_served(scope: Scope, receive: Receive, send: Send) -> None:

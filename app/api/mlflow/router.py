@@ -49,6 +49,8 @@ class Call:
 
 Handler = Callable[[Call, Message], Awaitable[Answer]]
 
+FileRoutes = Callable[[str, Scope, Receive, Send], Awaitable[bool]]
+
 
 @dataclass(frozen=True, slots=True)
 class Endpoint(Generic[Message]):
@@ -108,8 +110,12 @@ class Routes:
 class MlflowApi:
     """ASGI application that serves the route tables at the path that it is mounted at."""
 
-    def __init__(self, services: Callable[[], Services], *routes: Routes) -> None:
+    def __init__(
+        self, services: Callable[[], Services], files: FileRoutes, *routes: Routes
+    ) -> None:
+        """`files` answers, and returns True, where a path is one of its routes."""
         self._services = services
+        self._files = files
         self._fixed: dict[tuple[str, str], Endpoint[Any]] = {}
         self._templates: list[tuple[str, list[str], Endpoint[Any]]] = []
         for table in routes:
@@ -135,6 +141,8 @@ class MlflowApi:
             status, body = status_and_body(error)
             headers = error_headers(error)
         except _UnknownRouteError as error:
+            if await self._files(path, scope, receive, send):
+                return
             status, body = error.status, endpoint_not_found(scope["method"], path)
         except ClientGoneError:
             return
@@ -190,7 +198,7 @@ class MlflowApi:
         segments = path.split("/")
         is_known_path = any((other, path) in self._fixed for other in METHODS)
         for its_method, template, its_endpoint in self._templates:
-            parameters = _match(template, segments)
+            parameters = match(template, segments)
             if parameters is not None:
                 if its_method == method:
                     return its_endpoint, parameters
@@ -206,7 +214,8 @@ class _UnknownRouteError(Exception):
         self.status = status
 
 
-def _match(template: list[str], segments: list[str]) -> dict[str, str] | None:
+def match(template: list[str], segments: list[str]) -> dict[str, str] | None:
+    """The parameters in a path; None where it does not match the template."""
     if len(template) != len(segments):
         return None
     parameters = {}

@@ -21,7 +21,7 @@ from app.api.workbench.openapi import answers
 from app.api.workbench.zip_download import ArchiveResponse, zipped
 from app.artifacts import previews
 from app.artifacts.entities import Artifact
-from app.artifacts.paths import artifact_path
+from app.artifacts.paths import artifact_path, path_to_read
 from app.kernel.artifact_uris import RunLocation
 from app.kernel.errors import InvalidValueError, NotFoundError, RunNotActiveError
 from app.kernel.tenant import Tenant
@@ -59,7 +59,7 @@ async def list_artifacts(
     sizes: Annotated[bool, Query(description="Sum up the sizes of folders, too.")] = False,
 ) -> list[ArtifactEntry]:
     """The files and folders that lie directly in a folder, in order."""
-    relative = artifact_path(path, allow_root=True)
+    relative = path_to_read(path, allow_root=True)
     root = (await services.runs.locate(tenant, run_id)).folder
     entries, token = await services.artifacts.list(
         tenant, posixpath.join(root, relative).rstrip("/"), limit=limit, page_token=page_token
@@ -116,7 +116,7 @@ async def download_artifact(
     sent as a ZIP file, made while it is sent; the path of the run's whole folder is empty."""
     if archive is not None and preview is not None:
         raise InvalidValueError("A ZIP file has no preview", field="preview")
-    relative = artifact_path(path, allow_root=archive is not None)
+    relative = path_to_read(path, allow_root=archive is not None)
     run = await services.runs.locate(tenant, run_id)
     if archive is not None:
         return await _archive(services, tenant, run, relative, request.method)
