@@ -1,6 +1,6 @@
 """The dispatcher: what every request passes, and which part of the server then answers it."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import Any
 
 from starlette.middleware.cors import CORSMiddleware
@@ -8,12 +8,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.api import mlflow
+from app.api import doubled_slashes, mlflow
 from app.api.guard import Guard
 from app.api.mlflow_page import CALLED_PATHS, PAGE, PAGE_PATHS
 from app.api.tenant_path import TenantPathMiddleware, route_path
 from app.api.workbench import problem_details
 from app.config import Settings
+from app.http import head
 from app.kernel.errors import TrackingError
 from app.observability.monitor import Monitor
 from app.observability.request_middleware import RequestMiddleware
@@ -22,6 +23,7 @@ from app.observability.request_middleware import RequestMiddleware
 class Dispatcher:
     """An HTTP request passes, from the first to the last:
 
+    0. `__call__`, after which a HEAD is a GET, and the prefix of the path has single slashes;
     1. `TenantPathMiddleware`, which takes `/t/{tenant}` out of the path;
     2. `RequestMiddleware`, which gives the request its id, answers with the security headers,
        counts and logs. It sees every answer, also those to errors that nothing handled;
@@ -37,7 +39,7 @@ class Dispatcher:
        /mlflow/                       MLflow's web page, where it is served, and its calls
        /api/v1/…                      FastAPI: the workbench API
        /docs, /openapi.json           FastAPI: the workbench API's documentation
-       /health, /ready, /version, /metrics   FastAPI: probes
+       /health, /ready, /version, /metrics, /api/v1/version   FastAPI: probes
 
     MLflow's calls do not pass FastAPI, since its middlewares and its search for a route take a
     fifth of the time of logging a metric. MLflow's applications answer their own errors.
@@ -67,8 +69,12 @@ class Dispatcher:
         app = RequestMiddleware(app, monitor.access, monitor.requests, route_templates)
         self._entry = TenantPathMiddleware(app)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._entry(scope, receive, send)
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        if scope["method"] == "HEAD":
+            scope = head.as_get(scope)
+        if "//" in scope["path"]:
+            scope = doubled_slashes.merged(scope)
+        return self._entry(scope, receive, send)
 
     async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = route_path(scope)

@@ -22,6 +22,7 @@ from app.api.file_response import is_current
 from app.api.mlflow import GRAPHQL, PREFIXES
 from app.artifacts.transfer_limits import unless_stalled_sending
 from app.auth.authenticator import Authenticator
+from app.http.head import is_head
 from app.kernel.errors import (
     PermissionDeniedError,
     StalledError,
@@ -99,7 +100,7 @@ class MlflowPage:
         # The dispatcher has put the mount into the root path.
         root = scope["app_root_path"]
         path = scope["path"].removeprefix(root)
-        if scope["method"] not in ("GET", "HEAD"):
+        if scope["method"] != "GET":
             response: Response = PlainTextResponse("", 405, {"Allow": "GET, HEAD"})
         elif path == PAGE:
             response = RedirectResponse(f"{root}{PAGE}/", headers={"Cache-Control": _REVALIDATED})
@@ -155,7 +156,7 @@ class _Chunks(Response):
         await send(
             {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
         )
-        body = b"" if scope["method"] == "HEAD" else memoryview(self.body)
+        body = b"" if is_head(scope) else memoryview(self.body)
         for start in range(0, len(body), _CHUNK):
             chunk = bytes(body[start : start + _CHUNK])
             await send({"type": "http.response.body", "body": chunk, "more_body": True})

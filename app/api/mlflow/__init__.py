@@ -12,6 +12,7 @@ from app.api.mlflow import (
     logged_models,
     metrics,
     model_versions,
+    not_kept,
     presigned_urls,
     registered_models,
     runs,
@@ -23,10 +24,12 @@ from app.api.mlflow.error_responses import error_response
 from app.api.mlflow.not_served import GRAPHQL, NOT_SERVED, PREFIXES, is_mlflow_path, not_served
 from app.api.mlflow.page_files import TOP_LEVEL, PageFiles
 from app.api.mlflow.router import MlflowApi
+from app.api.mlflow.server_info import MLFLOW_VERSION
 from app.services import Services
 
 __all__ = [
     "GRAPHQL",
+    "MLFLOW_VERSION",
     "NOT_SERVED",
     "PREFIXES",
     "applications",
@@ -54,6 +57,7 @@ def applications(services: Callable[[], Services]) -> dict[str, ASGIApp]:
         presigned_urls.routes,
         server_info.routes,
         workspaces.routes,
+        not_kept.routes,
     )
     proxy = ArtifactRoutes(services)
     graphql: ASGIApp = MlflowApi(services, pages.serve, graphql_api.routes)

@@ -18,6 +18,7 @@ from app.api.streamed_json import StreamedJson
 from app.artifacts.artifact_owner import check_owned
 from app.artifacts.entities import ListingEntry
 from app.artifacts.paths import artifact_path, path_in_url, path_to_read
+from app.http.head import is_head, no_chunks
 from app.kernel import validation
 from app.kernel.artifact_uris import ModelLocation, RunLocation
 from app.kernel.errors import NotFoundError
@@ -128,6 +129,8 @@ async def list_folder(call: Call, request: Request) -> Response:
         folder, entries, token = await _first_page(call, folder)
     if token is not None:
         pages = _pages(call, folder, entries, token, b'{"files":[', _by_name)
+        if is_head(request.scope):
+            pages = no_chunks()
         return StreamingResponse(pages, media_type="application/json")
     files = [_by_name(entry) for entry in entries]
     body = msgspec.json.encode({"files": files} if files else {})

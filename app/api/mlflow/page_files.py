@@ -14,7 +14,7 @@ from app.api.file_response import media_type
 from app.api.headers import content_length, declared_digests
 from app.api.mlflow.artifact_routes import Endpoint, Handler, respond
 from app.api.mlflow.artifacts import file_at
-from app.api.mlflow.error_responses import endpoint_not_found
+from app.api.mlflow.error_responses import unknown_route
 from app.api.mlflow.router import Call, match
 from app.artifacts.paths import artifact_path, path_to_read
 from app.kernel import validation
@@ -145,19 +145,20 @@ class PageFiles:
         """Answers the request where `path` is one of the routes, and returns whether it is."""
         method = scope["method"]
         segments = path.split("/")
-        known = False
+        allowed = set()
         for (its_method, template), endpoint in self.table.items():
             parameters = match(template.split("/"), segments)
             if parameters is None:
                 continue
-            known = True
+            allowed.add(its_method)
             if its_method == method:
                 scope["route"] = endpoint
                 scope["path_params"] = parameters
                 request = Request(scope, receive, send)
                 await (await respond(self._services(), endpoint, request))(scope, receive, send)
                 return True
-        if known:
-            body = endpoint_not_found(method, scope["path"].removeprefix("/"))
-            await Response(body, 405, media_type="application/json")(scope, receive, send)
-        return known
+        if allowed:
+            status, body, headers = unknown_route(scope, allowed)
+            answer = Response(body, status, headers, media_type="application/json")
+            await answer(scope, receive, send)
+        return bool(allowed)

@@ -4,7 +4,7 @@ Messages are msgspec structs. Nearly all of MLflow's paths are fixed, so that a 
 look-up in a dict.
 """
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -16,9 +16,10 @@ from starlette.types import Receive, Scope, Send
 from app.api.client_disconnect import ClientGoneError, unless_gone
 from app.api.headers import error_headers
 from app.api.mlflow.decoding import check_list_lengths, decode_body, decode_query
-from app.api.mlflow.error_responses import endpoint_not_found, internal_error, status_and_body
+from app.api.mlflow.error_responses import internal_error, status_and_body, unknown_route
 from app.api.request_body import MAX_BODY_BYTES, read_body, too_large
 from app.api.streamed_json import StreamedJson
+from app.http.head import is_head, no_chunks
 from app.kernel import errors, validation
 from app.kernel.memory_budget import FREE_BYTES
 from app.kernel.principal import Principal, Role
@@ -143,14 +144,15 @@ class MlflowApi:
         except _UnknownRouteError as error:
             if await self._files(path, scope, receive, send):
                 return
-            status, body = error.status, endpoint_not_found(scope["method"], path)
+            status, body, headers = unknown_route(scope, error.allowed)
         except ClientGoneError:
             return
         except Exception:
             status, body = internal_error(scope["method"], path)
         if isinstance(body, StreamedJson):
             with suppress(ClientGoneError):
-                await unless_gone(receive, body.send(send, status))
+                document = StreamedJson(no_chunks()) if is_head(scope) else body
+                await unless_gone(receive, document.send(send, status))
             return
         await _send_json(send, status, body, headers)
 
@@ -165,8 +167,8 @@ class MlflowApi:
             scope, endpoint.role, needs_tenant=endpoint.needs_tenant
         )
         tenant = caller.tenant
-        query = scope["query_string"].decode("latin-1")
-        if scope["method"] == "GET" or (scope["method"] == "DELETE" and query):
+        if _fields_are_in_query(scope):
+            query = scope["query_string"].decode("latin-1")
             message = decode_query(query, parameters, endpoint.message)
         else:
             headers = Headers(scope=scope)
@@ -196,22 +198,44 @@ class MlflowApi:
         if endpoint is not None:
             return endpoint, {}
         segments = path.split("/")
-        is_known_path = any((other, path) in self._fixed for other in METHODS)
+        allowed = {other for other in METHODS if (other, path) in self._fixed}
         for its_method, template, its_endpoint in self._templates:
             parameters = match(template, segments)
             if parameters is not None:
                 if its_method == method:
                     return its_endpoint, parameters
-                is_known_path = True
-        raise _UnknownRouteError(405 if is_known_path else 404)
+                allowed.add(its_method)
+        raise _UnknownRouteError(allowed)
 
 
 class _UnknownRouteError(Exception):
-    """405 where the path is served for another method, as in MLflow's server; else 404."""
+    """`allowed` are the methods for which the path is served; empty for an unknown path."""
 
-    def __init__(self, status: int) -> None:
+    def __init__(self, allowed: Collection[str]) -> None:
         super().__init__()
-        self.status = status
+        self.allowed = allowed
+
+
+def _fields_are_in_query(scope: Scope) -> bool:
+    """Whether the message is in the query string. Otherwise it is in the body.
+
+    As in MLflow, the body of a GET is read where the query is empty: several clients in other
+    languages send it. A DELETE has a body; where it has none, the query is read.
+    """
+    match scope["method"]:
+        case "GET":
+            return bool(scope["query_string"]) or not _has_body(scope)
+        case "DELETE":
+            return bool(scope["query_string"]) and not _has_body(scope)
+        case _:
+            return False
+
+
+def _has_body(scope: Scope) -> bool:
+    return any(
+        (name == b"content-length" and value != b"0") or name == b"transfer-encoding"
+        for name, value in scope["headers"]
+    )
 
 
 def match(template: list[str], segments: list[str]) -> dict[str, str] | None:
@@ -268,11 +292,10 @@ def _over_limit(limit: int, size: int) -> errors.TrackingError:
 
 
 async def _send_json(send: Send, status: int, body: bytes, more: Mapping[str, str]) -> None:
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(body)).encode()),
-    ]
-    if status == 204:  # has no body, and so no headers about one (RFC 9110, 15.3.5)
+    headers = [(b"content-length", str(len(body)).encode())]
+    if body:
+        headers.append((b"content-type", b"application/json"))
+    elif status == 204:  # has no body, and so no headers about one (RFC 9110, 15.3.5)
         headers.clear()
     for name, value in more.items():
         headers.append((name.lower().encode(), value.encode()))

@@ -1,9 +1,15 @@
-"""MLflow's server info: the features that clients may use."""
+"""MLflow's server info: the version that clients take this server for, and the features that they
+may use.
+"""
 
 import msgspec
 
 from app.api.mlflow.router import Call, Empty, Routes
 from app.kernel.principal import Role
+
+MLFLOW_VERSION = "3.17.2"
+"""The version of MLflow that this server is compared with, and says it is: clients leave out what a
+server of an older version cannot do."""
 
 routes = Routes()
 
