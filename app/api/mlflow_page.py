@@ -130,12 +130,15 @@ class MlflowPage:
             )
         except TrackingError as error:
             return PlainTextResponse(error.message, 400)
-        response = await self._answer(self._files["index.html"], Headers(scope=scope))
-        response.headers["Content-Security-Policy"] = _POLICY
-        return response
+        return await self._answer(self._files["index.html"], Headers(scope=scope))
 
     async def _answer(self, file: _File, headers: Headers) -> Response:
-        own = {"ETag": f'"{file.etag}"', "Cache-Control": file.cache, "Vary": "Accept-Encoding"}
+        own = {
+            "ETag": f'W/"{file.etag}"',  # weak: the same with gzip and without
+            "Cache-Control": file.cache,
+            "Vary": "Accept-Encoding",
+            "Content-Security-Policy": _POLICY,  # a worker's policy is that of its script
+        }
         if is_current(headers.get("if-none-match"), file.etag):
             return Response(status_code=304, headers=own)
         if file.compressible and "gzip" in headers.get("accept-encoding", ""):
