@@ -40,10 +40,12 @@ CALLED_PATHS = (
     *(f"{PAGE}{path}" for path in (GRAPHQL, "/get-artifact", "/model-versions/get-artifact")),
 )
 
-# What the page does: it sets styles on elements, compiles charts' expressions, starts workers and
-# shows files of runs from memory. It asks no other server.
+# What the page does: it sets styles on elements, compiles charts' expressions, starts workers, and
+# shows files of runs from memory. An HTML file, such as a figure of Plotly's, runs its scripts in a
+# frame that is sandboxed, and inherits this policy. The page asks no other server.
 _POLICY = (
-    "default-src 'self'; script-src 'self' 'unsafe-eval'; style-src 'self' 'unsafe-inline';"
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval';"
+    " style-src 'self' 'unsafe-inline';"
     " img-src 'self' data: blob:; font-src 'self' data:; media-src 'self' blob:;"
     " worker-src 'self' blob:; frame-src 'self' blob:; object-src 'none'; base-uri 'none';"
     " form-action 'none'; frame-ancestors 'none'"

@@ -88,13 +88,10 @@ class TestRuns:
         )
         await post(client, "runs/log-inputs", run_id=run_id, datasets=[{"dataset": dataset()}])
         await post(client, "registered-models/create", name="a model")
+        source = f"runs:/{run_id}/model"
         made = ok(
             await post(
-                client,
-                "model-versions/create",
-                name="a model",
-                source="mlflow-artifacts:/x/y",
-                run_id=run_id,
+                client, "model-versions/create", name="a model", source=source, run_id=run_id
             )
         )
         found = (await data(client, GET_RUN, data={"runId": run_id}))["mlflowGetRun"]
@@ -249,7 +246,9 @@ class TestOthers:
 
     async def test_model_versions(self, client: httpx.AsyncClient) -> None:
         await post(client, "registered-models/create", name="m")
-        await post(client, "model-versions/create", name="m", source="mlflow-artifacts:/x/y")
+        run_id = await create_run(client)
+        source = f"runs:/{run_id}/model"
+        ok(await post(client, "model-versions/create", name="m", source=source, run_id=run_id))
         query = """{ mlflowSearchModelVersions(input: {filter: "name = 'm'", maxResults: 5}) {
             modelVersions { name version status aliases description modelMetrics { key } } } }"""
         assert (await data(client, query))["mlflowSearchModelVersions"]["modelVersions"] == [
@@ -382,7 +381,7 @@ class TestLimits:
 
     async def test_sizes(self, client: httpx.AsyncClient) -> None:
         spaces = " " * document.MAX_LENGTH
-        await refused(client, "{ __typename }" + spaces, "length")
+        await refused(client, "{ __typename }" + spaces, "code points")
         await refused(client, "#\n" * 200 + "{ __typename }", "comments")
         long = {"query": "{ __typename }" + " " * route.MAX_BODY_BYTES}
         assert (await client.post(GRAPHQL, json=long)).status_code == 413
