@@ -22,6 +22,20 @@ def browser() -> Iterator[Browser]:
         yield it
 
 
+@pytest.fixture(scope="module")
+def guarded_url(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("guarded")
+    environment = {
+        "TRACKING_DATABASE_URL": postgres.app_url,
+        "TRACKING_MIGRATION_DATABASE_URL": postgres.owner_url,
+        "TRACKING_DATA_DIR": str(folder / "data"),
+        "TRACKING_AUTH": "keys",
+        "TRACKING_ADMIN_KEY": ADMIN_KEY,
+    }
+    with running_server(environment, folder / "log") as (url, _):
+        yield url
+
+
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
     context = browser.new_context()
@@ -163,21 +177,6 @@ def test_many_runs_come_in_pages(
 
 
 class TestKeys:
-    @pytest.fixture(scope="class")
-    def guarded_url(
-        self, postgres: Postgres, tmp_path_factory: pytest.TempPathFactory
-    ) -> Iterator[str]:
-        folder = tmp_path_factory.mktemp("guarded")
-        environment = {
-            "TRACKING_DATABASE_URL": postgres.app_url,
-            "TRACKING_MIGRATION_DATABASE_URL": postgres.owner_url,
-            "TRACKING_DATA_DIR": str(folder / "data"),
-            "TRACKING_AUTH": "keys",
-            "TRACKING_ADMIN_KEY": ADMIN_KEY,
-        }
-        with running_server(environment, folder / "log") as (url, _):
-            yield url
-
     @staticmethod
     def key_of(url: str, slug: str) -> str:
         headers = {"Authorization": f"Bearer {ADMIN_KEY}"}

@@ -28,6 +28,12 @@ async def page_app(settings: Settings) -> AsyncIterator[FastAPI]:
         yield application
 
 
+@pytest_asyncio.fixture(scope="module")
+async def guarded_app(settings: Settings) -> AsyncIterator[FastAPI]:
+    async with guarded(settings, mlflow_ui=True) as application:
+        yield application
+
+
 @pytest_asyncio.fixture
 async def browser(page_app: FastAPI, tenant: Tenant) -> AsyncIterator[AppClient]:
     async with client_of(page_app, tenant) as client:
@@ -168,11 +174,6 @@ class TestCalls:
 
 
 class TestKeys:
-    @pytest_asyncio.fixture(scope="class")
-    async def guarded_app(self, settings: Settings) -> AsyncIterator[FastAPI]:
-        async with guarded(settings, mlflow_ui=True) as application:
-            yield application
-
     @staticmethod
     def basic(key: str) -> dict[str, str]:
         return {"Authorization": f"Basic {base64.b64encode(f'me:{key}'.encode()).decode()}"}
