@@ -15,6 +15,7 @@ from app.artifacts.stores.path_rules import UNSTORABLE, find_flaw, invalid_path
 MAX_SEGMENT_BYTES = 255  # NAME_MAX of the file systems in use
 MAX_PATH_BYTES = 900  # S3 keys end at 1024 bytes; the rest is for `experiments/…/runs/…/artifacts/`
 
+_ESCAPE = re.compile("%[0-9A-Fa-f]{2}")
 _BARE_PERCENT = re.compile("%(?![0-9A-Fa-f]{2})")
 _ENCODED_SLASH = re.compile("%2f", re.IGNORECASE)
 
@@ -58,9 +59,11 @@ def path_in_url(decoded: str) -> str:
 
 def name_as_in_url(name: str, folder: str) -> str:
     """What becomes of a file's name where MLflow's client puts it into a URL, behind its folder: it
-    is decoded, unless there is a `%` that begins no escape. Then the client encodes each of them.
-    """
-    if not _BARE_PERCENT.search(f"{folder}/{name}"):
+    is decoded, unless there is a `%` that begins no escape. Then the client writes escapes in
+    capitals, and encodes each `%`."""
+    if _BARE_PERCENT.search(f"{folder}/{name}"):
+        name = _ESCAPE.sub(lambda escape: escape[0].upper(), name)
+    else:
         name = unquote(name, errors="surrogateescape")
     return path_in_url(name)
 

@@ -6,6 +6,7 @@
 
 from tests.contract.isolation.artifact_cases import (
     FILES_OF_RUNS,
+    PAGES,
     PRESIGNED,
     PROXIED,
     RUN,
@@ -291,7 +292,7 @@ def _named(prefix: str, cases: dict[str, list[Case]]) -> dict[str, list[Case]]:
 
 
 CASES = (
-    _named(MLFLOW, EXPERIMENTS | RUNS | MODELS | REGISTRY | PRESIGNED)
+    _named(MLFLOW, EXPERIMENTS | RUNS | MODELS | REGISTRY | PRESIGNED | PAGES)
     | _named(PROXY, PROXIED | TRANSFERS)
     | WORKBENCH
     | FILES_OF_RUNS

@@ -11,6 +11,7 @@ from starlette.staticfiles import StaticFiles
 
 from app.api.mlflow import NOT_SERVED
 from app.api.mlflow.artifact_routes import ArtifactRoutes
+from app.api.mlflow.page_files import PageFiles
 from app.api.mlflow.router import METHODS, Endpoint, MlflowApi
 from app.main import Application
 
@@ -44,6 +45,7 @@ def served(app: Application) -> dict[str, Served]:
     routes = [
         *_of_mlflow(app.dispatcher.mlflow_apps[MLFLOW]),
         *_of_proxy(app.dispatcher.mlflow_apps[PROXY]),
+        *_of_pages(app.dispatcher.mlflow_apps["/get-artifact"]),
         *(Served(method, path, refuses=True) for method in METHODS for path in NOT_SERVED),
     ]
     for context in iter_route_contexts(app.routes):
@@ -52,7 +54,7 @@ def served(app: Application) -> dict[str, Served]:
 
 
 def mounted(app: Application) -> dict[str, list[tuple[str, int]]]:
-    """The paths at which each of MLflow's two applications is mounted, and its identity there."""
+    """The paths at which each of MLflow's applications is mounted, and its identity there."""
     found: dict[str, list[tuple[str, int]]] = {}
     for path, mlflow_app in app.dispatcher.mlflow_apps.items():
         found.setdefault(type(mlflow_app).__name__, []).append((path, id(mlflow_app)))
@@ -74,6 +76,13 @@ def _of_proxy(proxy: Any) -> Iterator[Served]:
     assert isinstance(proxy, ArtifactRoutes)
     for (method, _), endpoint in proxy.table.items():
         yield Served(method, PROXY + endpoint.path)
+
+
+def _of_pages(pages: Any) -> Iterator[Served]:
+    """They are below MLflow's prefixes, too."""
+    assert isinstance(pages, PageFiles)
+    for (method, _), endpoint in pages.table.items():
+        yield Served(method, MLFLOW + endpoint.path)
 
 
 def _of_mlflow(api: Any) -> Iterator[Served]:

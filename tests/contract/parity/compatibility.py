@@ -36,8 +36,18 @@ PARTS = {
     "mlflow-artifacts": "Artifacts",
     "workspaces": "Workspaces",
     "server-info": "Tracking",
+    "get-artifact": "Files of the page",
+    "upload-artifact": "Files of the page",
 }
 OTHERS = "Everything else"
+
+# Of MLflow's page, which declares them elsewhere; the first two are also outside of the API.
+PAGE_FILES = (
+    ("GET", "mlflow/get-artifact"),
+    ("GET", "mlflow/model-versions/get-artifact"),
+    ("GET", "mlflow/logged-models/{model_id}/artifacts/files"),
+    ("POST", "mlflow/upload-artifact"),
+)
 
 INTRODUCTION = """\
 # Compatibility with MLflow {version}
@@ -88,6 +98,9 @@ def routes() -> Iterator[Route]:
                 known.add((method, _shape(plain)))
                 yield Route("pages", method, plain)
 
+    for method, path in PAGE_FILES:
+        yield Route("pages", method, path)
+
 
 def _shape(path: str) -> str:
     """The path, whatever its variable parts are called: `{model_id}` and `<model_id>` are one."""
@@ -98,6 +111,7 @@ def served(route: Route) -> bool:
     table: dict[Any, Any] = {}
     for file in vars(our_api).values():
         table |= getattr(getattr(file, "routes", None), "table", {})
+    table |= our_api.applications(lambda: NotImplemented)["/get-artifact"].table
     ours = {(method, _shape(f"mlflow/{path}")) for method, path in table}
     # Those below have their own router.
     ours |= {(method, "mlflow-artifacts/artifacts/{}") for method in ("GET", "PUT", "DELETE")} | {

@@ -41,8 +41,6 @@ def other_routes() -> Iterator[Route]:
     yield from [
         ("GET", "/graphql"),
         ("POST", "/graphql"),
-        ("GET", "/get-artifact"),
-        ("GET", "/model-versions/get-artifact"),
         ("GET", "/ajax-api/3.0/mlflow/assistant/config"),
         ("POST", "/ajax-api/2.0/mlflow/gateway-proxy"),
         ("GET", "/ajax-api/2.0/mlflow/get-trace-artifact"),

@@ -291,10 +291,13 @@ class TestInUrls:
     @example("50%", "%41.bin")
     @example("d", "%2541")
     @example("d", "bad=%e9")
+    @example("d", "loss%step%0b5c")
     def test_a_name_is_the_same_whole_and_in_parts(self, folder: str, name: str) -> None:
         """`requests` says what becomes of names that MLflow's client puts into URLs."""
-        assume("%" not in folder or name.count("%") == 0 or not ESCAPE.search(folder))
+        # Of a folder that was decoded already nobody knows how it was written.
+        assume("%" not in name or not ESCAPE.search(folder))
         whole = path_in_url(as_sent(f"{folder}/{name}"))
+        folder = path_in_url(as_sent(folder))
         assert f"{folder}/{name_as_in_url(name, folder)}" == whole
 
 
