@@ -39,7 +39,7 @@ _MAX_DEPTH = 10
 _MAX_ROOT_FIELDS = 10
 _MAX_ALIASES = 10
 # As they are written. Validation compares each field with those of its name.
-_MAX_WRITTEN = 250
+_MAX_WRITTEN = 150
 # With those of a fragment wherever it is spread.
 _MAX_SELECTIONS = 1_000
 
