@@ -94,7 +94,7 @@ def log_all(uri: str) -> Logged:
     client.finalize_logged_model(model, "READY")
     client.log_outputs(run, [LoggedModelOutput(model, 1)])
     client.create_registered_model("churn-model", description="who leaves")
-    client.create_model_version("churn-model", f"models:/{model}", run)
+    client.create_model_version("churn-model", f"models:/{model}", run, model_id=model)
     client.set_registered_model_alias("churn-model", "champion", "1")
     client.register_prompt("greeting", "Hello {{name}}", commit_message="the first")
     return Logged(f"{uri}/mlflow/", experiment, runs, model)

@@ -53,6 +53,12 @@ def seen(page: Page) -> Iterator[Observed]:
 
 
 @pytest.fixture
+def tracking_uri(server_url: str) -> str:
+    """Of a tenant that its first write makes: Playwright lets no asynchronous fixture run."""
+    return f"{server_url}/t/{new_slug()}"
+
+
+@pytest.fixture
 def client(tracking_uri: str) -> MlflowClient:
     return MlflowClient(tracking_uri, tracking_uri)
 
@@ -119,7 +125,7 @@ def test_models(client: MlflowClient, tracking_uri: str, page: Page, seen: Obser
     run_id = client.create_run("0", run_name="its run").info.run_id
     model = client.create_logged_model("0", "logged", run_id, params={"p": "1"})
     name = name.replace("/", "-")
-    client.create_model_version(name, f"models:/{model.model_id}", run_id)
+    client.create_model_version(name, f"models:/{model.model_id}", run_id, model_id=model.model_id)
     client.set_registered_model_alias(name, "champion", "1")
     page.goto(f"{tracking_uri}/#/models")
     page.get_by_role("link", name=name).click()
@@ -180,9 +186,9 @@ class TestKeys:
     @staticmethod
     def key_of(url: str, slug: str) -> str:
         headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
-        with httpx.Client(base_url=f"{url}/api/v1/admin/tenants", headers=headers) as operator:
-            assert operator.post("", json={"slug": slug}).status_code == 201
-            made = operator.post(f"/{slug}/keys", json={"role": "write"})
+        with httpx.Client(base_url=f"{url}/api/v1/admin", headers=headers) as operator:
+            assert operator.post("/tenants", json={"slug": slug}).status_code == 201
+            made = operator.post(f"/tenants/{slug}/keys", json={"role": "write"})
             return str(made.json()["key"])
 
     def test_the_page_asks_for_one(self, guarded_url: str, page: Page) -> None:

@@ -338,7 +338,8 @@ const views = {
   },
 
   async model(name) {
-    const filter = `name = '${name.replaceAll("'", "''")}'`;
+    const quote = name.includes("'") ? '"' : "'"; // a filter's texts have no escapes
+    const filter = `name = ${quote}${name}${quote}`;
     const { registered_model: model } = await call("registered-models/get", { name });
     const aliases = (version) => (model.aliases || [])
       .filter((one) => one.version === version).map((one) => one.alias).join(", ");
