@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pytest
@@ -59,10 +60,10 @@ def logged(
         "TRACKING_MLFLOW_UI": "true",
     }
     with running_server(environment, folder / "log") as (url, _):
-        yield log_all(f"{url}/t/{new_slug()}")
+        yield log_all(f"{url}/t/{new_slug()}", folder / "model")
 
 
-def log_all(uri: str) -> Logged:
+def log_all(uri: str, model_folder: Path) -> Logged:
     client = MlflowClient(uri, uri)
     experiment = client.create_experiment("churn")
     runs = []
@@ -91,6 +92,9 @@ def log_all(uri: str) -> Logged:
     dataset = Dataset("customers", "abc123", "local", '{"uri": "x"}')
     client.log_inputs(run, [DatasetInput(dataset, [InputTag("mlflow.data.context", "train")])])
     model = client.create_logged_model(experiment, "forest", run, params={"trees": "7"}).model_id
+    model_folder.mkdir()
+    (model_folder / "MLmodel").write_text("flavors: {}\n")
+    client.log_model_artifacts(model, str(model_folder))
     client.finalize_logged_model(model, "READY")
     client.log_outputs(run, [LoggedModelOutput(model, 1)])
     client.create_registered_model("churn-model", description="who leaves")
@@ -104,8 +108,6 @@ def log_all(uri: str) -> Logged:
 def page(browser: Browser) -> Iterator[Page]:
     """A page on which no request and no script fails that a user would notice."""
     context = browser.new_context(viewport={"width": 1600, "height": 1200})
-    # Its hints and its assistant stand over what is looked for.
-    context.add_init_script("localStorage.setItem('mlflow.assistant.panelOpen_v1', 'false')")
     it = context.new_page()
     it.set_default_timeout(60_000)
     seen = observe(it)
@@ -145,6 +147,7 @@ def test_filters(logged: Logged, page: Page) -> None:
 
 class TestARun:
     def view(self, logged: Logged, page: Page, tab: str = "") -> None:
+        page.goto("about:blank")  # else only what stands behind the # would change
         page.goto(f"{logged.url}#/experiments/{logged.experiment}/runs/{logged.runs[0]}{tab}")
 
     def test_overview(self, logged: Logged, page: Page) -> None:
@@ -235,6 +238,6 @@ def test_a_printed_link_with_a_workspace(logged: Logged, page: Page) -> None:
 
 def test_a_workspace_that_was_chosen_elsewhere(logged: Logged, page: Page) -> None:
     """The page keeps it for all of a host's pages."""
-    page.add_init_script("if (self === top) localStorage.setItem('mlflow.activeWorkspace', 'x')")
+    page.add_init_script("localStorage.setItem('mlflow.activeWorkspace', 'elsewhere')")
     page.goto(f"{logged.url}#/experiments/{logged.experiment}/runs")
     shows(page, "candidate-0")
