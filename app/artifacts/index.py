@@ -9,7 +9,7 @@ from app.artifacts.entities import Artifact, ListingEntry
 from app.artifacts.paths import path_as_listed
 from app.db.database import Database
 from app.kernel.artifact_uris import served_folder
-from app.kernel.errors import ArtifactNotFoundError
+from app.kernel.errors import ArtifactNotFoundError, InvalidValueError
 from app.kernel.page_tokens import PageTokenCodec
 from app.kernel.tenant import Tenant
 
@@ -33,22 +33,29 @@ class ArtifactIndex:
 
     async def get(self, tenant: Tenant, path: str) -> Artifact:
         """Raises NotFoundError where there is no file at the path."""
-        async with self._database.read_pipeline(tenant) as connection:
-            artifact = await repository.get(connection, tenant, path)
+        artifact = await self._get(tenant, path)
         if artifact is None:
             raise ArtifactNotFoundError(path)
         return artifact
 
+    async def _get(self, tenant: Tenant, path: str) -> Artifact | None:
+        async with self._database.read_pipeline(tenant) as connection:
+            return await repository.get(connection, tenant, path)
+
     async def get_as_listed(self, tenant: Tenant, path: str) -> Artifact:
         """The file at the path; where there is none, the one that `find_as_listed` finds. Raises
-        what `get` does."""
-        try:
-            return await self.get(tenant, path)
-        except ArtifactNotFoundError:
+        NotFoundError, and InvalidValueError where the path is a folder."""
+        artifact = await self._get(tenant, path)
+        if artifact is None:
             stored = await self.find_as_listed(tenant, path)
             if stored is None:
-                raise
-        return await self.get(tenant, stored)
+                raise ArtifactNotFoundError(path)
+            artifact = await self._get(tenant, stored)
+        if artifact is None:
+            raise InvalidValueError(
+                f"Artifact path refers to a directory, not a file: '{path}'", field="path"
+            )
+        return artifact
 
     async def find_as_listed(self, tenant: Tenant, path: str) -> str | None:
         """The path of a file or a folder that MLflow's client shows as `path`.

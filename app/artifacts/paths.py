@@ -17,6 +17,8 @@ MAX_PATH_BYTES = 900  # S3 keys end at 1024 bytes; the rest is for `experiments/
 
 _ESCAPE = re.compile("%[0-9A-Fa-f]{2}")
 _BARE_PERCENT = re.compile("%(?![0-9A-Fa-f]{2})")
+# Line breaks and tabs, and control characters and spaces at the begin of a name.
+_DROPPED = re.compile(r"[\t\r\n]|(?:^|(?<=/))[\x00-\x20]+")
 _ENCODED_SLASH = re.compile("%2f", re.IGNORECASE)
 
 
@@ -70,8 +72,8 @@ def name_as_in_url(name: str, folder: str) -> str:
 
 def path_as_listed(path: str) -> str:
     """The path that MLflow's client shows of one that a server lists: it decodes it until nothing
-    changes, and encodes control characters."""
-    while (decoded := unquote(path)) != path:
+    changes, with what Python's `urlparse` drops, and encodes control characters."""
+    while (decoded := _DROPPED.sub("", unquote(path))) != path:
         path = decoded
     return UNSTORABLE.sub(_escape, path)
 

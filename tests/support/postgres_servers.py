@@ -51,7 +51,7 @@ def embedded(folder: Path, settings: dict[str, str] | None = None) -> Iterator[P
 
 @contextmanager
 def postgres_15() -> Iterator[PostgresServer]:
-    """On a free port; where we are root, as an unprivileged user, who can't use pytest's folders."""
+    """On a free port; where we are root, as an unprivileged user, who can't use pytest's folder."""
     unprivileged = {"user": 65534, "group": 65534, "extra_groups": []} if os.getuid() == 0 else {}
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -319,7 +319,8 @@ DIFFERENCES: tuple[Difference, ...] = (
     answers(
         "words for a refused path",
         "Ours say what is wrong with it.",
-        calls=r"(GET|POST) artifacts/.*|GET logged-models/.*|\w+ .*mlflow-artifacts/.*",
+        calls=r"(GET|POST) artifacts/.*|GET .*logged-models/.*|\w+ .*mlflow-artifacts/.*"
+        r"|GET .*get-artifact|POST .*upload-artifact",
         theirs=(400, REFUSED, r"Invalid path"),
         ours=(400, REFUSED, r"Invalid path: .*"),
     ),
@@ -368,10 +369,10 @@ DIFFERENCES: tuple[Difference, ...] = (
     ),
     answers(
         "downloading a folder",
-        "There is no such file. MLflow's error has no error code.",
-        calls=r"GET .*mlflow-artifacts/artifacts/.*",
-        theirs=(400, None, r".*refers to a directory, not a file.*"),
-        ours=(404, "RESOURCE_DOES_NOT_EXIST", r"No such artifact: .*"),
+        "The same refusal, with the path in our folders. That of MLflow's proxy has no error code.",
+        calls=r"GET .*(mlflow-artifacts/artifacts/.*|get-artifact|artifacts/files)",
+        theirs=(400, ANY, r".*refers to a directory, not a file.*"),
+        ours=(400, REFUSED, r".*refers to a directory, not a file.*"),
     ),
     everywhere(
         "the description of the default workspace",

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import httpx
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
@@ -20,6 +20,7 @@ NAMED = [
     "discount%10.csv",
     "top%1f.png",
     "bad=%E9",
+    "%03d.png",
     "%41.bin",
     "a%20b.txt",
     "100%.txt",
@@ -29,10 +30,11 @@ NAMED = [
     "loss%step%0%timestamp%1795000000000%0b5cf7c2.png",
     "loss%step%0%timestamp%1795000000000%41bcf7c2.png",
     "loss%step%0%timestamp%1795000000000%e9bcf7c2.png",
+    "loss%step%0%timestamp%1795000000000%0abcf7c2.png",
 ]
 NAMES = st.text(
     st.sampled_from("%%%%0123456789abcdefABCDEFst =-_.é"), min_size=1, max_size=12
-).filter(lambda name: name.strip(" .") == name)
+).filter(lambda name: name.strip(" .") == name and "%20" not in name)
 
 
 @pytest.fixture(params=["whole", "in parts"])
@@ -68,6 +70,7 @@ def test_a_named_folder(tracking_uri: str, folder: str, tmp_path: Path) -> None:
 @given(name=NAMES)
 @example(name="%2541")
 def test_any_name(tracking_uri: str, name: str) -> None:
+    assume(path_as_listed(name_as_in_url(name, "d")))  # else the client shows no name at all
     with tempfile.TemporaryDirectory() as folder:
         check(MlflowClient(tracking_uri), tracking_uri, "d", name, Path(folder))
 

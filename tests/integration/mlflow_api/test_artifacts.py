@@ -231,8 +231,9 @@ class TestDownload:
     async def test_absent(self, client: httpx.AsyncClient) -> None:
         run_id = await new_run(client)
         done(await put(client, run_id, "folder/a.txt", b"x"))
-        for path in ("none", "folder", "folder/a", "folder/a.txt/b"):
+        for path in ("none", "folder/a", "folder/a.txt/b"):
             absent(await fetch(client, run_id, path), f"{root_of(run_id)}/{path}")
+        invalid(await fetch(client, run_id, "folder"), "refers to a directory, not a file")
 
 
 class TestDelete:

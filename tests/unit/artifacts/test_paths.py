@@ -316,6 +316,8 @@ class TestAsListed:
             ("%2541.bin", "A.bin"),
             ("top%1F.png", "top%1f.png"),
             ("bad=%E9", "bad=\ufffd"),
+            ("d/%03d.png", "d/d.png"),
+            ("a%0Ab%09.txt", "ab.txt"),
         ],
     )
     def test_is_decoded(self, stored: str, shown: str) -> None:
