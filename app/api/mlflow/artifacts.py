@@ -13,7 +13,8 @@ from starlette.responses import Response, StreamingResponse
 from app.api.file_download import file_answer
 from app.api.file_response import media_type
 from app.api.headers import content_length, declared_digests
-from app.api.mlflow.router import Call, Routes
+from app.api.mlflow.decoding import decode_query
+from app.api.mlflow.router import Call, Routes, is_in_query, read_message
 from app.api.streamed_json import StreamedJson
 from app.artifacts.artifact_owner import check_owned
 from app.artifacts.entities import ListingEntry
@@ -121,8 +122,19 @@ async def _pages(
     yield b"]}"
 
 
+class ListFolder(msgspec.Struct):
+    path: str = ""
+
+
 async def list_folder(call: Call, request: Request) -> Response:
-    folder = path_to_read(request.query_params.get("path", ""), allow_root=True)
+    if is_in_query(request.scope):
+        query = request.scope["query_string"].decode("latin-1")
+        message = decode_query(query, {}, ListFolder)
+    else:
+        message = await read_message(
+            call.services, call.tenant, request.receive, request.headers, ListFolder, {}
+        )
+    folder = path_to_read(message.path, allow_root=True)
     entries: Sequence[ListingEntry] = []
     token = None
     if folder:

@@ -47,14 +47,14 @@ def unknown_route(scope: Scope, allowed: Collection[str] = ()) -> tuple[int, byt
     """The status, the body and the headers for a path that is served for other methods, `allowed`,
     or for none.
 
-    404 for none, else 405; or, for OPTIONS, 200 without a body.
+    404 for none, else 405; or, for OPTIONS, 204.
     """
     method, path = scope["method"], scope["path"]
     if not allowed:
         return 404, endpoint_not_found(method, path), {}
     headers = {"Allow": allow(allowed)}
     if method == "OPTIONS":
-        return 200, b"", headers
+        return 204, b"", headers
     return 405, endpoint_not_found(method, path), headers
 
 

@@ -12,8 +12,7 @@ from starlette.responses import Response
 from app.api.file_response import media_type
 from app.api.mlflow.artifacts import path_of
 from app.api.mlflow.presigned_urls import absolute_url
-from app.api.mlflow.router import Call, decoded, require_json
-from app.api.request_body import read_body
+from app.api.mlflow.router import Call, read_message, require_json
 from app.artifacts.paths import artifact_path, name_as_in_url
 from app.artifacts.stores.values import Part
 from app.kernel import validation
@@ -92,9 +91,15 @@ async def abort_upload(call: Call, request: Request) -> Response:
 
 async def _read_message(call: Call, request: Request, message: type[Message]) -> Message:
     require_json(request.headers)
-    memory = call.services.memory
-    body = await read_body(request.receive, request.headers, _MAX_BODY_BYTES, memory, call.tenant)
-    return await decoded(call.services, call.tenant, body, {}, message)
+    return await read_message(
+        call.services,
+        call.tenant,
+        request.receive,
+        request.headers,
+        message,
+        {},
+        max_bytes=_MAX_BODY_BYTES,
+    )
 
 
 def _artifact_path(request: Request, local_file: str) -> str:

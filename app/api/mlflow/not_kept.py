@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from app.api.mlflow.fields import Required
 from app.api.mlflow.router import Answer, Call, Empty, Routes
 from app.kernel import validation
 from app.kernel.errors import InvalidValueError
@@ -24,7 +25,7 @@ _MAX_TRACES = 500
 class SearchTraces(msgspec.Struct):
     """The search for traces of MLflow 2."""
 
-    experiment_ids: list[str] | None = None
+    experiment_ids: list[str]
     filter: str = ""
     max_results: int = 100
     order_by: list[str] = []
@@ -32,7 +33,7 @@ class SearchTraces(msgspec.Struct):
 
 
 class SearchTracesV3(msgspec.Struct):
-    locations: list[dict[str, Any]] | None = None
+    locations: list[dict[str, Any]]
     filter: str = ""
     max_results: int = 100
     order_by: list[str] = []
@@ -40,16 +41,16 @@ class SearchTracesV3(msgspec.Struct):
 
 
 class QueryTraceMetrics(msgspec.Struct):
-    experiment_ids: list[str] | None = None
-    view_type: str | int | None = None
-    metric_name: str | None = None
-    aggregations: list[Any] | None = None
+    experiment_ids: list[str]
+    view_type: str | int
+    metric_name: Required
+    aggregations: list[Any]
     page_token: str = ""
 
 
 class ListScorers(msgspec.Struct):
     experiment_id: str = ""
-    experiment_ids: list[str] | None = None
+    experiment_ids: list[str] = []
 
 
 class SearchDatasets(msgspec.Struct):
@@ -69,24 +70,22 @@ class SearchIssues(msgspec.Struct):
 
 @routes.add("GET", "traces", SearchTraces, Role.READ)
 async def search_traces(call: Call, message: SearchTraces) -> Answer:
-    return _no_traces(message, "experiment_ids")
+    return _no_traces(message)
 
 
 @routes.add("POST", "traces/search", SearchTracesV3, Role.READ)
 async def search_traces_v3(call: Call, message: SearchTracesV3) -> Answer:
-    return _no_traces(message, "locations")
+    return _no_traces(message)
 
 
 @routes.add("POST", "traces/metrics", QueryTraceMetrics, Role.READ)
 async def query_trace_metrics(call: Call, message: QueryTraceMetrics) -> Answer:
-    for field in ("experiment_ids", "view_type", "metric_name", "aggregations"):
-        _require(message, field)
     return NOTHING
 
 
 @routes.add("GET", "scorers/list", ListScorers, Role.READ)
 async def list_scorers(call: Call, message: ListScorers) -> Answer:
-    if message.experiment_id and message.experiment_ids is not None:
+    if message.experiment_id and message.experiment_ids:
         raise InvalidValueError(
             "Only one of 'experiment_id' and 'experiment_ids' may be given", field="experiment_ids"
         )
@@ -101,7 +100,7 @@ async def search_datasets(call: Call, message: SearchDatasets) -> Answer:
 
 @routes.add("POST", "issues/search", SearchIssues, Role.READ)
 async def search_issues(call: Call, message: SearchIssues) -> Answer:
-    return NOTHING
+    return b'{"next_page_token":""}'
 
 
 @routes.add("GET", "gateway/secrets/config", Empty, Role.READ)
@@ -136,16 +135,9 @@ async def take_no_ui_telemetry(call: Call, message: Empty) -> Answer:
     return b'{"status":"disabled"}'
 
 
-def _no_traces(message: SearchTraces | SearchTracesV3, places: str) -> Answer:
-    _require(message, places)
+def _no_traces(message: SearchTraces | SearchTracesV3) -> Answer:
     if message.max_results > _MAX_TRACES:
         raise validation.invalid(
             "max_results", message.max_results, f"it must be at most {_MAX_TRACES}"
         )
     return NOTHING
-
-
-def _require(message: msgspec.Struct, field: str) -> None:
-    """Raises InvalidValueError for a field that is not given, or is an empty text."""
-    if getattr(message, field) in (None, ""):
-        raise validation.missing(field)

@@ -167,18 +167,22 @@ class MlflowApi:
             scope, endpoint.role, needs_tenant=endpoint.needs_tenant
         )
         tenant = caller.tenant
-        if _fields_are_in_query(scope):
+        if scope["method"] != "POST" and is_in_query(scope):
             query = scope["query_string"].decode("latin-1")
             message = decode_query(query, parameters, endpoint.message)
         else:
             headers = Headers(scope=scope)
             if scope["method"] in ("POST", "PUT"):
                 require_json(headers)
-            memory = services.memory
-            body = await read_body(
-                receive, headers, endpoint.max_body_bytes, memory, tenant, over_limit=_over_limit
+            message = await read_message(
+                services,
+                tenant,
+                receive,
+                headers,
+                endpoint.message,
+                parameters,
+                max_bytes=endpoint.max_body_bytes,
             )
-            message = await decoded(services, tenant, body, parameters, endpoint.message)
         if endpoint.makes_tenant:
             tenant = await services.tenant_lookup.ensure_created(tenant)
         work = endpoint.handler(Call(services, tenant, caller, scope), message)
@@ -216,7 +220,7 @@ class _UnknownRouteError(Exception):
         self.allowed = allowed
 
 
-def _fields_are_in_query(scope: Scope) -> bool:
+def is_in_query(scope: Scope) -> bool:
     """Whether the message is in the query string. Otherwise it is in the body.
 
     As in MLflow, the body of a GET is read where the query is empty: several clients in other
@@ -266,14 +270,21 @@ def require_json(headers: Headers) -> None:
         )
 
 
-async def decoded(
+async def read_message(
     services: Services,
     tenant: Tenant,
-    body: bytes,
-    parameters: dict[str, str],
+    receive: Receive,
+    headers: Headers,
     message: type[Message],
+    parameters: dict[str, str],
+    *,
+    max_bytes: int = MAX_BODY_BYTES,
 ) -> Message:
-    """Decode a body; a large one waits for its turn. Raises what `decode_body` does."""
+    """Read and decode a body, whose fields `parameters` of the path add to. A large one waits for
+    its turn. Raises what `read_body` and `decode_body` do."""
+    body = await read_body(
+        receive, headers, max_bytes, services.memory, tenant, over_limit=_over_limit
+    )
     if len(body) <= FREE_BYTES:
         return decode_body(body, parameters, message)
     async with services.turns.turn(tenant):
@@ -292,10 +303,11 @@ def _over_limit(limit: int, size: int) -> errors.TrackingError:
 
 
 async def _send_json(send: Send, status: int, body: bytes, more: Mapping[str, str]) -> None:
-    headers = [(b"content-length", str(len(body)).encode())]
-    if body:
-        headers.append((b"content-type", b"application/json"))
-    elif status == 204:  # has no body, and so no headers about one (RFC 9110, 15.3.5)
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+    ]
+    if status == 204:  # has no body, and so no headers about one (RFC 9110, 15.3.5)
         headers.clear()
     for name, value in more.items():
         headers.append((name.lower().encode(), value.encode()))

@@ -169,7 +169,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
     if status == 405:  # FastAPI's own header has the methods of one route of several
         headers = {"Allow": allow(_served_methods(request))}
         if request.method == "OPTIONS":
-            return Response(headers=headers)
+            return Response(status_code=204, headers=headers)
     phrase = HTTPStatus(status).phrase
     problem_type = _HTTP_PROBLEM_TYPES.get(status, (f"http-{status}", phrase, status))
     detail = error.detail

@@ -79,12 +79,7 @@ TRANSFERS = {
     "POST mpu/abort/{path}": [
         Case(200, json=_UPLOAD, path={"path": folder}) for folder in _ANYBODYS
     ],
-    **{
-        f"{method} presigned/{{path}}": [
-            at(path=path) for path in (*_FILES, *_FOLDERS, f"{OWN_ROOT}/<file>")
-        ]
-        for method in ("GET", "HEAD")
-    },
+    "GET presigned/{path}": [at(path=path) for path in (*_FILES, *_FOLDERS, f"{OWN_ROOT}/<file>")],
     "GET signed/{path}": _signed(),
     "HEAD signed/{path}": _signed(),
     "PUT signed/{path}": _signed("x"),
@@ -150,7 +145,12 @@ FILES_OF_RUNS: dict[str, list[Case]] = {
         *(query(preview=kind) for kind in ("auto", "text", "table", "image")),
         Case(404, query={"preview": "text"}, path=_OWN),
     ],
-    f"HEAD {RUN}/artifacts/{{path}}": [at(), at(404, **_OWN)],
+    f"HEAD {RUN}/artifacts/{{path}}": [
+        at(),
+        at(404, **_OWN),
+        query(archive="zip"),
+        query(preview="auto"),
+    ],
     f"DELETE {RUN}/artifacts/{{path}}": [at(), at(404, **_OWN), at(path="<folder>")],
     f"POST {RUN}/artifacts": [
         Case(404, query={"path": "<folder>"}, form={}),

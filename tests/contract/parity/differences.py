@@ -155,7 +155,7 @@ DIFFERENCES: tuple[Difference, ...] = (
         "bodies that are no JSON",
         "MLflow takes them for empty ones.",
         calls=ANY,
-        theirs=(400, REFUSED, r"Missing value for required parameter .*"),
+        theirs=(400, REFUSED, r"(Missing|Invalid) value .*"),
         ours=(400, REFUSED, r"The request body is not valid JSON: .*"),
     ),
     answers(
@@ -450,11 +450,48 @@ DIFFERENCES: tuple[Difference, ...] = (
         ours=(200, None, r".*\"run_name\": \"<random name>\".*"),
     ),
     answers(
-        "a GET with a body",
-        "MLflow reads it. HTTP gives it no meaning, and proxies drop it.",
-        calls=r"GET experiments/get",
-        theirs=(200, None, ANY),
-        ours=(400, REFUSED, r"Missing value for required parameter 'experiment_id'.*"),
+        "a HEAD with a query",
+        "MLflow looks for the fields of a HEAD in its body, and misses them. We answer as to the"
+        " GET.",
+        calls=r"HEAD .*",
+        theirs=(400, None, r""),
+        ours=(ANY, None, r""),
+    ),
+    answers(
+        "booleans as text",
+        "MLflow's client for R sends TRUE as a text, which MLflow's server takes in a query and"
+        " refuses in a body. We take it in both.",
+        calls=r"POST model-versions/transition-stage",
+        theirs=(400, REFUSED, r"Invalid value \"TRUE\" for parameter .*"),
+        ours=(200, None, ANY),
+    ),
+    answers(
+        "the liveness probe",
+        "It answers OK in MLflow, and in JSON here.",
+        calls=r"GET /?health",
+        theirs=(200, None, r"OK"),
+        ours=(200, None, ANY),
+    ),
+    answers(
+        "counts of traces",
+        "MLflow counts 0 traces. We don't count what is not kept.",
+        calls=r"POST .*traces/metrics",
+        theirs=(200, None, r".*\"COUNT\": 0\.0.*"),
+        ours=(200, None, r"\{\}"),
+    ),
+    answers(
+        "words for a page of too many traces",
+        "MLflow says that the number has the wrong type.",
+        calls=r"(GET|POST) .*traces(/search)?",
+        theirs=(400, REFUSED, r"Invalid value .* for parameter 'max_results' supplied:  Hint: .*"),
+        ours=(400, REFUSED, r"Invalid value .* for parameter 'max_results' supplied: it must .*"),
+    ),
+    answers(
+        "the secrets of MLflow's gateway",
+        "There is no gateway, and so no place for secrets.",
+        calls=r"GET .*gateway/secrets/config",
+        theirs=(200, None, r".*\"secrets_available\": true.*"),
+        ours=(200, None, r".*\"secrets_available\": false.*"),
     ),
     answers(
         "routes that are not there",

@@ -11,6 +11,8 @@ from tests.contract.parity.cases import (
     inputs,
     logged_models,
     metrics,
+    not_kept,
+    other_clients,
     params_and_tags,
     protocol,
     registry,
@@ -31,6 +33,8 @@ FILES = (
     artifacts,
     registry,
     protocol,
+    other_clients,
+    not_kept,
 )
 
 CASES: dict[str, Case] = {
