@@ -62,7 +62,12 @@ def path_in_url(decoded: str) -> str:
 def name_as_in_url(name: str, folder: str) -> str:
     """What becomes of a file's name where MLflow's client puts it into a URL, behind its folder: it
     is decoded, unless there is a `%` that begins no escape. Then the client writes escapes in
-    capitals, and encodes each `%`."""
+    capitals, and encodes each `%`.
+
+    A name that holds a control character itself stays as it is, and `artifact_path` refuses it.
+    """
+    if UNSTORABLE.search(name):
+        return name
     if _BARE_PERCENT.search(f"{folder}/{name}"):
         name = _ESCAPE.sub(lambda escape: escape[0].upper(), name)
     else:
