@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api import doubled_slashes, mlflow
 from app.api.guard import Guard
+from app.api.mlflow_page import CALLED_PATHS, PAGE, PAGE_PATHS
 from app.api.tenant_path import TenantPathMiddleware, route_path
 from app.api.workbench import problem_details
 from app.config import Settings
@@ -32,8 +33,10 @@ class Dispatcher:
 
        /api/2.0/mlflow/…              MlflowApi, also under MLflow's other prefixes
        /api/2.0/mlflow-artifacts/…    ArtifactRoutes, likewise
+       /graphql                       MlflowApi with GraphQL alone
        /get-artifact                  PageFiles, also /model-versions/get-artifact
        other paths of MLflow's        mlflow.not_served
+       /mlflow/                       MLflow's web page, where it is served, and its calls
        /api/v1/…                      FastAPI: the workbench API
        /docs, /openapi.json           FastAPI: the workbench API's documentation
        /health, /ready, /version, /metrics, /api/v1/version   FastAPI: probes
@@ -49,10 +52,15 @@ class Dispatcher:
         settings: Settings,
         monitor: Monitor,
         route_templates: Mapping[object, str],
+        mlflow_page: ASGIApp | None,
     ) -> None:
         """`mlflow_apps` are MLflow's applications by the path that each is mounted at;
-        `route_templates` are the paths of FastAPI's routes by their endpoints."""
-        self.mlflow_apps = mlflow_apps
+        `route_templates` are the paths of FastAPI's routes by their endpoints; `mlflow_page` is
+        MLflow's web page, if it is served."""
+        self.mlflow_apps = dict(mlflow_apps)
+        if mlflow_page is not None:
+            self.mlflow_apps |= dict.fromkeys(PAGE_PATHS, mlflow_page)
+            self.mlflow_apps |= dict.fromkeys(CALLED_PATHS, self._called_by_page)
         self._fastapi = fastapi
         app: ASGIApp = self._dispatch
         if settings.origins:
@@ -86,6 +94,14 @@ class Dispatcher:
             await mlflow.not_served(scope, receive, send)
         else:
             await self._fastapi(scope, receive, send)
+
+    async def _called_by_page(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A call of MLflow's page, whose URLs are relative: `/mlflow/graphql` is `/graphql`."""
+        root: str = scope["app_root_path"]
+        scope["path"] = root + scope["path"].removeprefix(root + PAGE)
+        scope["root_path"] = root
+        scope["mlflow_page"] = True
+        await self._dispatch(scope, receive, send)
 
 
 def _refusal(scope: Scope, error: TrackingError) -> Response:

@@ -7,7 +7,7 @@ from importlib.metadata import version
 from ipaddress import ip_address
 
 from fastapi import APIRouter, HTTPException, Request, Response
-from fastapi.responses import PlainTextResponse, RedirectResponse
+from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 from pydantic import BaseModel
 
@@ -43,13 +43,6 @@ class Version(BaseModel):
     version: str
     schema_revision: str
     mlflow_version: str
-
-
-@router.get("/", include_in_schema=False)
-async def root(request: Request) -> RedirectResponse:
-    """Redirect to the documentation: MLflow's client prints links to pages below this URL, and this
-    server has none."""
-    return RedirectResponse(f"{request.scope.get('root_path', '')}/docs")
 
 
 @router.get("/health", summary="Health: the process answers")

@@ -65,9 +65,9 @@ class ArtifactIndex:
         """
         segments = path.split("/")
         root, names = "/".join(segments[:5]), segments[5:]
-        if not names:
-            return None
         shown = path_as_listed(path)
+        if not names or shown != path:  # the client never shows such a path
+            return None
         async with self._database.read_pipeline(tenant) as connection:
             found = await repository.shown_at(
                 connection,

@@ -7,6 +7,7 @@ from starlette.types import ASGIApp
 from app.api.mlflow import (
     artifacts,
     experiments,
+    graphql_api,
     inputs,
     logged_models,
     metrics,
@@ -20,13 +21,14 @@ from app.api.mlflow import (
 )
 from app.api.mlflow.artifact_routes import ArtifactRoutes
 from app.api.mlflow.error_responses import error_response
-from app.api.mlflow.not_served import NOT_SERVED, PREFIXES, is_mlflow_path, not_served
+from app.api.mlflow.not_served import GRAPHQL, NOT_SERVED, PREFIXES, is_mlflow_path, not_served
 from app.api.mlflow.page_files import TOP_LEVEL, PageFiles
 from app.api.mlflow.router import MlflowApi
 from app.api.mlflow.server_info import MLFLOW_VERSION
 from app.services import Services
 
 __all__ = [
+    "GRAPHQL",
     "MLFLOW_VERSION",
     "NOT_SERVED",
     "PREFIXES",
@@ -38,8 +40,8 @@ __all__ = [
 
 
 def applications(services: Callable[[], Services]) -> dict[str, ASGIApp]:
-    """MLflow's applications, the messages, the artifacts proxy and the files of its page, by their
-    mount paths."""
+    """MLflow's applications, the messages, the artifacts proxy, the files of its page and GraphQL,
+    by their mount paths."""
     pages = PageFiles(services)
     api = MlflowApi(
         services,
@@ -58,10 +60,11 @@ def applications(services: Callable[[], Services]) -> dict[str, ASGIApp]:
         not_kept.routes,
     )
     proxy = ArtifactRoutes(services)
+    graphql: ASGIApp = MlflowApi(services, pages.serve, graphql_api.routes)
     # MLflow 3 asks for the datasets of experiments at a path that lacks a slash ("/api/3.0mlflow").
     below_version: dict[str, ASGIApp] = {
         f"{prefix}{name}": app
         for prefix in PREFIXES
         for name, app in (("/mlflow", api), ("mlflow", api), ("/mlflow-artifacts", proxy))
     }
-    return below_version | dict.fromkeys(TOP_LEVEL, pages)
+    return below_version | dict.fromkeys(TOP_LEVEL, pages) | {GRAPHQL: graphql}

@@ -108,6 +108,12 @@ async def gateway_secrets_config(call: Call, message: Empty) -> Answer:
     return b'{"secrets_available":false,"using_default_passphrase":false}'
 
 
+@routes.add("GET", "gateway-proxy", Empty, Role.READ)
+async def gateway_proxy(call: Call, message: Empty) -> Answer:
+    """As of a gateway without endpoints."""
+    return b'{"endpoints":[]}'
+
+
 @routes.add("GET", "assistant/config", Empty, Role.READ)
 async def assistant_config(call: Call, message: Empty) -> Answer:
     return b'{"providers":{},"projects":{},"remote_access_allowed":false}'

@@ -16,10 +16,11 @@ from app.api.mlflow.page_files import TOP_LEVEL
 PREFIXES = [f"/{kind}/{version}" for kind in ("api", "ajax-api") for version in ("2.0", "3.0")]
 
 _SPANS = "/v1/traces"
-_EXACT = (_SPANS, "/graphql")
+GRAPHQL = "/graphql"
+_EXACT = (_SPANS, GRAPHQL, *TOP_LEVEL)
 
 # `{rest}` stands for any path.
-NOT_SERVED = [*(f"{prefix}/{{rest}}" for prefix in PREFIXES), *_EXACT, "/gateway/{rest}"]
+NOT_SERVED = [*(f"{prefix}/{{rest}}" for prefix in PREFIXES), _SPANS, "/gateway/{rest}"]
 
 # Each group is a path that begins one of NOT_SERVED, or is one; `version` is a version of MLflow's
 # API that there is not (yet).
@@ -43,7 +44,7 @@ class _Route:
 
 def is_mlflow_path(path: str) -> bool:
     """Whether MLflow's clients, and no others, call the path, be it served or not."""
-    return _PATH.fullmatch(path) is not None or path in TOP_LEVEL
+    return _PATH.fullmatch(path) is not None
 
 
 async def not_served(scope: Scope, receive: Receive, send: Send) -> None:

@@ -143,7 +143,7 @@ class PageFiles:
         """Answers the request where `path` is one of the routes, and returns whether it is."""
         method = scope["method"]
         segments = path.split("/")
-        allowed: set[str] = set()
+        allowed = set()
         for (its_method, template), endpoint in self.table.items():
             parameters = match(template.split("/"), segments)
             if parameters is None:
@@ -157,7 +157,6 @@ class PageFiles:
                 return True
         if allowed:
             status, body, headers = unknown_route(scope, allowed)
-            await Response(body, status, headers, media_type="application/json")(
-                scope, receive, send
-            )
+            answer = Response(body, status, headers, media_type="application/json")
+            await answer(scope, receive, send)
         return bool(allowed)

@@ -100,24 +100,23 @@ PRESIGNED = {
 # The files that MLflow's page reads and writes.
 _VERSION = {"name": "<registered>", "version": "<version>"}
 PAGES: dict[str, list[Case]] = {
-    "POST upload-artifact": [
-        Case(404, query={"run_uuid": "<run>", "path": "<file>"}, content="x"),
-    ]
-}
-for method in ("GET", "HEAD"):
-    PAGES[f"{method} get-artifact"] = [
+    "GET get-artifact": [
         query(run_id="<run>", path="<file>"),
         query(run_uuid="<run>", path="<file>"),
         query(run_id="<own_run>", path="<file>"),
-    ]
-    PAGES[f"{method} model-versions/get-artifact"] = [
+    ],
+    "GET model-versions/get-artifact": [
         query(**_VERSION, path="<file>"),
         query(name="<own_registered>", version="<version>", path="<file>"),
-    ]
-    PAGES[f"{method} logged-models/{{model_id}}/artifacts/files"] = [
+    ],
+    "GET logged-models/{model_id}/artifacts/files": [
         query(artifact_file_path="<file>"),
         Case(404, query={"artifact_file_path": "<file>"}, path={"model_id": "<own_model>"}),
-    ]
+    ],
+    "POST upload-artifact": [
+        Case(404, query={"run_uuid": "<run>", "path": "<file>"}, content="x"),
+    ],
+}
 
 RUN = "/api/v1/experiments/runs/{run_id}"
 _OWN = {"run_id": "<own_run>"}

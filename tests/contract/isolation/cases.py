@@ -13,6 +13,7 @@ from tests.contract.isolation.artifact_cases import (
     TRANSFERS,
 )
 from tests.contract.isolation.case import Case, at, body, makes, point, query
+from tests.contract.isolation.graphql_cases import GRAPHQL
 from tests.contract.isolation.routes import MLFLOW, PROXY
 
 DATASET = {"name": "<dataset>", "digest": "d", "source_type": "local", "source": "s"}
@@ -270,7 +271,7 @@ NOT_KEPT = {
         f"GET {path}": [query(200)]
         for path in (
             *("assistant/config", "assistant/providers"),
-            *("gateway/secrets/config", "ui-telemetry"),
+            *("gateway/secrets/config", "gateway-proxy", "ui-telemetry"),
         )
     },
     "POST ui-telemetry": [body(200, records=[{"params": {"run_id": "<run>"}}])],
@@ -331,6 +332,7 @@ def _named(prefix: str, cases: dict[str, list[Case]]) -> dict[str, list[Case]]:
 
 CASES = (
     _named(MLFLOW, EXPERIMENTS | RUNS | MODELS | REGISTRY | PRESIGNED | PAGES | NOT_KEPT)
+    | GRAPHQL
     | _named(PROXY, PROXIED | TRANSFERS)
     | WORKBENCH
     | FILES_OF_RUNS
@@ -364,6 +366,6 @@ DIRECTORY = {
 OF_NO_TENANT = {
     *("GET /", "GET /health", "GET /ready", "GET /version", "GET /docs", "GET /docs.js"),
     *("GET /openapi.json", "HEAD /openapi.json", "GET /static-offline-docs/{path}", "GET /metrics"),
-    "GET /api/v1/version",
+    *("GET /api/v1/version", "GET /run-page.js", "GET /run-page.css"),
     f"GET {MLFLOW}/server-info",
 }

@@ -9,7 +9,7 @@ from fastapi.routing import iter_route_contexts
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from app.api.mlflow import NOT_SERVED
+from app.api.mlflow import GRAPHQL, NOT_SERVED
 from app.api.mlflow.artifact_routes import ArtifactRoutes
 from app.api.mlflow.page_files import PageFiles
 from app.api.mlflow.router import METHODS, Endpoint, MlflowApi
@@ -50,7 +50,8 @@ def served(app: Application) -> dict[str, Served]:
     Raises TypeError for a kind of route that is not known here, so that none is passed over.
     """
     routes = [
-        *_of_mlflow(app.dispatcher.mlflow_apps[MLFLOW]),
+        *_of_mlflow(app.dispatcher.mlflow_apps[MLFLOW], f"{MLFLOW}/"),
+        *_of_mlflow(app.dispatcher.mlflow_apps[GRAPHQL], GRAPHQL),
         *_of_proxy(app.dispatcher.mlflow_apps[PROXY]),
         *_of_pages(app.dispatcher.mlflow_apps["/get-artifact"]),
         *(Served(method, path, refuses=True) for method in METHODS for path in NOT_SERVED),
@@ -66,10 +67,12 @@ def served(app: Application) -> dict[str, Served]:
 
 
 def mounted(app: Application) -> dict[str, list[tuple[str, int]]]:
-    """The paths at which each of MLflow's applications is mounted, and its identity there."""
+    """The paths at which each of MLflow's applications is mounted, and its identity there; without
+    GraphQL, which has one path."""
     found: dict[str, list[tuple[str, int]]] = {}
     for path, mlflow_app in app.dispatcher.mlflow_apps.items():
-        found.setdefault(type(mlflow_app).__name__, []).append((path, id(mlflow_app)))
+        if path != GRAPHQL:
+            found.setdefault(type(mlflow_app).__name__, []).append((path, id(mlflow_app)))
     return found
 
 
@@ -97,7 +100,7 @@ def _of_pages(pages: Any) -> Iterator[Served]:
         yield Served(method, MLFLOW + endpoint.path)
 
 
-def _of_mlflow(api: Any) -> Iterator[Served]:
+def _of_mlflow(api: Any, mount: str) -> Iterator[Served]:
     assert isinstance(api, MlflowApi)
     for method, path, endpoint in api.endpoints():
-        yield Served(method, f"{MLFLOW}/{path}", endpoint)
+        yield Served(method, mount + path, endpoint)

@@ -30,7 +30,7 @@ NOT_BY_STATEMENTS = {
     f"POST {MLFLOW}/experiments/create",
     f"POST {MLFLOW}/registered-models/create",
     "POST /api/v1/experiments",
-    f"GET {PROXY}/artifacts/{{path}}",
+    f"HEAD {MLFLOW}/model-versions/get-artifact",
     f"HEAD {PROXY}/artifacts",
     f"POST {PROXY}/mpu/abort/{{path}}",
     *(f"{method} {PROXY}/signed/{{path}}" for method in ("GET", "HEAD", "PUT")),

@@ -151,7 +151,7 @@ def _ours() -> frozenset[tuple[str, str]]:
         (route.method, _shape(route.path.removeprefix("/api/2.0").removeprefix("/")))
         for route in our_routes.served(app).values()
         if not route.refuses
-    ) | {("GET", path.strip("/")) for path in TOP_LEVEL}
+    ) | {("GET", path.removeprefix("/")) for path in TOP_LEVEL}
 
 
 def differences_of(route: Route) -> list[Difference]:

@@ -19,7 +19,7 @@ from tests.integration.conftest import NewKey, bearer
 OPEN = {
     *("GET /", "GET /health", "GET /ready", "GET /version", "GET /docs", "GET /docs.js"),
     *("GET /openapi.json", "HEAD /openapi.json", "GET /static-offline-docs/{path}"),
-    "GET /api/v1/version",
+    *("GET /api/v1/version", "GET /run-page.js", "GET /run-page.css"),
 }
 # Not by keys: a token of its own (tests/integration/observability).
 OTHERWISE_GUARDED = {"GET /metrics"}
@@ -29,6 +29,7 @@ SIGNED = {f"{method} {PROXY}/signed/{{path}}" for method in ("GET", "HEAD", "PUT
 
 # Reads that are no GETs.
 READING_POSTS = {
+    "POST /graphql",
     f"POST {MLFLOW}/experiments/search",
     f"POST {MLFLOW}/experiments/search-datasets",
     f"POST {MLFLOW}/runs/search",

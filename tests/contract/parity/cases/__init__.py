@@ -7,6 +7,7 @@ servers. Both are empty when a case begins.
 from tests.contract.parity.cases import (
     artifacts,
     experiments,
+    graphql,
     inputs,
     logged_models,
     metrics,
@@ -22,6 +23,7 @@ from tests.contract.parity.cases.calls import Case
 
 FILES = (
     experiments,
+    graphql,
     runs,
     params_and_tags,
     metrics,

@@ -57,6 +57,11 @@ CASES: dict[str, Case] = {
     ],
     "what the page asks when it opens": [
         page_get("ui-telemetry"),
+        Call(
+            "GET",
+            "/ajax-api/2.0/mlflow/gateway-proxy",
+            query=[("gateway_path", "api/2.0/endpoints/")],
+        ),
         page_post("ui-telemetry", records=[]),
         page_get("gateway/secrets/config"),
         post("/ajax-api/3.0/mlflow/ui-telemetry"),
