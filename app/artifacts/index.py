@@ -6,7 +6,7 @@ from uuid import UUID
 
 from app.artifacts import repository
 from app.artifacts.entities import Artifact, ListingEntry
-from app.artifacts.paths import path_as_listed
+from app.artifacts.paths import fully_decoded, path_as_listed
 from app.db.database import Database
 from app.kernel.artifact_uris import served_folder
 from app.kernel.errors import ArtifactNotFoundError, InvalidValueError
@@ -66,7 +66,7 @@ class ArtifactIndex:
         segments = path.split("/")
         root, names = "/".join(segments[:5]), segments[5:]
         shown = path_as_listed(path)
-        if not names or shown != path:  # the client never shows such a path
+        if not names or shown != fully_decoded(path):  # the client shows no such path
             return None
         async with self._database.read_pipeline(tenant) as connection:
             found = await repository.shown_at(

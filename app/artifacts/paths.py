@@ -83,6 +83,13 @@ def path_as_listed(path: str) -> str:
     return UNSTORABLE.sub(_escape, path)
 
 
+def fully_decoded(path: str) -> str:
+    """A path that is decoded until nothing changes, with control characters encoded."""
+    while (decoded := unquote(path)) != path:
+        path = decoded
+    return UNSTORABLE.sub(_escape, path)
+
+
 def _escape(unstorable: re.Match[str]) -> str:
     """Percent-encodes a character as MLflow's server does a control character (`%1f`), and a byte
     that is not UTF-8 as clients do (`%E9`)."""

@@ -30,7 +30,7 @@ NOT_BY_STATEMENTS = {
     f"POST {MLFLOW}/experiments/create",
     f"POST {MLFLOW}/registered-models/create",
     "POST /api/v1/experiments",
-    f"HEAD {MLFLOW}/model-versions/get-artifact",
+    f"HEAD {MLFLOW}/metrics/get-history",  # no body, and an unknown run has a history
     f"HEAD {PROXY}/artifacts",
     f"POST {PROXY}/mpu/abort/{{path}}",
     *(f"{method} {PROXY}/signed/{{path}}" for method in ("GET", "HEAD", "PUT")),

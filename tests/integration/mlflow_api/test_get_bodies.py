@@ -41,7 +41,7 @@ async def with_body(
 @pytest.mark.parametrize(
     "name",
     # The files of MLflow's page are named by queries alone, in MLflow's server too.
-    sorted(set(name for name in CASES if name.startswith(f"GET {MLFLOW}/")) - PAGE_FILES),
+    sorted({name for name in CASES if name.startswith(f"GET {MLFLOW}/")} - PAGE_FILES),
 )
 async def test_every_get(app: FastAPI, caller: Caller, name: str) -> None:
     """The same fields as a query and as a body, of types or all as text, have the same answer."""
