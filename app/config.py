@@ -3,6 +3,7 @@
 import re
 from contextlib import suppress
 from functools import cached_property
+from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal
@@ -49,6 +50,8 @@ class Settings(BaseSettings):
     tenant_transfers: int = Field(default=32, ge=1)
 
     retention_days: int | None = Field(default=None, ge=1)
+    # At least MLflow's own limit for tags. A batch of 1 MB has room for at most this much.
+    max_value_length: int = Field(default=65_536, ge=8_000, le=250_000)
 
     auth: Literal["off", "keys"] = "off"
     admin_key: SecretStr | None = None
@@ -71,6 +74,8 @@ class Settings(BaseSettings):
     metrics_token: SecretStr | None = None
     metrics_tenants: int = Field(default=0, ge=0, le=1000)
     cors_origins: str = ""
+
+    mlflow_ui: bool = False
 
     @field_validator("database_url", "migration_database_url")
     @classmethod
@@ -146,6 +151,25 @@ class Settings(BaseSettings):
                 " set all three, or none"
             )
         return self
+
+    @model_validator(mode="after")
+    def _installed_mlflow_page(self) -> "Settings":
+        if self.mlflow_ui and self.mlflow_page is None:
+            raise ValueError(
+                "TRACKING_MLFLOW_UI needs the page that comes with the package mlflow:"
+                " pip install 'tracking[mlflow-ui]'"
+            )
+        return self
+
+    @cached_property
+    def mlflow_page(self) -> Path | None:
+        """The folder of MLflow's web page in the installed package; None where it isn't served."""
+        package = find_spec("mlflow") if self.mlflow_ui else None
+        for folder in (package and package.submodule_search_locations) or ():
+            page = Path(folder, "server", "js", "build")
+            if (page / "index.html").is_file():
+                return page
+        return None
 
     @property
     def creates_tenants(self) -> bool:

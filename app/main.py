@@ -11,8 +11,9 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute, iter_route_contexts
 from starlette.types import Receive, Scope, Send
 
-from app.api import docs_page, mlflow, probes, trailing_slash, workbench
+from app.api import docs_page, mlflow, probes, run_page, trailing_slash, workbench
 from app.api.dispatcher import Dispatcher
+from app.api.mlflow_page import MlflowPage
 from app.api.run_json_cache import RunJsonCache
 from app.api.workbench import problem_details
 from app.config import Settings
@@ -46,6 +47,7 @@ class Application(FastAPI):
         )
         self.state.monitor = monitor
         docs_page.mount(self)
+        run_page.mount(self, leads_to_mlflow=settings.mlflow_ui)
         self.include_router(probes.router)
         self.include_router(workbench.router)
         trailing_slash.install(self)
@@ -55,6 +57,9 @@ class Application(FastAPI):
             settings,
             monitor,
             _route_templates(self),
+            MlflowPage(settings.mlflow_page, lambda: self.services.authenticator)
+            if settings.mlflow_page
+            else None,
         )
 
     @property

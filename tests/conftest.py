@@ -21,10 +21,10 @@ from minio import Minio
 from app.config import Settings
 from app.db import migrate
 from app.db.database import Database
-from app.db.embedded import embedded_postgres
 from app.kernel.tenant import Tenant
 from app.main import create_app
 from app.services import Services
+from tests.support import postgres_servers
 from tests.support.processes import Tracking
 from tests.support.s3_server import S3Server, s3_server
 
@@ -44,8 +44,9 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def postgres(data_dir: Path) -> Iterator[Postgres]:
-    """A migrated database: the embedded one, or TRACKING_TEST_DATABASE_URL (application role) and
-    TRACKING_TEST_MIGRATION_DATABASE_URL (owner), whose schema is then emptied first."""
+    """A migrated database: the embedded one, or one of PostgreSQL 15 (TRACKING_TEST_POSTGRES=15),
+    or TRACKING_TEST_DATABASE_URL (application role) and TRACKING_TEST_MIGRATION_DATABASE_URL
+    (owner), whose schema is then emptied first."""
     app_url = os.environ.get("TRACKING_TEST_DATABASE_URL")
     if app_url:
         if "PYTEST_XDIST_WORKER" in os.environ:
@@ -56,8 +57,7 @@ def postgres(data_dir: Path) -> Iterator[Postgres]:
         migrate.upgrade(owner_url)
         yield Postgres(owner_url, app_url)
         return
-    # A test run need not survive a crash of the machine; the tests of durability have their own.
-    with embedded_postgres(data_dir, settings={"fsync": "off"}) as server:
+    with postgres_servers.chosen(data_dir) as server:
         migrate.upgrade(server.owner_url)
         yield Postgres(server.owner_url, server.app_url)
 

@@ -1,6 +1,6 @@
 """The dispatcher: what every request passes, and which part of the server then answers it."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import Any
 
 from starlette.middleware.cors import CORSMiddleware
@@ -8,11 +8,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.api import mlflow
+from app.api import doubled_slashes, mlflow
 from app.api.guard import Guard
+from app.api.mlflow_page import CALLED_PATHS, PAGE, PAGE_PATHS
 from app.api.tenant_path import TenantPathMiddleware, route_path
 from app.api.workbench import problem_details
 from app.config import Settings
+from app.http import head
 from app.kernel.errors import TrackingError
 from app.observability.monitor import Monitor
 from app.observability.request_middleware import RequestMiddleware
@@ -21,6 +23,7 @@ from app.observability.request_middleware import RequestMiddleware
 class Dispatcher:
     """An HTTP request passes, from the first to the last:
 
+    0. `__call__`, after which a HEAD is a GET, and the prefix of the path has single slashes;
     1. `TenantPathMiddleware`, which takes `/t/{tenant}` out of the path;
     2. `RequestMiddleware`, which gives the request its id, answers with the security headers,
        counts and logs. It sees every answer, also those to errors that nothing handled;
@@ -30,10 +33,13 @@ class Dispatcher:
 
        /api/2.0/mlflow/…              MlflowApi, also under MLflow's other prefixes
        /api/2.0/mlflow-artifacts/…    ArtifactRoutes, likewise
+       /graphql                       MlflowApi with GraphQL alone
+       /get-artifact                  PageFiles, also /model-versions/get-artifact
        other paths of MLflow's        mlflow.not_served
+       /mlflow/                       MLflow's web page, where it is served, and its calls
        /api/v1/…                      FastAPI: the workbench API
        /docs, /openapi.json           FastAPI: the workbench API's documentation
-       /health, /ready, /version, /metrics   FastAPI: probes
+       /health, /ready, /version, /metrics, /api/v1/version   FastAPI: probes
 
     MLflow's calls do not pass FastAPI, since its middlewares and its search for a route take a
     fifth of the time of logging a metric. MLflow's applications answer their own errors.
@@ -46,10 +52,15 @@ class Dispatcher:
         settings: Settings,
         monitor: Monitor,
         route_templates: Mapping[object, str],
+        mlflow_page: ASGIApp | None,
     ) -> None:
         """`mlflow_apps` are MLflow's applications by the path that each is mounted at;
-        `route_templates` are the paths of FastAPI's routes by their endpoints."""
-        self.mlflow_apps = mlflow_apps
+        `route_templates` are the paths of FastAPI's routes by their endpoints; `mlflow_page` is
+        MLflow's web page, if it is served."""
+        self.mlflow_apps = dict(mlflow_apps)
+        if mlflow_page is not None:
+            self.mlflow_apps |= dict.fromkeys(PAGE_PATHS, mlflow_page)
+            self.mlflow_apps |= dict.fromkeys(CALLED_PATHS, self._called_by_page)
         self._fastapi = fastapi
         app: ASGIApp = self._dispatch
         if settings.origins:
@@ -58,8 +69,12 @@ class Dispatcher:
         app = RequestMiddleware(app, monitor.access, monitor.requests, route_templates)
         self._entry = TenantPathMiddleware(app)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._entry(scope, receive, send)
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        if scope["method"] == "HEAD":
+            scope = head.as_get(scope)
+        if "//" in scope["path"]:
+            scope = doubled_slashes.merged(scope)
+        return self._entry(scope, receive, send)
 
     async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = route_path(scope)
@@ -79,6 +94,14 @@ class Dispatcher:
             await mlflow.not_served(scope, receive, send)
         else:
             await self._fastapi(scope, receive, send)
+
+    async def _called_by_page(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A call of MLflow's page, whose URLs are relative: `/mlflow/graphql` is `/graphql`."""
+        root: str = scope["app_root_path"]
+        scope["path"] = root + scope["path"].removeprefix(root + PAGE)
+        scope["root_path"] = root
+        scope["mlflow_page"] = True
+        await self._dispatch(scope, receive, send)
 
 
 def _refusal(scope: Scope, error: TrackingError) -> Response:

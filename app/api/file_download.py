@@ -13,6 +13,7 @@ from app.api.file_response import (
 )
 from app.artifacts.entities import Artifact
 from app.artifacts.service import Artifacts
+from app.http.head import is_head
 from app.kernel.tenant import Tenant
 
 
@@ -27,13 +28,12 @@ async def file_answer(
     """
     if is_current(request.headers.get("if-none-match"), artifact.etag):
         return Response(status_code=304, headers=validators(artifact.etag))
-    part = None
-    # A HEAD ignores the Range header (RFC 9110, 14.2).
-    if request.method == "GET" and range_applies(request.headers.get("if-range"), artifact.etag):
-        part = byte_range(request.headers.get("range"), artifact.size)
     headers = file_headers(artifact)
-    if request.method == "HEAD":
+    if is_head(request.scope):  # ignores the Range header (RFC 9110, 14.2)
         return Response(headers=headers | {"Content-Length": str(artifact.size)})
+    part = None
+    if range_applies(request.headers.get("if-range"), artifact.etag):
+        part = byte_range(request.headers.get("range"), artifact.size)
     reader = await artifacts.open(
         tenant, artifact, start=part.start if part else 0, end=part.end if part else None
     )

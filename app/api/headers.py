@@ -3,7 +3,7 @@
 import base64
 import binascii
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Literal
 
 from app.artifacts.stores.checksums import Digest
@@ -28,6 +28,12 @@ def content_length(headers: Mapping[str, str]) -> int | None:
     if declared.isascii() and declared.isdigit() and len(declared) <= _MAX_DIGITS:
         return int(declared)
     return None
+
+
+def allow(methods: Collection[str]) -> str:
+    """The header Allow of a path that is served for these methods. GET implies HEAD."""
+    head = {"HEAD"} if "GET" in methods else set()
+    return ", ".join(sorted({*methods, *head, "OPTIONS"}))
 
 
 def error_headers(error: TrackingError) -> dict[str, str]:

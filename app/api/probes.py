@@ -7,11 +7,13 @@ from importlib.metadata import version
 from ipaddress import ip_address
 
 from fastapi import APIRouter, HTTPException, Request, Response
-from fastapi.responses import RedirectResponse
+from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 from pydantic import BaseModel
 
+from app.api import mlflow
 from app.config import Settings
+from app.db import migrate
 from app.kernel.errors import UnavailableError
 from app.observability import prometheus
 from app.observability.monitor import Monitor
@@ -34,15 +36,13 @@ class Readiness(BaseModel):
 
 
 class Version(BaseModel):
+    """`schema_revision` is the migration whose schema this version needs, `mlflow_version` the
+    version of MLflow whose API it serves."""
+
     name: str = "tracking"
     version: str
-
-
-@router.get("/", include_in_schema=False)
-async def root(request: Request) -> RedirectResponse:
-    """Redirect to the documentation: MLflow's client prints links to pages below this URL, and this
-    server has none."""
-    return RedirectResponse(f"{request.scope.get('root_path', '')}/docs")
+    schema_revision: str
+    mlflow_version: str
 
 
 @router.get("/health", summary="Health: the process answers")
@@ -66,9 +66,23 @@ async def ready(request: Request, response: Response) -> Readiness:
     return Readiness(ready=state == "current", database="reachable", schema_state=state)
 
 
-@router.get("/version", summary="The version of this server")
+@router.get(
+    "/version",
+    summary="The version of MLflow that this server takes the place of",
+    response_class=PlainTextResponse,
+)
+async def get_mlflow_version() -> PlainTextResponse:
+    """MLflow's client reads it, and sends no spans to a version before 3.4."""
+    return PlainTextResponse(mlflow.MLFLOW_VERSION)
+
+
+@router.get("/api/v1/version", summary="The version of this server")
 async def get_version() -> Version:
-    return Version(version=version("tracking"))
+    return Version(
+        version=version("tracking"),
+        schema_revision=migrate.head(),
+        mlflow_version=mlflow.MLFLOW_VERSION,
+    )
 
 
 # How many seconds Postgres has to answer; a scrape waits for ten at most.

@@ -1,19 +1,23 @@
 """Reads of the artifact index: which files and folders a tenant has."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from urllib.parse import quote
 from uuid import UUID
 
 from app.artifacts import repository
 from app.artifacts.entities import Artifact, ListingEntry
+from app.artifacts.paths import fully_decoded, path_as_listed
 from app.db.database import Database
 from app.kernel.artifact_uris import served_folder
-from app.kernel.errors import ArtifactNotFoundError
+from app.kernel.errors import ArtifactNotFoundError, InvalidValueError
 from app.kernel.page_tokens import PageTokenCodec
 from app.kernel.tenant import Tenant
 
 # How many rows one statement reads or deletes.
 CHUNK = 1000
 _MAX_SUMMED_FILES = 10_000
+# Files whose paths are decoded in search of the one that a client means: some 2 ms.
+_MAX_DECODED = 200
 
 # A token holds the path that sorts behind all of the page's last entry.
 _PAGE_TOKENS: PageTokenCodec[str] = PageTokenCodec(
@@ -29,11 +33,55 @@ class ArtifactIndex:
 
     async def get(self, tenant: Tenant, path: str) -> Artifact:
         """Raises NotFoundError where there is no file at the path."""
-        async with self._database.read_pipeline(tenant) as connection:
-            artifact = await repository.get(connection, tenant, path)
+        artifact = await self._get(tenant, path)
         if artifact is None:
             raise ArtifactNotFoundError(path)
         return artifact
+
+    async def _get(self, tenant: Tenant, path: str) -> Artifact | None:
+        async with self._database.read_pipeline(tenant) as connection:
+            return await repository.get(connection, tenant, path)
+
+    async def get_as_listed(self, tenant: Tenant, path: str) -> Artifact:
+        """The file at the path; where there is none, the one that `find_as_listed` finds. Raises
+        NotFoundError, and InvalidValueError where the path is a folder."""
+        artifact = await self._get(tenant, path)
+        if artifact is None:
+            stored = await self.find_as_listed(tenant, path)
+            if stored is None:
+                raise ArtifactNotFoundError(path)
+            artifact = await self._get(tenant, stored)
+        if artifact is None:
+            raise InvalidValueError(
+                f"Artifact path refers to a directory, not a file: '{path}'", field="path"
+            )
+        return artifact
+
+    async def find_as_listed(self, tenant: Tenant, path: str) -> str | None:
+        """The path of a file or a folder that MLflow's client shows as `path`.
+
+        The client decodes the names that a server lists, and then asks for what it shows: for
+        `a b.txt`, where there is `a%20b.txt`. None where nothing is found below a run or model.
+        """
+        segments = path.split("/")
+        root, names = "/".join(segments[:5]), segments[5:]
+        shown = path_as_listed(path)
+        if not names or shown != fully_decoded(path):  # the client shows no such path
+            return None
+        async with self._database.read_pipeline(tenant) as connection:
+            found = await repository.shown_at(
+                connection,
+                tenant,
+                shown,
+                names=[shown, f"{root}/{quote('/'.join(names))}"],
+                start=len(root) + 1,
+                limit=_MAX_DECODED,
+            )
+        for below in found:
+            stored = "/".join(below.split("/")[: len(segments)])
+            if path_as_listed(stored) == shown:
+                return stored
+        return None
 
     async def first_paths(
         self, tenant: Tenant, artifact_uris: Mapping[UUID, str], *, limit: int = 100

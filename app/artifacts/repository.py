@@ -50,6 +50,29 @@ async def list_folder(
     ]
 
 
+async def shown_at(
+    connection: Connection,
+    tenant: Tenant,
+    shown: str,
+    *,
+    names: Sequence[str],
+    start: int,
+    limit: int,
+) -> list[str]:
+    """Paths of files at or below `names`, and of up to `limit` files with a `%` where `shown` has
+    another character, from its character `start` on."""
+    rows = await _fetch(
+        connection,
+        sql.SHOWN_AT,
+        tenant=tenant.id,
+        shown=shown,
+        names=list(names),
+        start=start,
+        limit=limit,
+    )
+    return [path for (path,) in rows]
+
+
 async def sum_sizes(
     connection: Connection, tenant: Tenant, folders: Sequence[str], *, max_files: int
 ) -> list[tuple[int, int]]:

@@ -2,6 +2,10 @@
 
 Paths sort by bytes and hold no control characters. So the paths below `folder/` are those between
 `folder/` and `folder0` ('0' follows '/'), and `path || chr(1)` is the first path after `path`.
+
+Where such a bound depends on a row, it is a column of that row, which `OFFSET 0` keeps the planner
+from taking apart: under row-level security, PostgreSQL 15 uses no index for a comparison with a
+function of columns, because the function might give away rows that the policy hides.
 """
 
 _COLUMNS = "path, size, etag, content_type, updated_time, object_id, encode(sha256, 'hex')"
@@ -13,8 +17,17 @@ _OBSTACLES = """
     ) AS through_file,
     EXISTS (
         SELECT FROM artifacts
-        WHERE tenant_id = %(tenant)s AND path > {path} || '/' AND path < {path} || '0'
+        WHERE tenant_id = %(tenant)s AND path > {low} AND path < {high}
     ) AS is_folder
+"""
+
+# Several folders, with the bounds of the paths below them.
+_FOLDERS = """
+(
+    SELECT folder, position, folder || '/' AS low, folder || '0' AS high
+    FROM unnest({folders}::text[]) WITH ORDINALITY AS given (folder, position)
+    OFFSET 0
+) AS wanted
 """
 
 # Whether a file can be stored for a run or a logged model. No row: there is no such owner.
@@ -36,25 +49,35 @@ FROM json_to_recordset(%(places)s) AS place (path text, alone boolean)
 
 # Write the row of each file whose owner is active and whose path is unobstructed; no file of one
 # statement obstructs another. Rows, in the order of the files: whether the owner exists, when it
-# was deleted, the obstacles, whether a row was replaced, and the object of that row.
+# was deleted, the obstacles, whether a row was replaced, and the object of that row. LIMIT 1 makes
+# probes of the joins, which else might read all rows of the tenant, for lack of statistics.
 _UPSERT = """
 WITH file AS MATERIALIZED (
     SELECT
         given.*, owner.{key} IS NOT NULL AS owned, owner.deleted_time, {obstacles},
         replaced.path IS NOT NULL AS replaces, replaced.object_id AS replaced_id
-    FROM ROWS FROM (
-        json_to_recordset(%(files)s) AS (
-            owner {type}, experiment bigint, path text, parents text[], size bigint, etag text,
-            content_type text, updated_time bigint, object_id uuid, sha256 text
+    FROM (
+        SELECT *, path || '/' AS low, path || '0' AS high
+        FROM ROWS FROM (
+            json_to_recordset(%(files)s) AS (
+                owner {type}, experiment bigint, path text, parents text[], size bigint, etag text,
+                content_type text, updated_time bigint, object_id uuid, sha256 text
+            )
+        ) WITH ORDINALITY AS file (
+            owner, experiment, path, parents, size, etag, content_type, updated_time, object_id,
+            sha256, position
         )
-    ) WITH ORDINALITY AS given (
-        owner, experiment, path, parents, size, etag, content_type, updated_time, object_id,
-        sha256, position
-    )
-    LEFT JOIN {owners} AS owner ON owner.tenant_id = %(tenant)s
-        AND owner.{key} = given.owner AND owner.experiment_id = given.experiment
-    LEFT JOIN artifacts AS replaced
-        ON replaced.tenant_id = %(tenant)s AND replaced.path = given.path
+        OFFSET 0
+    ) AS given
+    LEFT JOIN LATERAL (
+        SELECT {key}, deleted_time FROM {owners}
+        WHERE tenant_id = %(tenant)s AND {key} = given.owner AND experiment_id = given.experiment
+        LIMIT 1
+    ) AS owner ON true
+    LEFT JOIN LATERAL (
+        SELECT path, object_id FROM artifacts
+        WHERE tenant_id = %(tenant)s AND path = given.path LIMIT 1
+    ) AS replaced ON true
 ),
 written AS (
     INSERT INTO artifacts
@@ -84,8 +107,10 @@ released AS (
     )
 )"""
 
-_OBSTACLES_OF_PATH = _OBSTACLES.format(path="%(path)s", parents="%(parents)s")
-_OBSTACLES_OF_ROW = _OBSTACLES.format(path="given.path", parents="given.parents")
+_OBSTACLES_OF_PATH = _OBSTACLES.format(
+    low="%(path)s || '/'", high="%(path)s || '0'", parents="%(parents)s"
+)
+_OBSTACLES_OF_ROW = _OBSTACLES.format(low="given.low", high="given.high", parents="given.parents")
 _OWNERS = {
     "run": {"owners": "runs", "key": "run_id", "type": "uuid"},
     "logged_model": {"owners": "logged_models", "key": "model_id", "type": "text"},
@@ -109,33 +134,60 @@ SELECT {_COLUMNS} FROM artifacts WHERE tenant_id = %(tenant)s AND path = %(path)
 """
 
 # Files and folders directly in a folder, from `after` on: a loose index scan with one probe for
-# each entry, which skips the contents of subfolders. Rows are (path, is_dir, size, content_type,
-# updated_time, sha256); in the row of a folder, the rest is that of its first file.
-LIST = """
+# each entry, which skips the contents of subfolders. `following` is where the next probe starts.
+# Rows are (path, is_dir, size, content_type, updated_time, sha256); in the row of a folder, the
+# rest is that of its first file.
+_ENTRY = """
+    SELECT path, size, content_type, updated_time, sha256, CASE
+        WHEN strpos(substr(path, %(start)s), '/') > 0
+        THEN %(folder)s || '/' || split_part(substr(path, %(start)s), '/', 1) || '0'
+        ELSE path || chr(1)
+    END AS following
+    FROM artifacts
+    WHERE tenant_id = %(tenant)s AND path >= {after} AND path < %(folder)s || '0'
+    ORDER BY path LIMIT 1
+"""
+LIST = f"""
 WITH RECURSIVE entry AS (
-    (
-        SELECT path, size, content_type, updated_time, sha256 FROM artifacts
-        WHERE tenant_id = %(tenant)s AND path >= %(after)s AND path < %(folder)s || '0'
-        ORDER BY path LIMIT 1
-    )
+    ({_ENTRY.format(after="%(after)s")})
     UNION ALL
-    SELECT following.*
-    FROM entry CROSS JOIN LATERAL (
-        SELECT path, size, content_type, updated_time, sha256 FROM artifacts a
-        WHERE a.tenant_id = %(tenant)s
-            AND a.path >= CASE
-                WHEN strpos(substr(entry.path, %(start)s), '/') > 0
-                THEN %(folder)s || '/' || split_part(substr(entry.path, %(start)s), '/', 1) || '0'
-                ELSE entry.path || chr(1)
-            END
-            AND a.path < %(folder)s || '0'
-        ORDER BY a.path LIMIT 1
-    ) following
+    SELECT next.*
+    FROM entry CROSS JOIN LATERAL ({_ENTRY.format(after="entry.following")}) AS next
 )
 SELECT %(folder)s || '/' || split_part(substr(path, %(start)s), '/', 1),
     strpos(substr(path, %(start)s), '/') > 0,
     size, content_type, updated_time, encode(sha256, 'hex')
 FROM entry LIMIT %(limit)s
+"""
+
+# Files that MLflow's client may show at a path, or below it: those at the paths `names` or below
+# them, and those that have a percent sign where the path has another character. The latter are
+# probes of the index, those with the most characters in common first ('&' follows the sign).
+SHOWN_AT = f"""
+SELECT path FROM artifacts WHERE tenant_id = %(tenant)s AND path = ANY(%(names)s)
+UNION ALL
+SELECT below.path
+FROM {_FOLDERS.format(folders="%(names)s")}
+CROSS JOIN LATERAL (
+    SELECT path FROM artifacts
+    WHERE tenant_id = %(tenant)s AND path > low AND path < high
+    ORDER BY path LIMIT 1
+) below
+UNION ALL
+(
+    SELECT escaped.path
+    FROM (
+        SELECT left(%(shown)s, common) || '%%' AS low, left(%(shown)s, common) || '&' AS high
+        FROM generate_series(length(%(shown)s), %(start)s, -1) AS common
+        OFFSET 0
+    ) AS begins
+    CROSS JOIN LATERAL (
+        SELECT path FROM artifacts
+        WHERE tenant_id = %(tenant)s AND path >= low AND path < high
+        ORDER BY path LIMIT 100
+    ) escaped
+    LIMIT %(limit)s
+)
 """
 
 # Files below a folder, at any depth, in order.
@@ -146,12 +198,12 @@ ORDER BY path LIMIT %(limit)s
 """
 
 # The first files below each of several folders, as (folder, path).
-FIRST_FILES = """
+FIRST_FILES = f"""
 SELECT folder, a.path
-FROM unnest(%(folders)s::text[]) AS folder
+FROM {_FOLDERS.format(folders="%(folders)s")}
 CROSS JOIN LATERAL (
     SELECT path FROM artifacts
-    WHERE tenant_id = %(tenant)s AND path > folder || '/' AND path < folder || '0'
+    WHERE tenant_id = %(tenant)s AND path > low AND path < high
     ORDER BY path LIMIT %(limit)s
 ) a
 ORDER BY folder, a.path
@@ -165,10 +217,10 @@ WHERE tenant_id = %(tenant)s AND path IN (
     UNION ALL
     (
         SELECT below.path
-        FROM unnest(%(paths)s::text[]) AS folder
+        FROM {_FOLDERS.format(folders="%(paths)s")}
         CROSS JOIN LATERAL (
             SELECT path FROM artifacts
-            WHERE tenant_id = %(tenant)s AND path > folder || '/' AND path < folder || '0'
+            WHERE tenant_id = %(tenant)s AND path > low AND path < high
             ORDER BY path LIMIT %(limit)s
         ) below
         LIMIT %(limit)s
@@ -238,14 +290,14 @@ ON CONFLICT (tenant_id, object_id, part) DO UPDATE SET
 """
 
 # Number and bytes of the files below each of several folders, counted up to `most` + 1 files.
-SIZES = """
+SIZES = f"""
 SELECT files, bytes
-FROM unnest(%(folders)s::text[]) WITH ORDINALITY AS wanted (folder, position)
+FROM {_FOLDERS.format(folders="%(folders)s")}
 CROSS JOIN LATERAL (
     SELECT count(*) AS files, COALESCE(sum(size), 0)::bigint AS bytes
     FROM (
         SELECT size FROM artifacts
-        WHERE tenant_id = %(tenant)s AND path > folder || '/' AND path < folder || '0'
+        WHERE tenant_id = %(tenant)s AND path > low AND path < high
         ORDER BY path LIMIT %(most)s + 1
     ) counted
 ) summed

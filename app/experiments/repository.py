@@ -13,6 +13,7 @@ from app.db.key_values import KeyValueTable
 from app.db.tables.experiments import Experiment as ExperimentRow
 from app.db.tables.experiments import ExperimentTag
 from app.experiments.entities import Experiment
+from app.experiments.first_experiment import with_first_experiment
 from app.kernel import validation
 from app.kernel.errors import AlreadyExistsError
 from app.kernel.tenant import Tenant
@@ -40,12 +41,11 @@ async def get(
     connection: AsyncConnection, tenant: Tenant, experiment_ids: Sequence[int]
 ) -> list[Experiment]:
     """The experiments of those ids that exist, with their tags, in the order of the ids."""
-    rows = await connection.execute(
-        _EXPERIMENT.where(
-            ExperimentRow.tenant_id == tenant.id,
-            ExperimentRow.experiment_id == any_(literal(list(experiment_ids), ARRAY(BigInteger))),
-        )
+    statement = _EXPERIMENT.where(
+        ExperimentRow.tenant_id == tenant.id,
+        ExperimentRow.experiment_id == any_(literal(list(experiment_ids), ARRAY(BigInteger))),
     )
+    rows = await connection.execute(with_first_experiment(tenant, statement))
     experiments = await _with_tags(connection, tenant, rows)
     found = {experiment.experiment_id: experiment for experiment in experiments}
     return [found[id_] for id_ in experiment_ids if id_ in found]
@@ -53,9 +53,8 @@ async def get(
 
 async def get_by_name(connection: AsyncConnection, tenant: Tenant, name: str) -> Experiment | None:
     """The experiment of that name, active or deleted, with its tags."""
-    rows = await connection.execute(
-        _EXPERIMENT.where(ExperimentRow.tenant_id == tenant.id, ExperimentRow.name == name)
-    )
+    statement = _EXPERIMENT.where(ExperimentRow.tenant_id == tenant.id, ExperimentRow.name == name)
+    rows = await connection.execute(with_first_experiment(tenant, statement))
     found = await _with_tags(connection, tenant, rows)
     return found[0] if found else None
 
@@ -100,7 +99,7 @@ async def create(
         .returning(ExperimentRow.experiment_id)
     )
     if result.first() is None:
-        raise _name_taken(name)
+        raise name_taken(name)
 
 
 async def change(
@@ -121,7 +120,7 @@ async def rename(
     try:
         await change(connection, tenant, experiment_id, last_update_time=now, name=name)
     except IntegrityError as error:
-        raise _name_taken(name) from error
+        raise name_taken(name) from error
 
 
 async def count_matches(connection: AsyncConnection, page: Page) -> int:
@@ -142,5 +141,5 @@ async def _with_tags(
     return experiments
 
 
-def _name_taken(name: str) -> AlreadyExistsError:
+def name_taken(name: str) -> AlreadyExistsError:
     return AlreadyExistsError(f"Experiment(name={name}) already exists.", field="name")

@@ -1,9 +1,11 @@
 """Searches of experiments: what filters and orders may name, and the statement of a page."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from app.db.tables.base import table_of
 from app.db.tables.experiments import Experiment, ExperimentTag
+from app.experiments.first_experiment import with_first_experiment
 from app.kernel import validation
 from app.kernel.lifecycle import ViewType
 from app.kernel.tenant import Tenant
@@ -87,7 +89,7 @@ def search_experiments(
         validation.text(name_contains, "search")
         where.append(_EXPERIMENTS.c.name.icontains(name_contains, autoescape=True))
     orders = parse_orders(order_by or _DEFAULT_ORDER)
-    return build_page(
+    page = build_page(
         schema.id,
         _EXPERIMENTS,
         where,
@@ -96,4 +98,9 @@ def search_experiments(
         offset=offset,
         page_token=page_token,
         search=["experiments", tenant.id, filter, list(order_by), view, name_contains],
+    )
+    return replace(
+        page,
+        statement=with_first_experiment(tenant, page.statement),
+        count=with_first_experiment(tenant, page.count),
     )

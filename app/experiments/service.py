@@ -18,7 +18,12 @@ from app.kernel.errors import (
     NotFoundError,
 )
 from app.kernel.field_names import OF_SINGLE_ITEM, FieldNames, check_tags
-from app.kernel.ids import new_experiment_id, parse_experiment_id
+from app.kernel.ids import (
+    FIRST_EXPERIMENT_ID,
+    FIRST_EXPERIMENT_NAME,
+    new_experiment_id,
+    parse_experiment_id,
+)
 from app.kernel.lifecycle import PURGING, ViewType
 from app.kernel.memory_budget import MemoryBudget
 from app.kernel.tenant import TENANT_TAG, Tenant
@@ -26,19 +31,29 @@ from app.kernel.validation import MAX_EXPERIMENT_TAG_VALUE_LENGTH
 from app.runs.repository import set_deleted_time_of_experiment
 from app.search.page import Page
 from app.search.page_sizes import MAX_PAGE_BYTES, cut_page, fetch_rows
+from app.tenants.lookup import TenantLookup
 
 
 class Experiments:
     """Methods on an experiment raise ExperimentNotFoundError where the tenant has no such one.
 
+    A tenant that does not exist yet (id 0) has experiment 0; the first write creates the tenant,
+    unless it is refused.
+
     With `tenant_tag`, experiments have the tag that is derived from their tenant.
     """
 
     def __init__(
-        self, database: Database, memory: MemoryBudget, *, tenant_tag: bool = True
+        self,
+        database: Database,
+        memory: MemoryBudget,
+        tenants: TenantLookup,
+        *,
+        tenant_tag: bool = True,
     ) -> None:
         self._database = database
         self._memory = memory
+        self._tenants = tenants
         self._tenant_tag = tenant_tag
 
     async def create(
@@ -55,11 +70,14 @@ class Experiments:
         Raises AlreadyExistsError where an active or deleted experiment has the name, and
         InvalidValueError for a value that breaks a rule.
         """
-        tags = tags or {}
+        tags = dict(tags or {})
         validation.experiment_name(name)
         if artifact_location:
             validation.artifact_location(artifact_location)
         check_tags(tags, field_names, MAX_EXPERIMENT_TAG_VALUE_LENGTH)
+        if not tenant.id and name == FIRST_EXPERIMENT_NAME:
+            raise repository.name_taken(name)
+        tenant = await self._tenants.ensure_created(tenant)
         experiment_id = new_experiment_id()
         async with self._database.write(tenant) as connection:
             await repository.create(
@@ -75,8 +93,11 @@ class Experiments:
 
     async def get(self, tenant: Tenant, experiment_id: str) -> Experiment:
         """The experiment, active or deleted."""
+        number = _id(experiment_id)
+        if not tenant.id:  # unless this request has created it
+            tenant = await self._tenants.resolve(tenant.slug)
         async with self._database.read(tenant) as connection:
-            found = await repository.get(connection, tenant, [_id(experiment_id)])
+            found = await repository.get(connection, tenant, [number])
         if not found:
             raise ExperimentNotFoundError(experiment_id)
         return self._add_derived_tags(tenant, found)[0]
@@ -153,13 +174,15 @@ class Experiments:
         Raises ExperimentNotActiveError, AlreadyExistsError where the name is taken, and
         InvalidValueError for a value that breaks a rule.
         """
-        tags = tags or {}
+        tags = dict(tags or {})
         if name is not None:
             validation.experiment_name(name)
         check_tags(tags, field_names, MAX_EXPERIMENT_TAG_VALUE_LENGTH)
+        number = _id(experiment_id)
+        tenant = await self._tenants.ensure_experiment(tenant, number)
         async with self._database.write(tenant) as connection:
             refusal = None if name is None else "Cannot rename a non-active experiment."
-            number = await self._lock_active(connection, tenant, experiment_id, refusal)
+            await self._lock_active(connection, tenant, number, refusal)
             deleted = [key for key, value in tags.items() if value is None]
             given = {key: value for key, value in tags.items() if value is not None}
             await repository.TAGS.delete(connection, tenant, number, deleted)
@@ -171,10 +194,13 @@ class Experiments:
 
     async def set_tag(self, tenant: Tenant, experiment_id: str, key: str, value: str) -> None:
         """Set a tag of an active experiment. Raises ExperimentNotActiveError, InvalidValueError."""
-        check_tags({key: value}, OF_SINGLE_ITEM, MAX_EXPERIMENT_TAG_VALUE_LENGTH)
+        tags = {key: value}
+        check_tags(tags, OF_SINGLE_ITEM, MAX_EXPERIMENT_TAG_VALUE_LENGTH)
+        number = _id(experiment_id)
+        tenant = await self._tenants.ensure_experiment(tenant, number)
         async with self._database.write(tenant) as connection:
-            number = await self._lock_active(connection, tenant, experiment_id)
-            await repository.TAGS.set(connection, tenant, number, {key: value})
+            await self._lock_active(connection, tenant, number)
+            await repository.TAGS.set(connection, tenant, number, tags)
 
     async def delete_tag(self, tenant: Tenant, experiment_id: str, key: str) -> None:
         """Delete a tag of an active experiment.
@@ -183,17 +209,22 @@ class Experiments:
         and ExperimentNotActiveError.
         """
         validation.text(key, "key")
-        validation.settable(key, "key")
+        validation.deletable(key, "key")
+        number = _id(experiment_id)
+        absent = NotFoundError(
+            f"No tag with name: {key} in experiment with id {experiment_id}", field="key"
+        )
+        if not tenant.id and number == FIRST_EXPERIMENT_ID:
+            raise absent
         async with self._database.write(tenant) as connection:
-            number = await self._lock_active(connection, tenant, experiment_id)
+            await self._lock_active(connection, tenant, number)
             if not await repository.TAGS.delete(connection, tenant, number, [key]):
-                raise NotFoundError(
-                    f"No tag with name: {key} in experiment with id {experiment_id}", field="key"
-                )
+                raise absent
 
     async def delete(self, tenant: Tenant, experiment_id: str) -> None:
         """Soft-delete an active experiment and its runs."""
         number, now = _id(experiment_id), now_ms()
+        tenant = await self._tenants.ensure_experiment(tenant, number)
         async with self._database.write(tenant) as connection:
             row = await repository.lock(connection, tenant, number)
             if row is None or row.deleted_time is not None:
@@ -218,20 +249,18 @@ class Experiments:
         self,
         connection: AsyncConnection,
         tenant: Tenant,
-        experiment_id: str,
+        number: int,
         message: str | None = None,
-    ) -> int:
-        """Lock an active experiment until the commit; returns its id.
+    ) -> None:
+        """Lock an active experiment until the commit.
 
         Raises ExperimentNotFoundError, and ExperimentNotActiveError with `message`, if given.
         """
-        number = _id(experiment_id)
         row = await repository.lock(connection, tenant, number)
         if row is None:
-            raise ExperimentNotFoundError(experiment_id)
+            raise ExperimentNotFoundError(str(number))
         if row.deleted_time is not None:
-            raise ExperimentNotActiveError(experiment_id, row.deleted_time, message)
-        return number
+            raise ExperimentNotActiveError(str(number), row.deleted_time, message)
 
     def _page(
         self,

@@ -187,35 +187,33 @@ DELETE FROM purged_series WHERE tenant_id = %(tenant)s AND series_id = ANY(%(ser
 """
 
 # Folders of runs and models that have files, after `after`: a loose index scan with one probe for
-# each. Rows are (folder, whether the run or the model is deleted).
-OWNERS = """
+# each. Rows are (folder, whether the run or the model is deleted). As in `app.artifacts.sql`, what
+# an index is compared with is a column.
+_FILE = """
+    SELECT path, array_to_string((string_to_array(path, '/'))[1:5], '/') || '0' AS following
+    FROM artifacts
+    WHERE tenant_id = %(tenant)s AND path > {after} ORDER BY path LIMIT 1
+"""
+OWNERS = f"""
 WITH RECURSIVE file AS (
-    (
-        SELECT path FROM artifacts
-        WHERE tenant_id = %(tenant)s AND path > %(after)s ORDER BY path LIMIT 1
-    )
+    ({_FILE.format(after="%(after)s")})
     UNION ALL
-    SELECT following.path
-    FROM file CROSS JOIN LATERAL (
-        SELECT a.path FROM artifacts a
-        WHERE a.tenant_id = %(tenant)s
-            AND a.path > array_to_string((string_to_array(file.path, '/'))[1:5], '/') || '0'
-        ORDER BY a.path LIMIT 1
-    ) following
+    SELECT next.* FROM file CROSS JOIN LATERAL ({_FILE.format(after="file.following")}) AS next
 ),
-named AS (
-    SELECT string_to_array(path, '/') AS segments FROM file LIMIT %(limit)s
+owner AS MATERIALIZED (
+    SELECT array_to_string(segments[1:5], '/') AS folder, segments[3] AS kind,
+        CASE segments[3] WHEN 'runs' THEN segments[4]::uuid END AS run_id, segments[4] AS model_id
+    FROM (SELECT string_to_array(path, '/') AS segments FROM file LIMIT %(limit)s) AS named
 )
-SELECT array_to_string(segments[1:5], '/'),
-    CASE segments[3]
-        WHEN 'runs' THEN NOT EXISTS (
-            SELECT FROM runs WHERE tenant_id = %(tenant)s AND run_id = segments[4]::uuid
-        )
-        ELSE NOT EXISTS (
-            SELECT FROM logged_models WHERE tenant_id = %(tenant)s AND model_id = segments[4]
-        )
-    END
-FROM named
+SELECT folder, CASE kind
+    WHEN 'runs' THEN NOT EXISTS (
+        SELECT FROM runs r WHERE r.tenant_id = %(tenant)s AND r.run_id = owner.run_id
+    )
+    ELSE NOT EXISTS (
+        SELECT FROM logged_models m WHERE m.tenant_id = %(tenant)s AND m.model_id = owner.model_id
+    )
+END
+FROM owner
 """
 
 # The number of files that were written before a time.

@@ -4,6 +4,9 @@ import secrets
 import time
 from uuid import UUID
 
+# The experiment that every tenant begins with.
+FIRST_EXPERIMENT_ID, FIRST_EXPERIMENT_NAME = 0, "Default"
+
 _EPOCH_MS = 1_577_836_800_000  # 2020-01-01, so that experiment ids stay at 18 digits
 
 

@@ -13,8 +13,6 @@ from app.kernel.tenant import TENANT_TAG
 from app.kernel.uri_schemes import OF_A_DISK, OF_A_HOST, OF_A_PAGE, OF_A_THING, scheme
 
 MAX_KEY_LENGTH = 250
-MAX_PARAM_VALUE_LENGTH = 6000
-MAX_TAG_VALUE_LENGTH = 8000
 MAX_EXPERIMENT_NAME_LENGTH = 500
 MAX_EXPERIMENT_TAG_VALUE_LENGTH = 20_000
 MAX_NAME_LENGTH = 250
@@ -121,19 +119,11 @@ def _too_long(name: str, limit: int) -> str:
     return f"'{name}' exceeds the maximum length of {limit} characters"
 
 
-def tag(name: str, value: str, field: str = "", limit: int = MAX_TAG_VALUE_LENGTH) -> None:
-    """Validate a tag of a run, an experiment or a model."""
-    key(name, f"{field}key")
-    text(value, f"{field}value", limit)
-    settable(name, f"{field}key")
-
-
-def settable(name: str, field: str) -> None:
+def deletable(name: str, field: str) -> None:
     """Raises InvalidValueError for the tag that is derived from the tenant."""
     if name == TENANT_TAG:
         raise InvalidValueError(
-            f"The tag '{TENANT_TAG}' is derived from the tenant and cannot be set or deleted",
-            field=field,
+            f"The tag '{TENANT_TAG}' is derived from the tenant and cannot be deleted", field=field
         )
 
 

@@ -21,11 +21,12 @@ from app.kernel.errors import (
 from app.kernel.ids import is_model_id, new_model_id, parse_experiment_id
 from app.kernel.memory_budget import MemoryBudget
 from app.kernel.random_names import random_name
-from app.kernel.tenant import Tenant
+from app.kernel.tenant import TENANT_TAG, Tenant
 from app.logged_models import repository
 from app.logged_models.entities import LoggedModel, Status
 from app.logged_models.search import DatasetFilter, ModelOrder, search_logged_models
 from app.search.page_sizes import cut_page, fetch_rows
+from app.tenants.lookup import TenantLookup
 
 MAX_NAME_LENGTH = 500
 MAX_MODEL_TYPE_LENGTH = 500
@@ -43,9 +44,10 @@ class LoggedModels:
     As in MLflow, a soft-deleted model can be changed, but it is not read unless asked for.
     """
 
-    def __init__(self, database: Database, memory: MemoryBudget) -> None:
+    def __init__(self, database: Database, memory: MemoryBudget, tenants: TenantLookup) -> None:
         self._database = database
         self._memory = memory
+        self._tenants = tenants
 
     async def create(
         self,
@@ -63,16 +65,20 @@ class LoggedModels:
         `source_run_id` is stored as it is, whether or not the run exists. Raises
         ExperimentNotFoundError and ExperimentNotActiveError.
         """
-        params, tags = params or {}, tags or {}
+        params, tags = params or {}, dict(tags or {})
         _check_name(name)
         validation.text(model_type, "model_type", MAX_MODEL_TYPE_LENGTH)
         validation.text(source_run_id, "source_run_id", MAX_SOURCE_RUN_ID_LENGTH)
         _check_pairs("params", params)
         _check_tags(tags)
+        number = parse_experiment_id(experiment_id)
+        if number is None:
+            raise ExperimentNotFoundError(experiment_id)
+        tenant = await self._tenants.ensure_experiment(tenant, number)
         model_id = new_model_id()
         now = now_ms()
         async with self._database.write(tenant) as connection:
-            number = await _active_experiment(connection, tenant, experiment_id)
+            await _lock_active_experiment(connection, tenant, number)
             await repository.create(
                 connection,
                 tenant,
@@ -158,6 +164,7 @@ class LoggedModels:
             await trail.record(connection, tenant, "logged_model.delete", model_id)
 
     async def set_tags(self, tenant: Tenant, model_id: str, tags: Mapping[str, str]) -> None:
+        tags = dict(tags)
         _check_tags(tags)
         async with self._database.write(tenant) as connection:
             await self._lock(connection, tenant, model_id)
@@ -206,19 +213,13 @@ class LoggedModels:
             raise LoggedModelNotFoundError(model_id)
 
 
-async def _active_experiment(
-    connection: AsyncConnection, tenant: Tenant, experiment_id: str
-) -> int:
-    """The id of an experiment, which is locked and stays active until the transaction ends."""
-    number = parse_experiment_id(experiment_id)
-    if number is None:
-        raise ExperimentNotFoundError(experiment_id)
+async def _lock_active_experiment(connection: AsyncConnection, tenant: Tenant, number: int) -> None:
+    """Lock an experiment, so that it stays active until the transaction ends."""
     row = await experiments.lock(connection, tenant, number, share=True)
     if row is None:
-        raise ExperimentNotFoundError(experiment_id)
+        raise ExperimentNotFoundError(str(number))
     if row.deleted_time is not None:
-        raise ExperimentNotActiveError(experiment_id, row.deleted_time)
-    return number
+        raise ExperimentNotActiveError(str(number), row.deleted_time)
 
 
 def _model_id(model_id: str) -> str:
@@ -239,10 +240,10 @@ def _check_name(name: str) -> None:
     validation.text(name, "name", MAX_NAME_LENGTH)
 
 
-def _check_tags(tags: Mapping[str, str]) -> None:
+def _check_tags(tags: dict[str, str]) -> None:
+    """Also drops the tag that is derived from the tenant."""
     _check_pairs("tags", tags)
-    for index, key in enumerate(tags):
-        validation.settable(key, f"tags[{index}].key")
+    tags.pop(TENANT_TAG, None)
 
 
 def _check_pairs(field: str, pairs: Mapping[str, str]) -> None:

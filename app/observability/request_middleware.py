@@ -16,6 +16,7 @@ from time import perf_counter
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.http import sendfile
+from app.http.head import IS_HEAD
 from app.http.response_writer import CLIENT_DISCONNECTED
 from app.kernel import request_context
 from app.kernel.request_context import RequestContext
@@ -26,7 +27,7 @@ log = logging.getLogger(__name__)
 
 # Request ids that are accepted from clients and proxies: characters that need no quoting.
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 UNMATCHED = "(no such route)"
 
@@ -109,6 +110,8 @@ class RequestMiddleware:
             self._counts.open -= 1
             seconds = perf_counter() - started
             method = scope["method"] if scope["method"] in _METHODS else "OTHER"
+            if IS_HEAD in scope:
+                method, size = "HEAD", 0
             route = self._route(scope, prefix)
             caller = request.caller
             tenant = request.tenant

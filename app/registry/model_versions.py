@@ -51,7 +51,7 @@ class ModelVersions:
         `app.registry.version_sources` has the rules of `source`. The version is added to the tag
         `mlflow.modelVersions` of the logged model `model_id`.
         """
-        tags = tags or {}
+        tags = dict(tags or {})
         _check(name, source, run_id, run_link, description, tags)
         version_id = new_uuid()
         now = now_ms()
@@ -179,10 +179,11 @@ class ModelVersions:
     async def set_tag(self, tenant: Tenant, name: str, version: str, key: str, value: str) -> None:
         validation.name(name)
         validation.version(version)
-        validation.version_tags({key: value})
+        tags = {key: value}
+        validation.version_tags(tags)
         async with self._database.write(tenant) as connection:
             _, found = await lookup.lock_version(connection, tenant, name, version)
-            await VERSION_TAGS.set(connection, tenant, found.version_id, {key: value})
+            await VERSION_TAGS.set(connection, tenant, found.version_id, tags)
 
     async def delete_tag(self, tenant: Tenant, name: str, version: str, key: str) -> None:
         """Delete a tag, if the version has it."""
@@ -200,7 +201,7 @@ def _check(
     run_id: str | None,
     run_link: str,
     description: str,
-    tags: Mapping[str, str],
+    tags: dict[str, str],
 ) -> None:
     validation.name(name)
     check_text(source, "source", validation.MAX_SOURCE_LENGTH)

@@ -26,15 +26,17 @@ from app.registry.entities import (
 from app.registry.search import search_registered_models
 from app.registry.tags import MODEL_TAGS, VERSION_TAGS
 from app.search.page_sizes import cut_page, fetch_rows, measure
+from app.tenants.lookup import TenantLookup
 
 
 class RegisteredModels:
     """Methods raise RegisteredModelNotFoundError for a model that the tenant does not have, and
     InvalidValueError for a malformed name."""
 
-    def __init__(self, database: Database, memory: MemoryBudget) -> None:
+    def __init__(self, database: Database, memory: MemoryBudget, tenants: TenantLookup) -> None:
         self._database = database
         self._memory = memory
+        self._tenants = tenants
 
     async def create(
         self,
@@ -45,10 +47,11 @@ class RegisteredModels:
         tags: Mapping[str, str] | None = None,
     ) -> RegisteredModel:
         """A new model, without versions. Raises AlreadyExistsError."""
-        tags = tags or {}
+        tags = dict(tags or {})
         validation.new_name(name)
         validation.description(description)
         validation.model_tags(tags)
+        tenant = await self._tenants.ensure_created(tenant)
         async with self._database.write(tenant) as connection:
             model_id = await model_repository.create(
                 connection, tenant, name=name, description=description, now=now_ms()
@@ -146,10 +149,11 @@ class RegisteredModels:
 
     async def set_tag(self, tenant: Tenant, name: str, key: str, value: str) -> None:
         validation.name(name)
-        validation.model_tags({key: value})
+        tags = {key: value}
+        validation.model_tags(tags)
         async with self._database.write(tenant) as connection:
             model_id = await lookup.lock_model(connection, tenant, name)
-            await MODEL_TAGS.set(connection, tenant, model_id, {key: value})
+            await MODEL_TAGS.set(connection, tenant, model_id, tags)
 
     async def delete_tag(self, tenant: Tenant, name: str, key: str) -> None:
         """Delete a tag, if the model has it."""

@@ -4,10 +4,10 @@ All functions raise InvalidValueError.
 """
 
 import re
-from collections.abc import Mapping
 
 from app.kernel import validation
 from app.kernel.errors import InvalidValueError
+from app.kernel.tenant import TENANT_TAG
 from app.registry.entities import PROMPT_TEXT_TAG
 
 # The lengths of the columns in MLflow's tables. The source's is longer here, for an experiment's
@@ -92,12 +92,16 @@ def new_alias(value: str) -> None:
         raise InvalidValueError(f"Version alias name '{value}' is reserved.", field="alias")
 
 
-def model_tags(tags: Mapping[str, str]) -> None:
+def model_tags(tags: dict[str, str]) -> None:
+    """Also drops the tag that is derived from the tenant."""
     for key, value in tags.items():
-        validation.tag(key, value, limit=MAX_TAG_VALUE_LENGTH)
+        validation.key(key, "key")
+        validation.text(value, "value", MAX_TAG_VALUE_LENGTH)
+    tags.pop(TENANT_TAG, None)
 
 
-def version_tags(tags: Mapping[str, str]) -> None:
+def version_tags(tags: dict[str, str]) -> None:
+    """As `model_tags`."""
     if len(tags.get(PROMPT_TEXT_TAG, "")) > MAX_TAG_VALUE_LENGTH:
         raise InvalidValueError(
             f"Prompt text exceeds max length of {MAX_TAG_VALUE_LENGTH} characters.", field="value"

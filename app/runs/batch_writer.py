@@ -32,7 +32,7 @@ from app.metrics import writer as metrics
 from app.metrics.entities import Point
 from app.metrics.summaries import StoredSeries
 from app.runs import key_limits, sql
-from app.runs.entities import RUN_NAME_TAG, RunKey, RunWrite
+from app.runs.entities import RUN_NAME_TAG, LongValue, RunKey, RunWrite
 from app.runs.errors import param_changed
 
 # In points, params and tags, plus one for each write.
@@ -69,7 +69,7 @@ class _State:
 
     deleted_times: dict[str, int | None]  # of the runs that exist
     series: dict[RunKey, StoredSeries]
-    params: dict[RunKey, str]
+    params: dict[RunKey, str | LongValue]
     models: set[str]
     remaining_keys: key_limits.RemainingKeys
 
@@ -200,7 +200,8 @@ async def _read_state(
         state.series = await metrics.stored_series(found_series)
     if found_params:
         state.params = {
-            (run_id.hex, k): value for run_id, k, value in await found_params.fetchall()
+            (run_id.hex, key): LongValue(value, digest) if digest else value
+            for run_id, key, value, digest in await found_params.fetchall()
         }
     if found_models:
         state.models = {model_id for (model_id,) in await found_models.fetchall()}
@@ -232,7 +233,7 @@ def _check(grouped: _GroupedWrite, state: _State, rows: _Rows) -> TrackingError 
         run_key = (write.run_id, key)
         old = state.params.get(run_key, rows.params.get(run_key))
         if old is not None and old != value:
-            changed.append({"key": key, "old_value": old, "new_value": value})
+            changed.append({"key": key, "old_value": str(old), "new_value": value})
     if changed:
         return param_changed(write, changed)
     for point in grouped.model_points:

@@ -1,6 +1,7 @@
 """Runs, and writes to them."""
 
 from dataclasses import dataclass, field
+from hashlib import sha256
 from uuid import UUID
 
 import msgspec
@@ -20,6 +21,27 @@ STATUSES = ("RUNNING", "SCHEDULED", *ENDED_STATUSES)
 
 RunKey = tuple[str, str]
 """A run's id, and the key of a metric, a param or a tag."""
+
+# Of longer values, batches and errors hold only so many characters.
+LONG_VALUE_LENGTH = 2_000
+# A list of runs that would be too large shows so many characters of a value, and an ellipsis.
+SHORTENED_LENGTH = 1_000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LongValue:
+    """The beginning of a value, and the SHA-256 of the whole. It equals the text that it is of."""
+
+    beginning: str
+    digest: bytes
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, str):
+            return sha256(other.encode()).digest() == self.digest
+        return NotImplemented
+
+    def __str__(self) -> str:
+        return f"{self.beginning}…"
 
 
 @dataclass(slots=True)
@@ -68,8 +90,8 @@ class ModelLink(msgspec.Struct):
 class Run(msgspec.Struct):
     """A run with all that belongs to it. Times are in epoch milliseconds.
 
-    `tags` include the derived ones: the run's name, and its tenant if the service is set up to show
-    it. Every change raises `version`.
+    `tags` include the derived ones: the run's name, unless that tag was deleted (`has_name_tag`),
+    and its tenant if the service is set up to show it. Every change raises `version`.
     """
 
     run_id: UUID
@@ -81,6 +103,7 @@ class Run(msgspec.Struct):
     end_time: int | None
     deleted_time: int | None
     version: int
+    has_name_tag: bool = True
     artifact_uri: str = ""
     params: dict[str, str] = {}
     tags: dict[str, str] = {}

@@ -65,12 +65,18 @@ class RunReader:
         return [found[run_id] for run_id in ids if run_id in found]
 
     async def rendered(
-        self, tenant: Tenant, versions: Sequence[tuple[UUID, int]], render: Render
+        self,
+        tenant: Tenant,
+        versions: Sequence[tuple[UUID, int]],
+        render: Render,
+        *,
+        all_or_none: bool = False,
     ) -> tuple[list[RenderedRun], int]:
         """The first of the runs, rendered, up to MAX_PAGE_BYTES, without those that were purged.
 
         `versions` are (run id, version) in the order of the answer. Also returns how many of them
-        the answer covers. Runs whose version is in the cache are not read.
+        the answer covers; with `all_or_none`, the answer is empty where it would not cover all.
+        Runs whose version is in the cache are not read.
         """
         cached = [
             self._rendered.get(tenant.id, run_id, version, render) for run_id, version in versions
@@ -94,6 +100,8 @@ class RunReader:
             count = count_fitting(lengths, MAX_PAGE_BYTES - total, partial=total > 0)
             total += sum(lengths[:count])
             covered += count
+            if all_or_none and count < len(ids):
+                return [], covered
             await self._memory.hold_rows(tenant, sum(lengths[:count]))
             fresh = await self._render(
                 tenant, [run_id for run_id in ids[:count] if run_id in sizes], sizes, runs, render
@@ -104,6 +112,22 @@ class RunReader:
             if count < len(ids):
                 break
         return rendered, covered
+
+    async def shortened(
+        self, tenant: Tenant, ids: Sequence[UUID], render: Render
+    ) -> tuple[list[RenderedRun], int]:
+        """As `rendered`, with the beginnings of long params and tags. Nothing is cached."""
+        async with self._database.read_pipeline(tenant) as connection:
+            sizes = await repository.read_sizes(connection, tenant, ids, shortened=True)
+        lengths = [sizes.get(run_id, 0) for run_id in ids]
+        count = count_fitting(lengths, MAX_PAGE_BYTES)
+        await self._memory.hold_rows(tenant, sum(lengths[:count]))
+        rendered: list[RenderedRun] = []
+        for portion in _portions([run_id for run_id in ids[:count] if run_id in sizes], sizes):
+            runs = await self._read_portion(tenant, portion, shortened=True)
+            async with self._turns.turn(tenant):
+                rendered += [RenderedRun(run.run_id, run.artifact_uri, render(run)) for run in runs]
+        return rendered, count
 
     async def _render(
         self,
@@ -135,14 +159,18 @@ class RunReader:
             runs = await repository.read(connection, tenant, ids)
             return sizes, self.add_derived_tags(tenant, runs)
 
-    async def _read_portion(self, tenant: Tenant, ids: Sequence[UUID]) -> list[Run]:
+    async def _read_portion(
+        self, tenant: Tenant, ids: Sequence[UUID], *, shortened: bool = False
+    ) -> list[Run]:
         async with self._database.read_pipeline(tenant, snapshot=True) as connection:
-            return self.add_derived_tags(tenant, await repository.read(connection, tenant, ids))
+            runs = await repository.read(connection, tenant, ids, shortened=shortened)
+            return self.add_derived_tags(tenant, runs)
 
     def add_derived_tags(self, tenant: Tenant, runs: list[Run]) -> list[Run]:
         """Add the tags that are not stored: the run's name, and its tenant."""
         for run in runs:
-            run.tags[RUN_NAME_TAG] = run.name
+            if run.has_name_tag:
+                run.tags[RUN_NAME_TAG] = run.name
             if self._tenant_tag:
                 run.tags[TENANT_TAG] = tenant.slug
         return runs

@@ -25,8 +25,16 @@ from app.runs.entities import DatasetInput, ModelLink, Run
 from app.search.page import CompiledPage
 
 
-async def read(connection: Pipeline, tenant: Tenant, ids: Sequence[UUID]) -> list[Run]:
+async def read(
+    connection: Pipeline,
+    tenant: Tenant,
+    ids: Sequence[UUID],
+    *,
+    shortened: bool = False,
+) -> list[Run]:
     """The runs of those ids that exist, in the order of the ids, with all that belongs to them.
+
+    With `shortened`, long values of params and tags are cut to SHORTENED_LENGTH and an ellipsis.
 
     Takes one round trip. The connection is in a snapshot or holds the runs' locks, so that each run
     is read as it was at one moment.
@@ -36,8 +44,8 @@ async def read(connection: Pipeline, tenant: Tenant, ids: Sequence[UUID]) -> lis
         await connection.execute(statement, values)
         for statement in (
             sql.READ_RUNS,
-            sql.READ_PARAMS,
-            sql.READ_TAGS,
+            sql.READ_SHORTENED_PARAMS if shortened else sql.READ_PARAMS,
+            sql.READ_SHORTENED_TAGS if shortened else sql.READ_TAGS,
             READ_LATEST_METRICS,
             sql.READ_INPUTS,
             sql.READ_RUN_MODELS,
@@ -66,10 +74,17 @@ async def read_info(connection: Pipeline, tenant: Tenant, run_id: UUID) -> Run |
     return None if row is None else _run(row)
 
 
-async def read_sizes(connection: Pipeline, tenant: Tenant, ids: Sequence[UUID]) -> dict[UUID, int]:
+async def read_sizes(
+    connection: Pipeline,
+    tenant: Tenant,
+    ids: Sequence[UUID],
+    *,
+    shortened: bool = False,
+) -> dict[UUID, int]:
     """About how many bytes each of the runs takes, of those that exist. Takes one round trip."""
     values = {"tenant": tenant.id, "runs": list(ids)}
-    cursor = await connection.execute(sql.READ_SIZES, values)
+    statement = sql.READ_SHORTENED_SIZES if shortened else sql.READ_SIZES
+    cursor = await connection.execute(statement, values)
     return {run_id: int(size) for run_id, size in await cursor.fetchall()}
 
 
@@ -194,6 +209,11 @@ async def delete_tags(
     return await connection.execute(
         sql.DELETE_TAGS, {"tenant": tenant.id, "run": run_id, "keys": keys}
     )
+
+
+async def hide_name_tag(connection: Pipeline, tenant: Tenant, run_id: UUID) -> Cursor:
+    """Queue the deletion of the tag `mlflow.runName`; there is no row if it was deleted before."""
+    return await connection.execute(sql.HIDE_NAME_TAG, {"tenant": tenant.id, "run": run_id})
 
 
 async def set_deleted_time(

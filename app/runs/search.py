@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from sqlalchemy import ColumnElement, Text, any_, cast, func, literal, select
+from sqlalchemy import ColumnElement, Text, any_, case, cast, func, literal, select
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from app.db.tables.base import table_of
@@ -15,6 +15,7 @@ from app.kernel import validation
 from app.kernel.artifact_uris import ARTIFACT_SCHEME
 from app.kernel.lifecycle import ViewType
 from app.kernel.tenant import Tenant
+from app.runs.entities import RUN_NAME_TAG
 from app.runs.index_scan import MetricOrder, RunIndexScan
 from app.runs.inputs import CONTEXT_TAG
 from app.search.child_tables import SELECT_ONE, ChildJoin, KeyValueChildTable, OwnerId, Rows
@@ -32,6 +33,7 @@ from app.search.predicates import (
     run_id_text,
 )
 from app.search.schema import (
+    Attribute,
     EntitySchema,
     ErrorMessages,
     FieldKind,
@@ -97,7 +99,9 @@ def _artifact_uri(tenant: Tenant) -> ColumnElement[str]:
     )
 
 
-_RUN_NAME = attribute("run_name", _RUNS.c.name)
+# As in MLflow, runs are found by the tag that shows their name, which may have been deleted.
+_SHOWN_NAME = case((_RUNS.c.has_name_tag, _RUNS.c.name))
+_RUN_NAME = Attribute("run_name", lambda tenant: _SHOWN_NAME, "text", nullable=True)
 _START_TIME = attribute("start_time", _RUNS.c.start_time, "integer")
 _SORT_ATTRIBUTES = {
     **by_name(
@@ -148,7 +152,7 @@ RUNS = EntitySchema(
         unsortable="Invalid identifier type '{kind}'",
     ),
     sortable_kinds=frozenset({FieldKind.METRIC, FieldKind.PARAM, FieldKind.TAG}),
-    derived_tags={"mlflow.runName": _RUN_NAME},
+    derived_tags={RUN_NAME_TAG: _RUN_NAME},
     repeatable_orders=False,
 )
 _RUNS_WITH_TENANT_TAG = with_tenant_tag(RUNS)

@@ -90,11 +90,12 @@ class RunSearch:
     ) -> tuple[list[RenderedRun], int]:
         """A page of rendered runs by offset, and how many runs match in all.
 
-        `experiment_ids` of None searches all experiments.
+        `experiment_ids` of None searches all experiments. A page of runs that are too large shows
+        the beginnings of long values.
 
         Raises InvalidValueError for a malformed filter or order, for a search that takes too long,
-        and for a page of runs that are too large: a shorter page would make clients that add
-        `limit` to `offset` skip runs.
+        and for a page of runs that are too large even so: a shorter page would make clients that
+        add `limit` to `offset` skip runs.
         """
         page = await self._compiled(
             tenant,
@@ -113,7 +114,10 @@ class RunSearch:
         rows = await found.fetchall()
         versions = [(row[0], row[-1]) for row in rows[:limit]]
         ((total,),) = await counted.fetchall()
-        runs, count = await self._reader.rendered(tenant, versions, render)
+        runs, count = await self._reader.rendered(tenant, versions, render, all_or_none=True)
+        if count < len(versions):
+            ids = [run_id for run_id, _ in versions]
+            runs, count = await self._reader.shortened(tenant, ids, render)
         if count < len(versions):
             raise InvalidValueError(
                 f"The runs of this page take more than {MAX_PAGE_BYTES} bytes; the first {count}"

@@ -15,7 +15,6 @@ from app.kernel.clock import now_ms
 from app.kernel.errors import (
     ExperimentNotActiveError,
     ExperimentNotFoundError,
-    InvalidValueError,
     NotFoundError,
     RunNotActiveError,
     RunNotFoundError,
@@ -29,7 +28,8 @@ from app.runs.coalescers import creation_queue, version_queue
 from app.runs.entities import ENDED_STATUSES, LOGGED_MODELS_TAG, RUN_NAME_TAG, Run, RunWrite
 from app.runs.reader import RunReader
 from app.runs.rendering import Render, RenderedRun
-from app.runs.validation import check_write, new_name, recorded_models, run_uuid
+from app.runs.validation import check_write, new_name, recorded_models, run_name, run_uuid
+from app.tenants.lookup import TenantLookup
 from app.tenants.quotas import Quotas
 
 
@@ -41,14 +41,20 @@ class Runs:
         database: Database,
         write_queue: Coalescer[RunWrite, None],
         quotas: Quotas,
+        tenants: TenantLookup,
         reader: RunReader,
+        *,
+        max_value_length: int,
     ) -> None:
+        """Values of params and tags of more than `max_value_length` characters are cut."""
         self._database = database
         self._writes = write_queue
         self._creations = creation_queue(database, quotas)
         self._versions = version_queue(database)
         self._quotas = quotas
+        self._tenants = tenants
         self._reader = reader
+        self._max_value_length = max_value_length
 
     async def create(
         self,
@@ -71,19 +77,24 @@ class Runs:
         """
         tags, params = dict(tags or {}), dict(params or {})
         validation.fits("A run", "params", len(params), validation.MAX_PARAMS)
+        check_params(params, field_names, self._max_value_length)
+        check_tags(tags, field_names, self._max_value_length, cuts=True)
+        name = new_name(
+            name, tags.pop(RUN_NAME_TAG, ""), field_names.run_name, self._max_value_length
+        )
         validation.fits("A run", "tags", len(tags), validation.MAX_TAGS)
-        check_params(params, field_names)
-        check_tags(tags, field_names)
         validation.text(user_id, "user_id")
         if start_time is not None:
-            validation.int64(start_time, "start_time", 0)
+            validation.int64(start_time, "start_time")
         number = parse_experiment_id(experiment_id)
         if number is None:
             raise ExperimentNotFoundError(experiment_id)
+        if not tenant.id:
+            tenant = await self._tenants.ensure_experiment(tenant, number)
         run = Run(
             run_id=new_uuid(),
             experiment_id=number,
-            name=new_name(name, tags.pop(RUN_NAME_TAG, ""), field_names.run_name),
+            name=name,
             user_id=user_id,
             status="RUNNING",
             start_time=now_ms() if start_time is None else start_time,
@@ -156,7 +167,7 @@ class Runs:
         RateLimitedError where the day's quota of points is used up, and UnavailableError where too
         many writes are waiting.
         """
-        check_write(write)
+        check_write(write, self._max_value_length)
         await self._quotas.take_points(tenant, len(write.points))
         try:
             await self._writes.submit(tenant, write)
@@ -182,11 +193,11 @@ class Runs:
         rule.
         """
         tags = dict(tags or {})
-        check_tags(tags, field_names)
+        check_tags(tags, field_names, self._max_value_length, cuts=True)
         if name:
-            validation.text(name, field_names.run_name, validation.MAX_TAG_VALUE_LENGTH)
+            name = run_name(name, field_names.run_name, self._max_value_length)
         if end_time is not None:
-            validation.int64(end_time, "end_time", 0)
+            validation.int64(end_time, "end_time")
         number = run_uuid(run_id)
         given = {key: value for key, value in tags.items() if value is not None}
         deleted = [key for key, value in tags.items() if value is None]
@@ -221,14 +232,13 @@ class Runs:
         and RunNotActiveError.
         """
         validation.text(key, "key")
-        validation.settable(key, "key")
-        if key == RUN_NAME_TAG:
-            raise InvalidValueError(
-                f"The tag '{RUN_NAME_TAG}' is the run's name and cannot be deleted", field="key"
-            )
+        validation.deletable(key, "key")
         async with self._database.write_pipeline(tenant) as connection:
             number = await _lock_active(connection, tenant, run_id)
-            deleted = await repository.delete_tags(connection, tenant, number, [key])
+            if key == RUN_NAME_TAG:
+                deleted = await repository.hide_name_tag(connection, tenant, number)
+            else:
+                deleted = await repository.delete_tags(connection, tenant, number, [key])
             if await deleted.fetchone() is None:
                 raise NotFoundError(f"No tag with name: {key} in run with id {run_id}", field="key")
             await repository.update(connection, tenant, number)
@@ -245,7 +255,7 @@ class Runs:
             number = await _lock_active(connection, tenant, run_id)
             tag = await repository.read_tag(connection, tenant, number, LOGGED_MODELS_TAG)
             value = json.dumps([*recorded_models("[]" if tag is None else tag), model])
-            validation.tag(LOGGED_MODELS_TAG, value, "model_json.")
+            validation.text(value, "model_json.value", self._max_value_length)
             await _set_tags(connection, tenant, number, {LOGGED_MODELS_TAG: value})
             await repository.update(connection, tenant, number)
 

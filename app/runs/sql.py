@@ -1,6 +1,7 @@
 """The statements on runs. They are text, since compiling them in SQLAlchemy costs too much here."""
 
 from app.kernel.lifecycle import PURGING
+from app.runs.entities import LONG_VALUE_LENGTH, SHORTENED_LENGTH
 
 # Lock runs and raise their versions. They are locked in the order of their ids, so that two workers
 # do not deadlock.
@@ -24,9 +25,11 @@ WHERE tenant_id = %(tenant)s AND run_id = %(run)s AND deleted_time IS NULL
 RETURNING true
 """
 
-# The values of the params that exist among (run, key) pairs.
-FIND_PARAMS = """
-SELECT p.run_id, p.key, p.value
+# The values of the params that exist among (run, key) pairs. A batch may name thousands; of a long
+# value there is only the beginning, with the digest of the whole.
+FIND_PARAMS = f"""
+SELECT p.run_id, p.key, left(p.value, {LONG_VALUE_LENGTH}),
+    CASE WHEN length(p.value) > {LONG_VALUE_LENGTH} THEN sha256(convert_to(p.value, 'UTF8')) END
 FROM unnest(%(runs)s::uuid[], %(keys)s::text[]) AS wanted (run_id, key)
 JOIN params p ON p.tenant_id = %(tenant)s AND (p.run_id, p.key) = (wanted.run_id, wanted.key)
 """
@@ -107,7 +110,7 @@ SELECT true FROM run
 
 # Rename runs: the tag mlflow.runName is stored as the run's name.
 RENAME_RUNS = """
-UPDATE runs SET name = renamed.name
+UPDATE runs SET name = renamed.name, has_name_tag = true
 FROM unnest(%(runs)s::uuid[], %(names)s::text[]) AS renamed (run_id, name)
 WHERE runs.tenant_id = %(tenant)s AND runs.run_id = renamed.run_id
 """
@@ -162,6 +165,7 @@ UPDATE runs SET
     status = COALESCE(%(status)s, status),
     end_time = COALESCE(%(end_time)s, end_time),
     name = COALESCE(%(name)s, name),
+    has_name_tag = has_name_tag OR %(name)s IS NOT NULL,
     version = version + 1
 WHERE tenant_id = %(tenant)s AND run_id = %(run)s
 """
@@ -176,6 +180,13 @@ DELETE_TAGS = """
 DELETE FROM run_tags
 WHERE tenant_id = %(tenant)s AND run_id = %(run)s AND key = ANY(%(keys)s::text[])
 RETURNING key
+"""
+
+# Delete the tag mlflow.runName, which is stored as the run's name. The name stays, as in MLflow.
+HIDE_NAME_TAG = """
+UPDATE runs SET has_name_tag = false
+WHERE tenant_id = %(tenant)s AND run_id = %(run)s AND has_name_tag
+RETURNING run_id
 """
 
 READ_TAG = """
@@ -227,7 +238,7 @@ WHERE wanted.tenant_id = %(tenant)s AND wanted.run_id = ANY(%(runs)s::uuid[])
 # that answers are.
 READ_RUNS = """
 SELECT r.run_id, r.experiment_id, r.name, r.user_id, r.status, r.start_time, r.end_time,
-    r.deleted_time, r.version, e.artifact_location
+    r.deleted_time, r.version, r.has_name_tag, e.artifact_location
 FROM runs r JOIN experiments e USING (tenant_id, experiment_id)
 WHERE r.tenant_id = %(tenant)s AND r.run_id = ANY(%(runs)s::uuid[])
 """
@@ -242,6 +253,17 @@ SELECT run_id, key, value FROM params
 WHERE tenant_id = %(tenant)s AND run_id = ANY(%(runs)s::uuid[]) ORDER BY run_id, key
 """
 READ_TAGS = READ_PARAMS.replace("FROM params", "FROM run_tags")
+
+# The same with the beginnings of long values, for a page that would be too large.
+READ_SHORTENED_SIZES = READ_SIZES.replace(
+    "octet_length(value)", f"LEAST(octet_length(value), {4 * SHORTENED_LENGTH})"
+)
+READ_SHORTENED_PARAMS = READ_PARAMS.replace(
+    "key, value",
+    f"key, CASE WHEN length(value) > {SHORTENED_LENGTH}"
+    f" THEN left(value, {SHORTENED_LENGTH}) || '…' ELSE value END",
+)
+READ_SHORTENED_TAGS = READ_SHORTENED_PARAMS.replace("FROM params", "FROM run_tags")
 READ_INPUTS = """
 SELECT i.run_id, d.name, d.digest, d.source_type, d.source, d.schema, d.profile,
     (SELECT COALESCE(jsonb_object_agg(t.key, t.value), '{}') FROM input_tags t

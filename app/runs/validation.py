@@ -9,7 +9,7 @@ from uuid import UUID
 
 from app.kernel import validation
 from app.kernel.errors import ConflictError, InvalidValueError, RunNotFoundError
-from app.kernel.field_names import check_params, check_tags
+from app.kernel.field_names import check_params, check_tags, cut
 from app.kernel.ids import parse_run_id
 from app.kernel.random_names import random_name
 from app.kernel.validation import INT64_MAX, INT64_MIN
@@ -20,10 +20,11 @@ from app.runs.entities import LOGGED_MODELS_TAG, RUN_NAME_TAG, RunWrite
 MAX_REFERENCE_LENGTH = 500
 
 
-def check_write(write: RunWrite) -> None:
+def check_write(write: RunWrite, max_value_length: int) -> None:
     """Raises InvalidValueError for the first key or value that breaks a rule.
 
-    An empty run name is dropped from the write: as in MLflow, a run keeps its name then.
+    Longer values are cut. An empty run name is dropped from the write: as in MLflow, a run keeps
+    its name then. So is the tag that is derived from the tenant.
     """
     validation.batch(write.points, write.params, write.tags)
     checked: set[str] = set()
@@ -32,7 +33,9 @@ def check_write(write: RunWrite) -> None:
     # than the comparisons.
     for index, point in enumerate(write.points):
         if point.key not in checked:
-            name = field("metrics", index, point.key, "key")
+            # As in MLflow, a key that is missing is called a key, and one that is wrong a name.
+            part = "name" if point.key else "key"
+            name = field("metrics", index, point.key, part)
             validation.key(point.key, name, called="Metric name")
             checked.add(point.key)
         if not (0 <= point.timestamp <= INT64_MAX and INT64_MIN <= point.step <= INT64_MAX):
@@ -40,9 +43,9 @@ def check_write(write: RunWrite) -> None:
         if point.model_id or point.dataset_name or point.dataset_digest:
             _check_model_and_dataset(point, partial(field, "metrics", index, point.key))
     if write.params:
-        check_params(write.params, write.field_names)
+        check_params(write.params, write.field_names, max_value_length)
     if write.tags:
-        check_tags(write.tags, write.field_names)
+        check_tags(write.tags, write.field_names, max_value_length, cuts=True)
     if write.tags.get(RUN_NAME_TAG) == "":
         del write.tags[RUN_NAME_TAG]
 
@@ -70,20 +73,25 @@ def _check_model_and_dataset(point: Point, field: Callable[[str], str]) -> None:
         )
 
 
-def new_name(name: str, tag: str, field: str) -> str:
+def run_name(name: str, field: str, max_length: int) -> str:
+    """The name as stored: it is a tag's value, too. Raises InvalidValueError."""
+    validation.text(name, field)
+    return cut("tag", RUN_NAME_TAG, name, max_length) if len(name) > max_length else name
+
+
+def new_name(name: str, tag: str, field: str, max_length: int) -> str:
     """The name of a new run: the one given, that of the tag `mlflow.runName`, or a random one.
 
-    Raises InvalidValueError where both are given and differ, or the name is too long.
+    Raises InvalidValueError where both are given and differ.
     """
+    name = run_name(name, field, max_length)
     if name and tag and name != tag:
         raise InvalidValueError(
             "Both 'run_name' argument and 'mlflow.runName' tag are specified, but with different"
             f" values (run_name='{name}', mlflow.runName='{tag}').",
             field=field,
         )
-    name = name or tag
-    validation.text(name, field, validation.MAX_TAG_VALUE_LENGTH)
-    return name or random_name()
+    return name or tag or random_name()
 
 
 def recorded_models(tag: str) -> list[Any]:

@@ -13,13 +13,17 @@ from app.kernel.errors import InvalidValueError
 from app.kernel.tenant import Tenant
 from app.search.child_tables import ChildJoin
 from app.search.fields import Field, resolve
-from app.search.keyset import Ordering, SortKey
+from app.search.keyset import Ordering, SortKey, inline_integer
 from app.search.parser import parse_order
 from app.search.schema import Attribute, EntitySchema
 from app.search.syntax_tree import Order
 
 # Each order can cost a join and two sort keys.
 MAX_ORDERS = 10
+
+# A text is sorted by so many characters, no fewer than MLflow keeps: the rows of a page and the
+# token of the next one hold the sort keys.
+MAX_SORTED_LENGTH = 8_000
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,6 @@ def _sort_keys(value: ColumnElement[Any], *, nullable: bool, descending: bool) -
         value = func.coalesce(value, filler)
     if python_type is str:
         # By code points: the same order on every server, whatever its locale.
-        value = collate(value, "C")
+        value = collate(func.left(value, inline_integer(MAX_SORTED_LENGTH)), "C")
     key = SortKey(value, python_type, descending)
     return [SortKey(rank, int), key] if nullable else [key]

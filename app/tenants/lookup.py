@@ -5,7 +5,8 @@ from sqlalchemy.exc import IntegrityError
 from app.audit import trail
 from app.db.database import Database
 from app.kernel.cache import TtlCache
-from app.kernel.errors import TenantNotFoundError
+from app.kernel.errors import ExperimentNotFoundError, TenantNotFoundError
+from app.kernel.ids import FIRST_EXPERIMENT_ID
 from app.kernel.tenant import Tenant
 from app.tenants import repository
 from app.tenants.entities import Limits
@@ -61,6 +62,18 @@ class TenantLookup:
     async def ensure_created(self, tenant: Tenant) -> Tenant:
         """The tenant itself, or the one that is created for id 0."""
         return tenant if tenant.id else await self.resolve(tenant.slug, create=True)
+
+    async def ensure_experiment(self, tenant: Tenant, number: int) -> Tenant:
+        """The tenant itself; for id 0, the one that is created to write to an experiment of it.
+
+        A tenant begins with experiment 0. Raises ExperimentNotFoundError for any other of a tenant
+        with id 0, which is not created then.
+        """
+        if tenant.id:
+            return tenant
+        if number != FIRST_EXPERIMENT_ID:
+            raise ExperimentNotFoundError(str(number))
+        return await self.ensure_created(tenant)
 
     async def require(self, slug: str) -> Tenant:
         """The tenant that has the slug in the database now.

@@ -12,9 +12,9 @@ from app.api.headers import error_headers
 from app.api.mlflow import artifacts, multipart_upload, presigned_urls
 from app.api.mlflow.error_responses import (
     encode_error,
-    endpoint_not_found,
     internal_error,
     status_and_body,
+    unknown_route,
 )
 from app.api.mlflow.router import Call
 from app.kernel.errors import TrackingError
@@ -41,7 +41,7 @@ class ArtifactRoutes:
     def __init__(self, services: Callable[[], Services]) -> None:
         self._services = services
         read, write = Role.READ, Role.WRITE
-        # Keys are the method and the part of the URL before the artifact's path. GET implies HEAD.
+        # Keys are the method and the part of the URL before the artifact's path.
         self.table: dict[tuple[str, str], Endpoint] = {}
         self._add("GET", "/artifacts", artifacts.list_folder, read)
         self._add("GET", "/artifacts/", artifacts.download, read)
@@ -53,13 +53,10 @@ class ArtifactRoutes:
         self._add("GET", "/presigned/", presigned_urls.download_url, read)
         self._add("GET", "/signed/", presigned_urls.serve_signed_url, None)
         self._add("PUT", "/signed/", presigned_urls.serve_signed_url, None)
-        self._prefixes = {prefix.rstrip("/") for _, prefix in self.table}
 
     def _add(self, method: str, prefix: str, handler: Handler, role: Role | None) -> None:
         path = f"{prefix}{{path}}" if prefix.endswith("/") else prefix
         self.table[method, prefix] = Endpoint(path, handler, role)
-        if method == "GET":
-            self.table["HEAD", prefix] = self.table[method, prefix]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # Not a route of Starlette's: its regular expressions drop a line break at the path's end.
@@ -67,39 +64,39 @@ class ArtifactRoutes:
         prefix, rest = _split(path)
         endpoint = self.table.get((scope["method"], prefix))
         if endpoint is None:
-            status = 405 if prefix.rstrip("/") in self._prefixes else 404
-            body = endpoint_not_found(scope["method"], path[1:])
-            answer = Response(body, status, media_type="application/json")
+            allowed = {method for method, other in self.table if other == prefix}
+            status, body, headers = unknown_route(scope, allowed)
+            answer = Response(body, status, headers, "application/json" if body else None)
         else:
             scope["route"] = endpoint
             scope["path_params"] = {"path": rest}
-            answer = await self._answer(endpoint, Request(scope, receive, send))
+            answer = await respond(self._services(), endpoint, Request(scope, receive, send))
         await answer(scope, receive, send)
 
-    async def _answer(self, endpoint: Endpoint, request: Request) -> Response:
-        """The handler's response; errors become responses in MLflow's format."""
-        headers = {}
-        try:
-            services = self._services()
-            if endpoint.role is None:
-                caller = await presigned_urls.authenticate_signed_url(services, request)
-            else:
-                caller = await services.authenticator.authorize(request.scope, endpoint.role)
-            call = Call(services, caller.tenant, caller, request.scope)
-            return await endpoint.handler(call, request)
-        except TrackingError as error:
-            status, body = status_and_body(error)
-            headers = error_headers(error)
-        except HTTPException as error:
-            status, body = error.status_code, encode_error("BAD_REQUEST", error.detail)
-            headers = dict(error.headers or {})
-        except ClientDisconnect:
-            status, body = 499, b""
-        except Exception:
-            status, body = internal_error(request.method, request.url.path)
-        if status == 408:  # else the rest of the body would be parsed as the next request
-            headers["Connection"] = "close"
-        return Response(body, status, headers, media_type="application/json")
+
+async def respond(services: Services, endpoint: Endpoint, request: Request) -> Response:
+    """The handler's response; errors become responses in MLflow's format."""
+    headers = {}
+    try:
+        if endpoint.role is None:
+            caller = await presigned_urls.authenticate_signed_url(services, request)
+        else:
+            caller = await services.authenticator.authorize(request.scope, endpoint.role)
+        call = Call(services, caller.tenant, caller, request.scope)
+        return await endpoint.handler(call, request)
+    except TrackingError as error:
+        status, body = status_and_body(error)
+        headers = error_headers(error)
+    except HTTPException as error:
+        status, body = error.status_code, encode_error("BAD_REQUEST", error.detail)
+        headers = dict(error.headers or {})
+    except ClientDisconnect:
+        status, body = 499, b""
+    except Exception:
+        status, body = internal_error(request.method, request.url.path)
+    if status == 408:  # else the rest of the body would be parsed as the next request
+        headers["Connection"] = "close"
+    return Response(body, status, headers, media_type="application/json")
 
 
 def _split(path: str) -> tuple[str, str]:

@@ -13,13 +13,16 @@ from starlette.responses import Response, StreamingResponse
 from app.api.file_download import file_answer
 from app.api.file_response import media_type
 from app.api.headers import content_length, declared_digests
-from app.api.mlflow.router import Call, Routes
+from app.api.mlflow.decoding import decode_query
+from app.api.mlflow.router import Call, Routes, is_in_query, read_message
 from app.api.streamed_json import StreamedJson
 from app.artifacts.artifact_owner import check_owned
 from app.artifacts.entities import ListingEntry
-from app.artifacts.paths import artifact_path
+from app.artifacts.paths import artifact_path, path_in_url, path_to_read
+from app.http.head import is_head, no_chunks
 from app.kernel import validation
-from app.kernel.errors import InvalidValueError, NotFoundError
+from app.kernel.artifact_uris import ModelLocation, RunLocation
+from app.kernel.errors import NotFoundError
 from app.kernel.principal import Role
 
 routes = Routes()
@@ -50,28 +53,48 @@ async def list_of_run(call: Call, message: ListArtifacts) -> ListArtifactsAnswer
     run_id = message.run_id or message.run_uuid
     if not run_id:
         raise validation.missing("run_id")
-    path = artifact_path(message.path, allow_root=True)
+    path = path_to_read(message.path, allow_root=True)
     run = await call.services.runs.locate(call.tenant, run_id)
-    return await listing(call, run.artifact_uri, run.folder, path, message.page_token)
+    return await listing(call, run, path, message.path, message.page_token)
 
 
 async def listing(
-    call: Call, root_uri: str, root: str, path: str, page_token: str
+    call: Call, root: RunLocation | ModelLocation, path: str, given: str, page_token: str
 ) -> ListArtifactsAnswer | StreamedJson:
-    """The files and folders directly in the folder `path` of `root`. All in one response, because
-    MLflow's clients don't ask for a second page."""
+    """The files and folders directly in the folder `path`, which the client has `given`. All in one
+    response, because MLflow's clients don't ask for a second page."""
+    wanted = posixpath.join(root.folder, path).rstrip("/")
+    folder, entries, token = await _first_page(call, wanted, page_token)
+    if folder != wanted:
+        given = folder.removeprefix(f"{root.folder}/")
 
     def shown(entry: ListingEntry) -> FileInfo:
-        return FileInfo(entry.path.removeprefix(f"{root}/"), entry.is_dir, entry.size)
+        # As in MLflow's server, `./x` is listed as `./x/…`.
+        return FileInfo(
+            posixpath.join(given, posixpath.basename(entry.path)), entry.is_dir, entry.size
+        )
 
-    folder = posixpath.join(root, path).rstrip("/")
-    entries, token = await call.services.artifacts.list(
+    if token is None:
+        return ListArtifactsAnswer(root.artifact_uri, [shown(entry) for entry in entries])
+    head = b'{"root_uri":%s,"files":[' % msgspec.json.encode(root.artifact_uri)
+    return StreamedJson(_pages(call, folder, entries, token, head, shown))
+
+
+async def _first_page(
+    call: Call, folder: str, page_token: str = ""
+) -> tuple[str, Sequence[ListingEntry], str | None]:
+    """The folder, its first entries, and the token of the next page. Where there is nothing, it may
+    be another folder that the client shows at this path."""
+    artifacts = call.services.artifacts
+    entries, token = await artifacts.list(
         call.tenant, folder, limit=PAGE, page_token=page_token or None
     )
-    if token is None:
-        return ListArtifactsAnswer(root_uri, [shown(entry) for entry in entries])
-    head = b'{"root_uri":%s,"files":[' % msgspec.json.encode(root_uri)
-    return StreamedJson(_pages(call, folder, entries, token, head, shown))
+    if not entries and not page_token:
+        stored = await artifacts.find_as_listed(call.tenant, folder)
+        if stored is not None:
+            folder = stored
+            entries, token = await artifacts.list(call.tenant, folder, limit=PAGE)
+    return folder, entries, token
 
 
 async def _pages(
@@ -99,14 +122,27 @@ async def _pages(
     yield b"]}"
 
 
+class ListFolder(msgspec.Struct):
+    path: str = ""
+
+
 async def list_folder(call: Call, request: Request) -> Response:
-    folder = artifact_path(request.query_params.get("path", ""), allow_root=True)
+    if is_in_query(request.scope):
+        query = request.scope["query_string"].decode("latin-1")
+        message = decode_query(query, {}, ListFolder)
+    else:
+        message = await read_message(
+            call.services, call.tenant, request.receive, request.headers, ListFolder, {}
+        )
+    folder = path_to_read(message.path, allow_root=True)
     entries: Sequence[ListingEntry] = []
     token = None
     if folder:
-        entries, token = await call.services.artifacts.list(call.tenant, folder, limit=PAGE)
+        folder, entries, token = await _first_page(call, folder)
     if token is not None:
         pages = _pages(call, folder, entries, token, b'{"files":[', _by_name)
+        if is_head(request.scope):
+            pages = no_chunks()
         return StreamingResponse(pages, media_type="application/json")
     files = [_by_name(entry) for entry in entries]
     body = msgspec.json.encode({"files": files} if files else {})
@@ -133,7 +169,12 @@ async def upload(call: Call, request: Request) -> Response:
 
 
 async def download(call: Call, request: Request) -> Response:
-    artifact = await call.services.artifacts.get(call.tenant, path_of(request))
+    return await file_at(call, request, path_to_read(decoded_path(request)))
+
+
+async def file_at(call: Call, request: Request, path: str) -> Response:
+    """The file, as MLflow's client names it. Raises NotFoundError."""
+    artifact = await call.services.artifacts.get_as_listed(call.tenant, path)
     return await file_answer(call.services.artifacts, call.tenant, artifact, request)
 
 
@@ -146,13 +187,19 @@ async def delete(call: Call, request: Request) -> Response:
 
 
 def path_of(request: Request) -> str:
-    """The artifact's path in the URL, decoded once by the HTTP server. Raises InvalidValueError."""
-    try:
-        # The server has replaced bytes that are not UTF-8; the raw path still has them.
-        unquote_to_bytes(request.scope.get("raw_path", b"")).decode()
-    except UnicodeDecodeError as error:
-        raise InvalidValueError("Invalid path: it is not UTF-8", field="path") from error
-    path = artifact_path(request.path_params["path"])
+    """The artifact's path in the URL. Raises InvalidValueError."""
+    path = artifact_path(decoded_path(request))
     # `experiments/1/runs/…/artifacts/C:/x` is harmless here, but a client sees the path `C:/x`.
     artifact_path("/".join(path.split("/")[5:]), allow_root=True)
     return path
+
+
+def decoded_path(request: Request) -> str:
+    """The path behind the route's prefix, decoded once, and not yet validated."""
+    path: str = request.path_params["path"]
+    if "\ufffd" in path:
+        # The HTTP server has replaced bytes that are not UTF-8; the raw path still has them.
+        prefix = request.scope["path"].removesuffix(path)
+        whole = unquote_to_bytes(request.scope["raw_path"]).decode("utf-8", "surrogateescape")
+        path = whole.removeprefix(prefix)
+    return path_in_url(path)

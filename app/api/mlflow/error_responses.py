@@ -1,11 +1,13 @@
 """Errors in MLflow's shape: an error code, which its clients raise by, and a message."""
 
 import logging
+from collections.abc import Collection
 
 import msgspec
 from starlette.responses import Response
+from starlette.types import Scope
 
-from app.api.headers import error_headers
+from app.api.headers import allow, error_headers
 from app.kernel import errors
 
 log = logging.getLogger(__name__)
@@ -41,12 +43,27 @@ def error_response(error: errors.TrackingError) -> Response:
     return Response(body, status, error_headers(error), media_type="application/json")
 
 
-def endpoint_not_found(method: str, path: str) -> bytes:
-    """The body of a 404 or a 405; `path` is without its leading slash."""
+def unknown_route(scope: Scope, allowed: Collection[str] = ()) -> tuple[int, bytes, dict[str, str]]:
+    """The status, the body and the headers for a path that is served for other methods, `allowed`,
+    or for none.
+
+    404 for none, else 405; or, for OPTIONS, 204.
+    """
+    method, path = scope["method"], scope["path"]
+    if not allowed:
+        return 404, endpoint_not_found(method, path), {}
+    headers = {"Allow": allow(allowed)}
+    if method == "OPTIONS":
+        return 204, b"", headers
+    return 405, endpoint_not_found(method, path), headers
+
+
+def endpoint_not_found(method: str, path: str, more: str = "") -> bytes:
+    """The body of a 404 or a 405; `more` is a sentence after the usual ones."""
     return encode_error(
         "ENDPOINT_NOT_FOUND",
-        f"{method} /{path} is not served here. This server keeps experiments, runs, metrics,"
-        " logged models, registered models and artifacts; see /docs for its own API.",
+        f"{method} {path} is not served here. This server keeps experiments, runs, metrics,"
+        f" logged models, registered models and artifacts; see /docs for its own API.{more}",
     )
 
 

@@ -86,7 +86,7 @@ class DeleteTag(msgspec.Struct):
     key: Required
 
 
-@routes.add("POST", "experiments/create", CreateExperiment, Role.WRITE, makes_tenant=True)
+@routes.add("POST", "experiments/create", CreateExperiment, Role.WRITE)
 async def create(call: Call, message: CreateExperiment) -> CreateExperimentAnswer:
     created = await call.services.experiments.create(
         call.tenant,
@@ -146,7 +146,7 @@ async def restore(call: Call, message: ExperimentId) -> Empty:
     return Empty()
 
 
-@routes.add("POST", "experiments/set-experiment-tag", SetTag, Role.WRITE, makes_tenant=True)
+@routes.add("POST", "experiments/set-experiment-tag", SetTag, Role.WRITE)
 async def set_tag(call: Call, message: SetTag) -> Empty:
     await call.services.experiments.set_tag(
         call.tenant, experiment_id(message.experiment_id), message.key, message.value

@@ -1,5 +1,6 @@
 """Fields that the messages of several of MLflow's resources share: their types and conversions."""
 
+import json
 import math
 import re
 from collections import Counter
@@ -11,6 +12,8 @@ import msgspec
 from app.kernel import validation
 from app.kernel.errors import InvalidValueError
 from app.kernel.lifecycle import ViewType
+from app.kernel.tenant import TENANT_TAG
+from app.runs.entities import RUN_NAME_TAG
 
 # A field that MLflow requires; an empty string counts as missing.
 Required = Annotated[str, msgspec.Meta(min_length=1)]
@@ -18,6 +21,9 @@ Required = Annotated[str, msgspec.Meta(min_length=1)]
 # The most that a page holds. MLflow lets clients ask for up to 200,000, and they follow the token
 # of the next page in any case.
 MAX_PAGE = 5_000
+
+_RUN_ID = re.compile(r"[a-zA-Z0-9][\w\-]{0,255}")
+_DERIVED_TAGS = {TENANT_TAG, RUN_NAME_TAG}
 
 Name = TypeVar("Name", bound=str)
 
@@ -35,9 +41,13 @@ def key_values(values: Mapping[str, str]) -> list[KeyValue]:
 
 
 def tags_by_key(tags: Sequence[KeyValue], field: str = "tags") -> dict[str, str]:
-    """The last value of each key. Raises InvalidValueError for more than one request may have."""
-    validation.at_most(len(tags), validation.MAX_PAIRS, field)
-    return {tag.key: tag.value for tag in tags}
+    """The last value of each key. Raises InvalidValueError for more than one request may have, not
+    counting the derived tags, which copies of runs bring along."""
+    by_key = {tag.key: tag.value for tag in tags}
+    if len(tags) > validation.MAX_PAIRS:
+        count = len(tags) - len(by_key.keys() & _DERIVED_TAGS)
+        validation.at_most(count, validation.MAX_PAIRS, field)
+    return by_key
 
 
 def params_by_key(params: Sequence[KeyValue]) -> dict[str, str]:
@@ -96,6 +106,16 @@ def view_type(field: str, given: str | int) -> ViewType:
     """A view type, which is given by its name or its number. Raises InvalidValueError."""
     names: Sequence[ViewType] = get_args(ViewType)
     return enum_name(field, given, names)
+
+
+def check_run_id(given: str) -> None:
+    """Raises InvalidValueError for what has not even the form of an id: some of MLflow's calls tell
+    it from the id of a run that does not exist."""
+    if len(given) != 32 and not _RUN_ID.fullmatch(given):
+        shown = json.dumps(given, separators=(",", ":"))
+        raise InvalidValueError(
+            f"Invalid value {shown} for parameter 'run_id' supplied.", field="run_id"
+        )
 
 
 def experiment_id(given: str) -> str:

@@ -2,7 +2,14 @@
 
 import msgspec
 
-from app.api.mlflow.fields import KeyValue, Required, experiment_id, key_values, tags_by_key
+from app.api.mlflow.fields import (
+    KeyValue,
+    Required,
+    check_run_id,
+    experiment_id,
+    key_values,
+    tags_by_key,
+)
 from app.api.mlflow.router import Call, Empty, Routes
 from app.kernel import validation
 from app.kernel.principal import Role
@@ -77,6 +84,7 @@ class SearchDatasetsAnswer(msgspec.Struct, omit_defaults=True):
 
 @routes.add("POST", "runs/log-inputs", LogInputs, Role.WRITE, max_body_bytes=MAX_INPUTS_BYTES)
 async def log_inputs(call: Call, message: LogInputs) -> Empty:
+    check_run_id(message.run_id)
     validation.at_most(len(message.datasets), MAX_INPUTS, "datasets")
     validation.at_most(len(message.models), MAX_INPUTS, "models")
     await call.services.inputs.log_inputs(

@@ -16,7 +16,7 @@ from app.api.mlflow.fields import (
 )
 from app.api.mlflow.router import Call, Empty, Routes
 from app.api.streamed_json import StreamedJson
-from app.artifacts.paths import artifact_path
+from app.artifacts.paths import path_to_read
 from app.kernel import validation
 from app.kernel.principal import Role
 from app.logged_models import entities
@@ -146,7 +146,6 @@ class ListArtifacts(msgspec.Struct):
     "logged-models",
     CreateModel,
     Role.WRITE,
-    makes_tenant=True,
     max_body_bytes=_MAX_PARAMS_BYTES,
 )
 async def create(call: Call, message: CreateModel) -> ModelAnswer:
@@ -233,9 +232,10 @@ async def log_params(call: Call, message: LogParams) -> Empty:
 
 @routes.add("GET", "logged-models/{model_id}/artifacts/directories", ListArtifacts, Role.READ)
 async def list_artifacts(call: Call, message: ListArtifacts) -> ListArtifactsAnswer | StreamedJson:
-    path = artifact_path(message.artifact_directory_path, allow_root=True)
+    given = message.artifact_directory_path
+    path = path_to_read(given, allow_root=True)
     model = await call.services.models.locate(call.tenant, message.model_id)
-    return await listing(call, model.artifact_uri, model.folder, path, message.page_token)
+    return await listing(call, model, path, given, message.page_token)
 
 
 def _message(model: entities.LoggedModel) -> LoggedModel:

@@ -1,6 +1,7 @@
 """MLflow's metric histories."""
 
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from itertools import repeat
 from math import isfinite
 from typing import Any
@@ -12,7 +13,7 @@ from app.api.mlflow.fields import Required, json_double
 from app.api.mlflow.router import Call, Routes
 from app.api.streamed_json import StreamedJson
 from app.kernel import validation
-from app.kernel.errors import InvalidValueError
+from app.kernel.errors import InvalidValueError, RunNotFoundError
 from app.kernel.principal import Role
 from app.metrics.entities import PointColumns, PointRow
 from app.metrics.service import MAX_PAGE
@@ -96,7 +97,9 @@ async def get_history(call: Call, message: GetHistory) -> History | StreamedJson
         page_token=message.page_token or None,
         size=MAX_PAGE if is_one_page else SLICE,
     )
-    first = await anext(pages, None)
+    first = None
+    with suppress(RunNotFoundError):  # in MLflow, such a run has an empty history
+        first = await anext(pages, None)
     points, token = first or (PointColumns([], [], []), None)
     if is_one_page or token is None:
         return History(_metrics(message.metric_key, points), token)

@@ -101,7 +101,7 @@ class DeleteTag(msgspec.Struct):
     key: Required
 
 
-@routes.add("POST", "model-versions/create", CreateVersion, Role.WRITE, makes_tenant=True)
+@routes.add("POST", "model-versions/create", CreateVersion, Role.WRITE)
 async def create(call: Call, message: CreateVersion) -> ModelVersionAnswer:
     return _answer(
         await call.services.model_versions.create(
@@ -148,9 +148,7 @@ async def search(call: Call, message: SearchVersions) -> SearchVersionsAnswer:
         limit=page_size(message.max_results, MAX_RESULTS),
         page_token=message.page_token or None,
     )
-    return SearchVersionsAnswer(
-        [version_message(version, aliases=False) for version in found], token
-    )
+    return SearchVersionsAnswer([version_message(version) for version in found], token)
 
 
 @routes.add("GET", "model-versions/get-download-uri", GetDownloadUri, Role.READ)
@@ -193,12 +191,8 @@ def _answer(version: entities.ModelVersion) -> ModelVersionAnswer:
     return ModelVersionAnswer(version_message(version))
 
 
-def version_message(version: entities.ModelVersion, *, aliases: bool = True) -> ModelVersion:
-    """A model version as MLflow's message.
-
-    MLflow sends the aliases of a version that is asked for, but not in a search or within a
-    registered model: then `aliases` is false.
-    """
+def version_message(version: entities.ModelVersion) -> ModelVersion:
+    """A model version as MLflow's message."""
     return ModelVersion(
         name=version.name,
         version=str(version.version),
@@ -211,5 +205,5 @@ def version_message(version: entities.ModelVersion, *, aliases: bool = True) -> 
         status="READY",
         tags=key_values(version.tags),
         run_link=version.run_link,
-        aliases=version.aliases if aliases else [],
+        aliases=version.aliases,
     )

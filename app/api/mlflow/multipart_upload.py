@@ -12,9 +12,8 @@ from starlette.responses import Response
 from app.api.file_response import media_type
 from app.api.mlflow.artifacts import path_of
 from app.api.mlflow.presigned_urls import absolute_url
-from app.api.mlflow.router import Call, decoded, require_json
-from app.api.request_body import read_body
-from app.artifacts.paths import artifact_path
+from app.api.mlflow.router import Call, read_message, require_json
+from app.artifacts.paths import artifact_path, name_as_in_url
 from app.artifacts.stores.values import Part
 from app.kernel import validation
 
@@ -92,18 +91,26 @@ async def abort_upload(call: Call, request: Request) -> Response:
 
 async def _read_message(call: Call, request: Request, message: type[Message]) -> Message:
     require_json(request.headers)
-    memory = call.services.memory
-    body = await read_body(request.receive, request.headers, _MAX_BODY_BYTES, memory, call.tenant)
-    return await decoded(call.services, call.tenant, body, {}, message)
+    return await read_message(
+        call.services,
+        call.tenant,
+        request.receive,
+        request.headers,
+        message,
+        {},
+        max_bytes=_MAX_BODY_BYTES,
+    )
 
 
 def _artifact_path(request: Request, local_file: str) -> str:
     """The artifact's path: the folder that the URL names, and the name of the client's local file,
-    whose path has Windows' separators where the client runs there."""
+    whose path has Windows' separators where the client runs there. The file gets the name that it
+    has where it is uploaded whole."""
     name = ntpath.basename(local_file)
     if not name:
         raise validation.missing("path")
-    return artifact_path(posixpath.join(path_of(request), name))
+    folder = path_of(request)
+    return artifact_path(posixpath.join(folder, name_as_in_url(name, folder)))
 
 
 def _content_type(path: str) -> str:

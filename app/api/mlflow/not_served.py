@@ -3,22 +3,36 @@
 MLflow's clients show an answer in another shape than MLflow's as an internal error.
 """
 
+import re
 from dataclasses import dataclass
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from app.api.mlflow.error_responses import endpoint_not_found
+from app.api.mlflow.page_files import TOP_LEVEL
 
 # MLflow's clients use 2.0 for most and 3.0 for what is newer, its pages use ajax-api.
 PREFIXES = [f"/{kind}/{version}" for kind in ("api", "ajax-api") for version in ("2.0", "3.0")]
 
+_SPANS = "/v1/traces"
+GRAPHQL = "/graphql"
+_EXACT = (_SPANS, GRAPHQL, *TOP_LEVEL)
+
 # `{rest}` stands for any path.
-NOT_SERVED = [
-    *(f"{prefix}/{{rest}}" for prefix in PREFIXES),
-    *("/v1/traces", "/graphql", "/gateway/{rest}"),
-    *("/get-artifact", "/model-versions/get-artifact"),
-]
+NOT_SERVED = [*(f"{prefix}/{{rest}}" for prefix in PREFIXES), _SPANS, "/gateway/{rest}"]
+
+# Each group is a path that begins one of NOT_SERVED, or is one; `version` is a version of MLflow's
+# API that there is not (yet).
+_PATH = re.compile(
+    rf"(?P<below>{'|'.join(map(re.escape, PREFIXES))}|/gateway(?=/|$))(?!\d).*"
+    rf"|(?P<exact>{'|'.join(_EXACT)})/?"
+    r"|(?P<version>/ajax-api(?=/|$)|/api(?=/\d)).*",
+    re.DOTALL,
+)
+
+# A client that finds these words in the answer stops sending the spans of each trace on their own.
+_NO_SPANS = " REST OTLP span logging is not supported."
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,21 +42,17 @@ class _Route:
     path: str
 
 
-_BELOW = {path.partition("{")[0]: _Route(path) for path in NOT_SERVED if "{" in path}
-_PREFIXES = tuple(_BELOW)
-_EXACT = {path: _Route(path) for path in NOT_SERVED if "{" not in path}
-
-
 def is_mlflow_path(path: str) -> bool:
     """Whether MLflow's clients, and no others, call the path, be it served or not."""
-    return path.startswith(_PREFIXES) or path in _EXACT
+    return _PATH.fullmatch(path) is not None
 
 
 async def not_served(scope: Scope, receive: Receive, send: Send) -> None:
     """ASGI application: 404 in MLflow's shape, for a path that `is_mlflow_path`."""
-    path = scope["path"].removeprefix(scope.get("root_path", ""))
-    scope["route"] = _EXACT.get(path) or next(
-        route for prefix, route in _BELOW.items() if path.startswith(prefix)
-    )
-    body = endpoint_not_found(scope["method"], scope["path"].removeprefix("/"))
+    found = _PATH.fullmatch(scope["path"].removeprefix(scope.get("root_path", "")))
+    assert found is not None
+    exact = found["exact"]
+    scope["route"] = _Route(exact or f"{found['below'] or found['version']}/{{rest}}")
+    more = _NO_SPANS if exact == _SPANS else ""
+    body = endpoint_not_found(scope["method"], scope["path"], more)
     await Response(body, 404, media_type="application/json")(scope, receive, send)

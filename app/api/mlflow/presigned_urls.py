@@ -17,11 +17,11 @@ from starlette.responses import Response
 from app.api.file_download import file_answer
 from app.api.file_response import attachment, media_type
 from app.api.headers import content_length, declared_digests
-from app.api.mlflow.artifacts import path_of, upload
+from app.api.mlflow.artifacts import decoded_path, path_of, upload
 from app.api.mlflow.router import Call, Routes
 from app.artifacts.entities import Artifact
 from app.artifacts.multipart_uploads import Address
-from app.artifacts.paths import artifact_path
+from app.artifacts.paths import artifact_path, path_to_read
 from app.artifacts.signed_urls import Grant
 from app.kernel import validation
 from app.kernel.errors import InvalidValueError
@@ -63,7 +63,8 @@ class PresignedUrl(msgspec.Struct, omit_defaults=True):
 
 async def download_url(call: Call, request: Request) -> Response:
     """A presigned download URL for the path in the request's URL."""
-    artifact = await call.services.artifacts.get(call.tenant, path_of(request))
+    path = path_to_read(decoded_path(request))
+    artifact = await call.services.artifacts.get_as_listed(call.tenant, path)
     url = await _download_url(call, artifact, _DOWNLOAD_SECONDS)
     body = msgspec.json.encode(DownloadUrlAnswer(url, {}, artifact.size))
     return Response(body, media_type="application/json")
@@ -75,10 +76,12 @@ async def presigned_download_url(call: Call, message: CreateDownloadUrl) -> Pres
         raise validation.missing("run_id")
     if not message.path:
         raise validation.missing("path")
-    path = artifact_path(message.path)
+    path = path_to_read(message.path)
     _check_expiration(message.expiration)
     run = await call.services.runs.locate(call.tenant, message.run_id)
-    artifact = await call.services.artifacts.get(call.tenant, posixpath.join(run.folder, path))
+    artifact = await call.services.artifacts.get_as_listed(
+        call.tenant, posixpath.join(run.folder, path)
+    )
     url = await _download_url(call, artifact, message.expiration)
     return PresignedUrl(url, file_size=artifact.size)
 

@@ -95,7 +95,7 @@ class AliasName(msgspec.Struct):
     alias: Required
 
 
-@routes.add("POST", "registered-models/create", CreateModel, Role.WRITE, makes_tenant=True)
+@routes.add("POST", "registered-models/create", CreateModel, Role.WRITE)
 async def create(call: Call, message: CreateModel) -> RegisteredModelAnswer:
     return _answer(
         await call.services.registered_models.create(
@@ -201,9 +201,7 @@ def _message(model: entities.RegisteredModel) -> RegisteredModel:
         creation_timestamp=model.creation_time,
         last_updated_timestamp=model.last_updated_time,
         description=model.description or "",
-        latest_versions=[
-            version_message(version, aliases=False) for version in model.latest_versions
-        ],
+        latest_versions=[version_message(version) for version in model.latest_versions],
         tags=key_values(model.tags),
         aliases=[Alias(alias, str(version)) for alias, version in model.aliases.items()],
     )

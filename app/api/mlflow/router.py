@@ -4,7 +4,7 @@ Messages are msgspec structs. Nearly all of MLflow's paths are fixed, so that a 
 look-up in a dict.
 """
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -16,9 +16,10 @@ from starlette.types import Receive, Scope, Send
 from app.api.client_disconnect import ClientGoneError, unless_gone
 from app.api.headers import error_headers
 from app.api.mlflow.decoding import check_list_lengths, decode_body, decode_query
-from app.api.mlflow.error_responses import endpoint_not_found, internal_error, status_and_body
-from app.api.request_body import MAX_BODY_BYTES, read_body, too_large
+from app.api.mlflow.error_responses import internal_error, status_and_body, unknown_route
+from app.api.request_body import MAX_BODY_BYTES, check_decoded, read_body, too_large
 from app.api.streamed_json import StreamedJson
+from app.http.head import is_head, no_chunks
 from app.kernel import errors, validation
 from app.kernel.memory_budget import FREE_BYTES
 from app.kernel.principal import Principal, Role
@@ -49,21 +50,21 @@ class Call:
 
 Handler = Callable[[Call, Message], Awaitable[Answer]]
 
+FileRoutes = Callable[[str, Scope, Receive, Send], Awaitable[bool]]
+
 
 @dataclass(frozen=True, slots=True)
 class Endpoint(Generic[Message]):
     """`path` starts with a slash; requests are counted under it. `role` is the least that a caller
     must have.
 
-    `needs_tenant` is false for calls that concern no tenant's data. `makes_tenant` calls create the
-    tenant of the request if it does not exist. `status` is that of a success.
+    `needs_tenant` is false for calls that concern no tenant's data. `status` is that of a success.
     """
 
     path: str
     message: type[Message]
     handler: Handler[Message]
     role: Role
-    makes_tenant: bool
     needs_tenant: bool
     status: int
     max_body_bytes: int
@@ -82,7 +83,6 @@ class Routes:
         message: type[Message],
         role: Role,
         *,
-        makes_tenant: bool = False,
         needs_tenant: bool = True,
         status: int = 200,
         max_body_bytes: int = MAX_BODY_BYTES,
@@ -95,7 +95,6 @@ class Routes:
                 message,
                 handler,
                 role,
-                makes_tenant,
                 needs_tenant,
                 status,
                 max_body_bytes,
@@ -108,8 +107,12 @@ class Routes:
 class MlflowApi:
     """ASGI application that serves the route tables at the path that it is mounted at."""
 
-    def __init__(self, services: Callable[[], Services], *routes: Routes) -> None:
+    def __init__(
+        self, services: Callable[[], Services], files: FileRoutes, *routes: Routes
+    ) -> None:
+        """`files` answers, and returns True, where a path is one of its routes."""
         self._services = services
+        self._files = files
         self._fixed: dict[tuple[str, str], Endpoint[Any]] = {}
         self._templates: list[tuple[str, list[str], Endpoint[Any]]] = []
         for table in routes:
@@ -135,14 +138,17 @@ class MlflowApi:
             status, body = status_and_body(error)
             headers = error_headers(error)
         except _UnknownRouteError as error:
-            status, body = error.status, endpoint_not_found(scope["method"], path)
+            if await self._files(path, scope, receive, send):
+                return
+            status, body, headers = unknown_route(scope, error.allowed)
         except ClientGoneError:
             return
         except Exception:
             status, body = internal_error(scope["method"], path)
         if isinstance(body, StreamedJson):
             with suppress(ClientGoneError):
-                await unless_gone(receive, body.send(send, status))
+                document = StreamedJson(no_chunks()) if is_head(scope) else body
+                await unless_gone(receive, document.send(send, status))
             return
         await _send_json(send, status, body, headers)
 
@@ -157,20 +163,22 @@ class MlflowApi:
             scope, endpoint.role, needs_tenant=endpoint.needs_tenant
         )
         tenant = caller.tenant
-        query = scope["query_string"].decode("latin-1")
-        if scope["method"] == "GET" or (scope["method"] == "DELETE" and query):
+        if scope["method"] != "POST" and is_in_query(scope):
+            query = scope["query_string"].decode("latin-1")
             message = decode_query(query, parameters, endpoint.message)
         else:
             headers = Headers(scope=scope)
             if scope["method"] in ("POST", "PUT"):
                 require_json(headers)
-            memory = services.memory
-            body = await read_body(
-                receive, headers, endpoint.max_body_bytes, memory, tenant, over_limit=_over_limit
+            message = await read_message(
+                services,
+                tenant,
+                receive,
+                headers,
+                endpoint.message,
+                parameters,
+                max_bytes=endpoint.max_body_bytes,
             )
-            message = await decoded(services, tenant, body, parameters, endpoint.message)
-        if endpoint.makes_tenant:
-            tenant = await services.tenant_lookup.ensure_created(tenant)
         work = endpoint.handler(Call(services, tenant, caller, scope), message)
         answer = await (unless_gone(receive, work) if endpoint.role is Role.READ else work)
         if answer is None:
@@ -188,25 +196,48 @@ class MlflowApi:
         if endpoint is not None:
             return endpoint, {}
         segments = path.split("/")
-        is_known_path = any((other, path) in self._fixed for other in METHODS)
+        allowed = {other for other in METHODS if (other, path) in self._fixed}
         for its_method, template, its_endpoint in self._templates:
-            parameters = _match(template, segments)
+            parameters = match(template, segments)
             if parameters is not None:
                 if its_method == method:
                     return its_endpoint, parameters
-                is_known_path = True
-        raise _UnknownRouteError(405 if is_known_path else 404)
+                allowed.add(its_method)
+        raise _UnknownRouteError(allowed)
 
 
 class _UnknownRouteError(Exception):
-    """405 where the path is served for another method, as in MLflow's server; else 404."""
+    """`allowed` are the methods for which the path is served; empty for an unknown path."""
 
-    def __init__(self, status: int) -> None:
+    def __init__(self, allowed: Collection[str]) -> None:
         super().__init__()
-        self.status = status
+        self.allowed = allowed
 
 
-def _match(template: list[str], segments: list[str]) -> dict[str, str] | None:
+def is_in_query(scope: Scope) -> bool:
+    """Whether the message is in the query string. Otherwise it is in the body.
+
+    As in MLflow, the body of a GET is read where the query is empty: several clients in other
+    languages send it. A DELETE has a body; where it has none, the query is read.
+    """
+    match scope["method"]:
+        case "GET":
+            return bool(scope["query_string"]) or not _has_body(scope)
+        case "DELETE":
+            return bool(scope["query_string"]) and not _has_body(scope)
+        case _:
+            return False
+
+
+def _has_body(scope: Scope) -> bool:
+    return any(
+        (name == b"content-length" and value != b"0") or name == b"transfer-encoding"
+        for name, value in scope["headers"]
+    )
+
+
+def match(template: list[str], segments: list[str]) -> dict[str, str] | None:
+    """The parameters in a path; None where it does not match the template."""
     if len(template) != len(segments):
         return None
     parameters = {}
@@ -233,17 +264,27 @@ def require_json(headers: Headers) -> None:
         )
 
 
-async def decoded(
+async def read_message(
     services: Services,
     tenant: Tenant,
-    body: bytes,
-    parameters: dict[str, str],
+    receive: Receive,
+    headers: Headers,
     message: type[Message],
+    parameters: dict[str, str],
+    *,
+    max_bytes: int = MAX_BODY_BYTES,
 ) -> Message:
-    """Decode a body; a large one waits for its turn. Raises what `decode_body` does."""
+    """Read and decode a body of at most `max_bytes` without escapes, to whose fields `parameters`
+    of the path are added. A large one waits for its turn.
+
+    Raises what `read_body` and `decode_body` do, and an error for a body that is too large."""
+    body = await read_body(
+        receive, headers, max_bytes, services.memory, tenant, over_limit=_over_limit
+    )
     if len(body) <= FREE_BYTES:
         return decode_body(body, parameters, message)
     async with services.turns.turn(tenant):
+        check_decoded(body, max_bytes, _over_limit)
         found = decode_body(body, parameters, message)
         check_list_lengths(found)
     return found

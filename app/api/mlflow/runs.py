@@ -8,6 +8,7 @@ import msgspec
 from app.api.mlflow.fields import (
     KeyValue,
     Required,
+    check_run_id,
     enum_name,
     experiment_id,
     json_double,
@@ -131,8 +132,7 @@ class DeleteTag(RunId, kw_only=True):
     key: Required
 
 
-class LogBatch(msgspec.Struct):
-    run_id: Required
+class LogBatch(RunId):
     metrics: list[Point] = []
     params: list[KeyValue] = []
     tags: list[KeyValue] = []
@@ -143,7 +143,7 @@ class LogModel(msgspec.Struct):
     model_json: Required
 
 
-@routes.add("POST", "runs/create", CreateRun, Role.WRITE, makes_tenant=True)
+@routes.add("POST", "runs/create", CreateRun, Role.WRITE)
 async def create(call: Call, message: CreateRun) -> RunAnswer:
     run = await call.services.runs.create(
         call.tenant,
@@ -170,7 +170,7 @@ async def update(call: Call, message: UpdateRun) -> UpdateRunAnswer:
         call.tenant,
         _run_id(message),
         status=None if message.status is None else enum_name("status", message.status, STATUSES),
-        end_time=message.end_time or None,  # to MLflow, 0 is none
+        end_time=message.end_time,
         name=message.run_name or None,
     )
     return UpdateRunAnswer(_info(run))
@@ -178,13 +178,13 @@ async def update(call: Call, message: UpdateRun) -> UpdateRunAnswer:
 
 @routes.add("POST", "runs/delete", RunId, Role.WRITE)
 async def delete(call: Call, message: RunId) -> Empty:
-    await call.services.runs.delete(call.tenant, _run_id(message))
+    await call.services.runs.delete(call.tenant, _newer_run_id(message))
     return Empty()
 
 
 @routes.add("POST", "runs/restore", RunId, Role.WRITE)
 async def restore(call: Call, message: RunId) -> Empty:
-    await call.services.runs.restore(call.tenant, _run_id(message))
+    await call.services.runs.restore(call.tenant, _newer_run_id(message))
     return Empty()
 
 
@@ -240,7 +240,7 @@ async def set_tag(call: Call, message: LogParam) -> Empty:
 
 @routes.add("POST", "runs/delete-tag", DeleteTag, Role.WRITE)
 async def delete_tag(call: Call, message: DeleteTag) -> Empty:
-    await call.services.runs.delete_tag(call.tenant, _run_id(message), message.key)
+    await call.services.runs.delete_tag(call.tenant, _newer_run_id(message), message.key)
     return Empty()
 
 
@@ -252,6 +252,7 @@ async def delete_tag(call: Call, message: DeleteTag) -> Empty:
     max_body_bytes=validation.MAX_BATCH_BYTES,
 )
 async def log_batch(call: Call, message: LogBatch) -> Empty:
+    check_run_id(_newer_run_id(message))
     validation.batch(message.metrics, message.params, message.tags)
     write = RunWrite(
         message.run_id, message.metrics, params_by_key(message.params), tags_by_key(message.tags)
@@ -328,7 +329,7 @@ def _info(run: entities.Run) -> RunInfo:
         artifact_uri=run.artifact_uri,
         lifecycle_stage=run.lifecycle_stage,
         run_id=run_id,
-        end_time=run.end_time,
+        end_time=run.end_time or None,  # to MLflow, 0 is none
     )
 
 
@@ -337,3 +338,11 @@ def _run_id(message: RunId) -> str:
     if not run_id:
         raise validation.missing("run_id")
     return run_id
+
+
+def _newer_run_id(message: RunId) -> str:
+    """`run_id`, for calls that never had the older name. As in MLflow, a run that only `run_uuid`
+    names is the one without an id there, which does not exist."""
+    if not message.run_id and not message.run_uuid:
+        raise validation.missing("run_id")
+    return message.run_id

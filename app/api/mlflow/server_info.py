@@ -1,9 +1,15 @@
-"""MLflow's server info: the features that clients may use."""
+"""MLflow's server info: the version that clients take this server for, and the features that they
+may use.
+"""
 
 import msgspec
 
 from app.api.mlflow.router import Call, Empty, Routes
 from app.kernel.principal import Role
+
+MLFLOW_VERSION = "3.17.2"
+"""The version of MLflow that this server is compared with, and says it is: clients leave out what a
+server of an older version cannot do."""
 
 routes = Routes()
 
@@ -20,6 +26,16 @@ class ServerInfo(msgspec.Struct):
     presigned_upload_model_id_supported: bool = True
 
 
+class PageInfo(ServerInfo, kw_only=True):
+    """What MLflow's page is told: the tenant of its URL or its key is all that there is, and there
+    is no gateway, which it then leaves out of its menu."""
+
+    features_enabled: dict[str, bool]
+
+
 @routes.add("GET", "server-info", Empty, Role.READ, needs_tenant=False)
 async def server_info(call: Call, message: Empty) -> ServerInfo:
-    return ServerInfo(multipart_uploads_enabled=call.services.uploads.takes_parts)
+    takes_parts = call.services.uploads.takes_parts
+    if "mlflow_page" in call.scope:
+        return PageInfo(takes_parts, workspaces_enabled=False, features_enabled={"gateway": False})
+    return ServerInfo(takes_parts)

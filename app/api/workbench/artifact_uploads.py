@@ -21,7 +21,7 @@ from app.api.workbench.json_body import JsonRoute
 from app.api.workbench.multipart_form import FormPart, form_parts
 from app.api.workbench.openapi import answers
 from app.artifacts.folder_copy import copy_all
-from app.artifacts.paths import MAX_PATH_BYTES, artifact_path
+from app.artifacts.paths import MAX_PATH_BYTES, artifact_path, path_to_read
 from app.artifacts.unpublished_object import UnpublishedObject
 from app.kernel.errors import InvalidValueError
 from app.kernel.tenant import Tenant
@@ -201,7 +201,7 @@ async def copy_artifacts(
     """Copies a file, or a folder of up to 10,000 files, of this run or another one. The store
     copies the bytes where it can, without sending them through this server. Files that are there
     already are replaced one by one. 409 where a path leads through a file, or is a folder."""
-    source_path = artifact_path(copy.source_path)
+    source_path = path_to_read(copy.source_path)
     path = artifact_path(copy.path)
     root = (await services.runs.locate(tenant, run_id)).folder
     source_root = root

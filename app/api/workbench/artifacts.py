@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
+from starlette.responses import StreamingResponse
+from starlette.types import Scope
 
 from app.api.file_download import file_answer
 from app.api.file_response import attachment, is_current, validators
@@ -21,7 +23,8 @@ from app.api.workbench.openapi import answers
 from app.api.workbench.zip_download import ArchiveResponse, zipped
 from app.artifacts import previews
 from app.artifacts.entities import Artifact
-from app.artifacts.paths import artifact_path
+from app.artifacts.paths import artifact_path, path_to_read
+from app.http.head import is_head, no_chunks
 from app.kernel.artifact_uris import RunLocation
 from app.kernel.errors import InvalidValueError, NotFoundError, RunNotActiveError
 from app.kernel.tenant import Tenant
@@ -59,7 +62,7 @@ async def list_artifacts(
     sizes: Annotated[bool, Query(description="Sum up the sizes of folders, too.")] = False,
 ) -> list[ArtifactEntry]:
     """The files and folders that lie directly in a folder, in order."""
-    relative = artifact_path(path, allow_root=True)
+    relative = path_to_read(path, allow_root=True)
     root = (await services.runs.locate(tenant, run_id)).folder
     entries, token = await services.artifacts.list(
         tenant, posixpath.join(root, relative).rstrip("/"), limit=limit, page_token=page_token
@@ -93,6 +96,12 @@ _DOWNLOAD_ANSWERS: dict[int | str, dict[str, Any]] = {
 PreviewKind = Literal["", "auto", "text", "json", "table", "image"]
 
 
+@router.get(
+    "/artifacts/{path:rest}",
+    summary="Download or preview a file, or download a folder",
+    response_class=Response,
+    responses=answers(404, 409, 416) | _DOWNLOAD_ANSWERS,
+)
 async def download_artifact(
     run_id: RunId,
     path: FilePath,
@@ -116,29 +125,16 @@ async def download_artifact(
     sent as a ZIP file, made while it is sent; the path of the run's whole folder is empty."""
     if archive is not None and preview is not None:
         raise InvalidValueError("A ZIP file has no preview", field="preview")
-    relative = artifact_path(path, allow_root=archive is not None)
+    relative = path_to_read(path, allow_root=archive is not None)
     run = await services.runs.locate(tenant, run_id)
     if archive is not None:
-        return await _archive(services, tenant, run, relative, request.method)
+        return await _archive(services, tenant, run, relative, request.scope)
     root = run.folder
     with relative_to(root):
         artifact = await _file(services, tenant, root, relative)
         if preview is None:
             return await file_answer(services.artifacts, tenant, artifact, request)
         return await _preview(services, tenant, artifact, relative, preview, request)
-
-
-router.add_api_route(
-    "/artifacts/{path:rest}",
-    download_artifact,
-    methods=["GET"],
-    summary="Download or preview a file, or download a folder",
-    response_class=Response,
-    responses=answers(404, 409, 416) | _DOWNLOAD_ANSWERS,
-)
-router.add_api_route(
-    "/artifacts/{path:rest}", download_artifact, methods=["HEAD"], include_in_schema=False
-)
 
 
 async def _file(services: Services, tenant: Tenant, root: str, path: str) -> Artifact:
@@ -192,7 +188,7 @@ async def _preview(
 
 
 async def _archive(
-    services: Services, tenant: Tenant, run: RunLocation, path: str, method: str
+    services: Services, tenant: Tenant, run: RunLocation, path: str, scope: Scope
 ) -> Response:
     folder = posixpath.join(run.folder, path).rstrip("/")
     files = services.artifacts.walk(tenant, folder)
@@ -205,8 +201,10 @@ async def _archive(
         "X-Content-Type-Options": "nosniff",
         "Cache-Control": "private, no-cache",
     }
-    if method == "HEAD":
-        return Response(media_type=ArchiveResponse.media_type, headers=headers)
+    if is_head(scope):
+        return StreamingResponse(
+            no_chunks(), headers=headers, media_type=ArchiveResponse.media_type
+        )
     slot = await services.artifacts.take_slot(tenant)
     chunks = zipped(services.artifacts, tenant, slot, folder, _with_first(first, files))
     return ArchiveResponse(chunks, slot, headers)

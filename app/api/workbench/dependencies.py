@@ -62,8 +62,8 @@ class RequireRole:
 class RequireTenant(RequireRole):
     """Provides the caller's tenant, for routes about its data.
 
-    The tenant may be unknown yet. Routes that can succeed in an empty tenant create it, by
-    `TenantLookup.ensure_created`; the others name a run or an experiment that does not exist.
+    The tenant may be unknown yet: it has id 0 then, and the service that is the first to write to
+    it creates it.
     """
 
     async def __call__(self, request: Request) -> Tenant:  # type: ignore[override]

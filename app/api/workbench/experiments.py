@@ -55,7 +55,6 @@ async def create_experiment(
     tags = dict(body.tags)
     if body.description:
         tags[DESCRIPTION_TAG] = body.description
-    tenant = await services.tenant_lookup.ensure_created(tenant)
     created = await services.experiments.create(
         tenant,
         body.name,

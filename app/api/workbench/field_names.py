@@ -21,7 +21,7 @@ class _MetricsInList(_ByKey):
 
     def item(self, kind: Kind, index: int, key: str, part: str) -> str:
         if kind == "metrics":
-            return f"metrics[{index}].{part}"
+            return f"metrics[{index}].{'key' if part == 'name' else part}"
         return super().item(kind, index, key, part)
 
 

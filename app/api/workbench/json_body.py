@@ -5,7 +5,7 @@ from contextlib import suppress
 
 from fastapi import HTTPException, Request
 
-from app.api.request_body import MAX_BODY_BYTES, read_body
+from app.api.request_body import MAX_BODY_BYTES, check_decoded, read_body
 from app.api.workbench.dependencies import AuthorizedRoute, services_of
 from app.kernel import validation
 from app.kernel.errors import TooLargeError, TrackingError
@@ -21,7 +21,8 @@ class _JsonRequest(Request):
     """A request whose body is read and decoded before FastAPI asks for it."""
 
     async def load(self, limit: int) -> None:
-        """Read the body, of at most `limit` bytes. FastAPI reports JSON that is malformed.
+        """Read the body, of at most `limit` bytes without escapes. FastAPI reports JSON that is
+        malformed.
 
         Raises HTTPException 415 for another media type, TooLargeError for too many values, and what
         `read_body` raises.
@@ -40,12 +41,13 @@ class _JsonRequest(Request):
             return
         self._check_media_type()
         if len(self._body) <= FREE_BYTES:
-            self._decode()
+            self._decode(limit)
             return
         async with services.turns.turn(caller.tenant):
-            self._decode()
+            self._decode(limit)
 
-    def _decode(self) -> None:
+    def _decode(self, limit: int) -> None:
+        check_decoded(self._body, limit, _over_limit)
         with suppress(ValueError, RecursionError):
             self._json = json.loads(self._body)
             _check_number_of_values(self._json)

@@ -9,8 +9,10 @@ from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute, Match, Mount
+from starlette.types import Scope
 
-from app.api.headers import error_headers
+from app.api.headers import allow, error_headers
 from app.kernel import errors
 
 MEDIA_TYPE = "application/problem+json"
@@ -163,13 +165,35 @@ async def _validation_error(request: Request, error: Exception) -> Response:
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    status = error.status_code
+    status, headers = error.status_code, error.headers
+    if status == 405:  # FastAPI's own header has the methods of one route of several
+        headers = {"Allow": allow(_served_methods(request))}
+        if request.method == "OPTIONS":
+            return Response(status_code=204, headers=headers)
     phrase = HTTPStatus(status).phrase
     problem_type = _HTTP_PROBLEM_TYPES.get(status, (f"http-{status}", phrase, status))
     detail = error.detail
     if status in (404, 405) and detail == phrase:  # raised by the router
         detail = f"There is no {request.method} {request.url.path}; /docs lists the routes"
-    return _respond(request, problem_type, detail, headers=error.headers)
+    return _respond(request, problem_type, detail, headers=headers)
+
+
+def _served_methods(request: Request) -> list[str]:
+    """The methods that the path of the request is served for."""
+    scope = {key: request.scope[key] for key in ("type", "path", "headers")}
+    scope["root_path"] = request.scope.get("app_root_path", request.scope["root_path"])
+    return [
+        method
+        for method in ("GET", "POST", "PUT", "PATCH", "DELETE")
+        if any(_serves(route, scope | {"method": method}) for route in request.app.router.routes)
+    ]
+
+
+def _serves(route: BaseRoute, scope: Scope) -> bool:
+    only_reads = isinstance(route, Mount)  # static files; a mount matches every method
+    if only_reads and scope["method"] != "GET":
+        return False
+    return route.matches(scope)[0] is Match.FULL
 
 
 async def _unexpected_error(request: Request, error: Exception) -> Response:

@@ -65,7 +65,6 @@ async def create_run(body: CreateRun, services: ServicesDep, tenant: WriteTenant
     404 if the experiment or the parent run does not exist, 409 if the experiment is archived.
     """
     refuse_mlflow_tags(body.tags)
-    tenant = await services.tenant_lookup.ensure_created(tenant)
     tags = dict(body.tags)
     if body.description:
         tags[DESCRIPTION_TAG] = body.description
@@ -97,6 +96,8 @@ async def list_runs(
     """The runs that match all conditions, page by page, and their total number.
 
     An experiment that does not exist has no runs. Runs of archived experiments count as deleted.
+    Where the page would take more than 8 MB, values of params and tags are cut to 1000 characters,
+    with an ellipsis at their end.
     """
     found, total = await services.run_search.page_and_count(
         tenant,

@@ -17,22 +17,27 @@ from app.api.workbench.fields import (
     without_mlflow_tags,
 )
 from app.experiments import entities as experiments
-from app.kernel.validation import MAX_TAG_VALUE_LENGTH
 from app.runs import entities as runs
 from app.runs.entities import DESCRIPTION_TAG, PARENT_RUN_TAG
 
 USER_TAG = "mlflow.user"
+
+MAX_RUN_NAME_LENGTH = 8_000
+MAX_RUN_DESCRIPTION_LENGTH = 65_536
 
 RunStatus = Literal["running", "scheduled", "finished", "failed", "killed"]
 LifecycleStage = Literal["active", "deleted"]
 
 ExperimentName = Annotated[str, Field(min_length=1, max_length=255)]
 ExperimentDescription = Annotated[str, Field(max_length=1000)]
-RunName = Annotated[str, Field(min_length=1, max_length=MAX_TAG_VALUE_LENGTH)]
-RunDescription = Annotated[str, Field(max_length=MAX_TAG_VALUE_LENGTH)]
+RunName = Annotated[str, Field(min_length=1, max_length=MAX_RUN_NAME_LENGTH)]
+RunDescription = Annotated[str, Field(max_length=MAX_RUN_DESCRIPTION_LENGTH)]
 NewTags = Annotated[
     dict[str, str],
-    Field(description="`matih.tenant_id`, and tags that start with `mlflow.`, cannot be set."),
+    Field(
+        description="Tags that start with `mlflow.` cannot be set. `matih.tenant_id`, which is"
+        " derived from the tenant, is ignored."
+    ),
 ]
 ChangedTags = Annotated[
     dict[str, str | None], Field(description="Merged with the present tags; null removes a tag.")
@@ -231,7 +236,7 @@ class CreateRun(RequestBody):
     )
 
     experiment_id: str
-    name: Annotated[str, Field(max_length=MAX_TAG_VALUE_LENGTH)] = Field(
+    name: Annotated[str, Field(max_length=MAX_RUN_NAME_LENGTH)] = Field(
         default="", description="By default, a random name."
     )
     description: RunDescription = ""

@@ -8,7 +8,7 @@ _SHOWN_CHARACTERS = 200
 
 # Control characters, lone surrogates, and the two code points that an XML 1.0 document cannot hold:
 # S3 deletes in bulk by XML.
-_UNSTORABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+UNSTORABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 _DRIVE = re.compile(r".:")  # Python on Windows takes any character before the colon for a drive
 _SCHEME = re.compile(r"file:|[A-Za-z][A-Za-z0-9+.-]*:/", re.IGNORECASE)
 
@@ -27,7 +27,7 @@ def key_segments(key: str) -> list[str]:
 
 def find_flaw(path: str) -> str | None:
     """Why the path is unsafe as it stands, in words; None where it is safe."""
-    if _UNSTORABLE.search(path):
+    if UNSTORABLE.search(path):
         return "it holds a control character or one that is not Unicode text"
     if "\\" in path:
         return "it holds a backslash"
@@ -48,7 +48,7 @@ def find_flaw(path: str) -> str | None:
 def invalid_path(raw: str, flaw: str) -> InvalidValueError:
     """The error for a path, in words that start like MLflow's ("Invalid path")."""
     # `ascii` keeps control characters and surrogates out of logs and JSON.
-    shown = ascii(raw) if _UNSTORABLE.search(raw) else f"'{raw}'"
+    shown = ascii(raw) if UNSTORABLE.search(raw) else f"'{raw}'"
     if len(shown) > _SHOWN_CHARACTERS:
         shown = shown[:_SHOWN_CHARACTERS] + "…"
     return InvalidValueError(f"Invalid path: {shown}: {flaw}", field="path")

@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, Index, Text, text
+from sqlalchemy import Boolean, CheckConstraint, Index, Text, text, true
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.tables.base import Base, TenantOwned, key, part_of, unique
@@ -22,7 +22,7 @@ def _by_value(name: str) -> Index:
 
 
 class Run(TenantOwned, Base):
-    """A run. `name` is both MLflow's run name and the tag `mlflow.runName`.
+    """A run. `name` is both MLflow's run name and, with `has_name_tag`, the tag `mlflow.runName`.
 
     `version` increases with every write to the run or to its params, tags, metrics and inputs.
     """
@@ -48,6 +48,7 @@ class Run(TenantOwned, Base):
     end_time: Mapped[int | None]
     deleted_time: Mapped[int | None]
     version: Mapped[int] = mapped_column(server_default=text("0"))
+    has_name_tag: Mapped[bool] = mapped_column(Boolean, server_default=true())
 
 
 class Param(TenantOwned, Base):

@@ -79,12 +79,7 @@ TRANSFERS = {
     "POST mpu/abort/{path}": [
         Case(200, json=_UPLOAD, path={"path": folder}) for folder in _ANYBODYS
     ],
-    **{
-        f"{method} presigned/{{path}}": [
-            at(path=path) for path in (*_FILES, *_FOLDERS, f"{OWN_ROOT}/<file>")
-        ]
-        for method in ("GET", "HEAD")
-    },
+    "GET presigned/{path}": [at(path=path) for path in (*_FILES, *_FOLDERS, f"{OWN_ROOT}/<file>")],
     "GET signed/{path}": _signed(),
     "HEAD signed/{path}": _signed(),
     "PUT signed/{path}": _signed("x"),
@@ -99,6 +94,27 @@ PRESIGNED = {
         body(run_id="<run>", path="<file>"),
         body(model_id="<model>", path="<file>"),
         makes(run_id="<own_run>", path="<file>"),
+    ],
+}
+
+# The files that MLflow's page reads and writes.
+_VERSION = {"name": "<registered>", "version": "<version>"}
+PAGES: dict[str, list[Case]] = {
+    "GET get-artifact": [
+        query(run_id="<run>", path="<file>"),
+        query(run_uuid="<run>", path="<file>"),
+        query(run_id="<own_run>", path="<file>"),
+    ],
+    "GET model-versions/get-artifact": [
+        query(**_VERSION, path="<file>"),
+        query(name="<own_registered>", version="<version>", path="<file>"),
+    ],
+    "GET logged-models/{model_id}/artifacts/files": [
+        query(artifact_file_path="<file>"),
+        Case(404, query={"artifact_file_path": "<file>"}, path={"model_id": "<own_model>"}),
+    ],
+    "POST upload-artifact": [
+        Case(404, query={"run_uuid": "<run>", "path": "<file>"}, content="x"),
     ],
 }
 
@@ -128,7 +144,12 @@ FILES_OF_RUNS: dict[str, list[Case]] = {
         *(query(preview=kind) for kind in ("auto", "text", "table", "image")),
         Case(404, query={"preview": "text"}, path=_OWN),
     ],
-    f"HEAD {RUN}/artifacts/{{path}}": [at(), at(404, **_OWN)],
+    f"HEAD {RUN}/artifacts/{{path}}": [
+        at(),
+        at(404, **_OWN),
+        query(archive="zip"),
+        query(preview="auto"),
+    ],
     f"DELETE {RUN}/artifacts/{{path}}": [at(), at(404, **_OWN), at(path="<folder>")],
     f"POST {RUN}/artifacts": [
         Case(404, query={"path": "<folder>"}, form={}),

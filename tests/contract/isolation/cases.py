@@ -6,12 +6,14 @@
 
 from tests.contract.isolation.artifact_cases import (
     FILES_OF_RUNS,
+    PAGES,
     PRESIGNED,
     PROXIED,
     RUN,
     TRANSFERS,
 )
 from tests.contract.isolation.case import Case, at, body, makes, point, query
+from tests.contract.isolation.graphql_cases import GRAPHQL
 from tests.contract.isolation.routes import MLFLOW, PROXY
 
 DATASET = {"name": "<dataset>", "digest": "d", "source_type": "local", "source": "s"}
@@ -76,6 +78,7 @@ RUNS = {
     "POST runs/log-batch": [
         body(run_id="<run>", metrics=[point()], params=[TAG], tags=[TAG]),
         body(run_id="<run>"),
+        body(400, run_uuid="<run>"),
         body(run_id="<own_run>", metrics=[point(model_id="<model>")]),
     ],
     "POST runs/log-model": [
@@ -101,12 +104,15 @@ RUNS = {
         query(200, run_id="<own_run>", path="<folder>"),
         query(400, run_id="<own_run>", page_token="<files_token>"),
     ],
-    "GET metrics/get-history": [
-        query(run_id="<run>", metric_key="<metric>"),
-        query(run_uuid="<run>", metric_key="<metric>", max_results=1),
-        query(200, run_id="<own_run>", metric_key="<metric>"),
-        query(run_id="<run>", metric_key="<metric>", page_token="<own_history_token>"),
-    ],
+    **{
+        f"{method} metrics/get-history": [
+            query(200, run_id="<run>", metric_key="<metric>"),
+            query(200, run_uuid="<run>", metric_key="<metric>", max_results=1),
+            query(200, run_id="<own_run>", metric_key="<metric>"),
+            query(200, run_id="<run>", metric_key="<metric>", page_token="<own_history_token>"),
+        ]
+        for method in ("GET", "HEAD")
+    },
     "GET metrics/get-history-bulk": [
         query(200, run_id="<run>", metric_key="<metric>"),
         query(200, run_id=["<own_run>", "<run>"], metric_key="<metric>"),
@@ -237,6 +243,40 @@ for method, make in (("GET", query), ("POST", body)):
         make(name="<registered>", stages=["None"]),
     ]
 
+# What is not kept: the answers are the same for any ids.
+_ANY_SEARCH = {"filter": "run_id = '<run>'", "page_token": "<runs_token>"}
+_ANY_SEARCHED = {"filter_string": "name = '<dataset>'", "page_token": "<runs_token>"}
+_LOCATION = {"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": "<experiment>"}}
+NOT_KEPT = {
+    "GET traces": [query(200, experiment_ids="<experiment>", **_ANY_SEARCH)],
+    "POST traces/search": [body(200, locations=[_LOCATION], **_ANY_SEARCH)],
+    "POST traces/metrics": [
+        body(
+            200,
+            experiment_ids=["<experiment>"],
+            view_type="TRACES",
+            metric_name="trace_count",
+            aggregations=[{"aggregation_type": "COUNT"}],
+            page_token="<runs_token>",
+        )
+    ],
+    "GET scorers/list": [
+        query(200, experiment_id="<experiment>"),
+        query(200, experiment_ids=["<experiment>"]),
+    ],
+    "GET datasets/search": [query(200, experiment_ids="<experiment>", **_ANY_SEARCHED)],
+    "POST datasets/search": [body(200, experiment_ids=["<experiment>"], **_ANY_SEARCHED)],
+    "POST issues/search": [body(200, experiment_id="<experiment>", **_ANY_SEARCHED)],
+    **{
+        f"GET {path}": [query(200)]
+        for path in (
+            *("assistant/config", "assistant/providers"),
+            *("gateway/secrets/config", "gateway-proxy", "ui-telemetry"),
+        )
+    },
+    "POST ui-telemetry": [body(200, records=[{"params": {"run_id": "<run>"}}])],
+}
+
 _OWN = {"run_id": "<own_run>"}
 WORKBENCH = {
     "POST /api/v1/experiments": [makes(201, name="<experiment_name>")],
@@ -291,7 +331,8 @@ def _named(prefix: str, cases: dict[str, list[Case]]) -> dict[str, list[Case]]:
 
 
 CASES = (
-    _named(MLFLOW, EXPERIMENTS | RUNS | MODELS | REGISTRY | PRESIGNED)
+    _named(MLFLOW, EXPERIMENTS | RUNS | MODELS | REGISTRY | PRESIGNED | PAGES | NOT_KEPT)
+    | GRAPHQL
     | _named(PROXY, PROXIED | TRANSFERS)
     | WORKBENCH
     | FILES_OF_RUNS
@@ -325,5 +366,6 @@ DIRECTORY = {
 OF_NO_TENANT = {
     *("GET /", "GET /health", "GET /ready", "GET /version", "GET /docs", "GET /docs.js"),
     *("GET /openapi.json", "HEAD /openapi.json", "GET /static-offline-docs/{path}", "GET /metrics"),
+    *("GET /api/v1/version", "GET /run-page.js", "GET /run-page.css"),
     f"GET {MLFLOW}/server-info",
 }

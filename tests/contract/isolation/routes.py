@@ -2,20 +2,28 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fastapi.routing import iter_route_contexts
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from app.api.mlflow import NOT_SERVED
+from app.api.mlflow import GRAPHQL, NOT_SERVED
 from app.api.mlflow.artifact_routes import ArtifactRoutes
+from app.api.mlflow.page_files import PageFiles
 from app.api.mlflow.router import METHODS, Endpoint, MlflowApi
 from app.main import Application
 
 MLFLOW = "/api/2.0/mlflow"
 PROXY = "/api/2.0/mlflow-artifacts"
+
+# A HEAD is handled as the GET of the same path. These make another answer to it, without the body.
+HEADS = (
+    f"{MLFLOW}/metrics/get-history",
+    *(f"{PROXY}/{path}" for path in ("artifacts", "artifacts/{path}", "signed/{path}")),
+    "/api/v1/experiments/runs/{run_id}/artifacts/{path}",
+)
 
 
 @dataclass(frozen=True)
@@ -42,20 +50,29 @@ def served(app: Application) -> dict[str, Served]:
     Raises TypeError for a kind of route that is not known here, so that none is passed over.
     """
     routes = [
-        *_of_mlflow(app.dispatcher.mlflow_apps[MLFLOW]),
+        *_of_mlflow(app.dispatcher.mlflow_apps[MLFLOW], f"{MLFLOW}/"),
+        *_of_mlflow(app.dispatcher.mlflow_apps[GRAPHQL], GRAPHQL),
         *_of_proxy(app.dispatcher.mlflow_apps[PROXY]),
+        *_of_pages(app.dispatcher.mlflow_apps["/get-artifact"]),
         *(Served(method, path, refuses=True) for method in METHODS for path in NOT_SERVED),
     ]
     for context in iter_route_contexts(app.routes):
         routes += _of_fastapi(context)
+    routes += [
+        replace(route, method="HEAD")
+        for route in routes
+        if route.method == "GET" and route.path in HEADS
+    ]
     return {route.name: route for route in routes}
 
 
 def mounted(app: Application) -> dict[str, list[tuple[str, int]]]:
-    """The paths at which each of MLflow's two applications is mounted, and its identity there."""
+    """The paths at which each of MLflow's applications is mounted, and its identity there; without
+    GraphQL, which has one path."""
     found: dict[str, list[tuple[str, int]]] = {}
     for path, mlflow_app in app.dispatcher.mlflow_apps.items():
-        found.setdefault(type(mlflow_app).__name__, []).append((path, id(mlflow_app)))
+        if path != GRAPHQL:
+            found.setdefault(type(mlflow_app).__name__, []).append((path, id(mlflow_app)))
     return found
 
 
@@ -76,7 +93,14 @@ def _of_proxy(proxy: Any) -> Iterator[Served]:
         yield Served(method, PROXY + endpoint.path)
 
 
-def _of_mlflow(api: Any) -> Iterator[Served]:
+def _of_pages(pages: Any) -> Iterator[Served]:
+    """They are below MLflow's prefixes, too."""
+    assert isinstance(pages, PageFiles)
+    for (method, _), endpoint in pages.table.items():
+        yield Served(method, MLFLOW + endpoint.path)
+
+
+def _of_mlflow(api: Any, mount: str) -> Iterator[Served]:
     assert isinstance(api, MlflowApi)
     for method, path, endpoint in api.endpoints():
-        yield Served(method, f"{MLFLOW}/{path}", endpoint)
+        yield Served(method, mount + path, endpoint)

@@ -123,8 +123,10 @@ def test_all_of_mlflows_prefixes_are_the_same_applications(app: FastAPI) -> None
     assert {name: {path for path, _ in places} for name, places in found.items()} == {
         "ArtifactRoutes": {f"{prefix}/mlflow-artifacts" for prefix in PREFIXES},
         "MlflowApi": {f"{prefix}{name}" for prefix in PREFIXES for name in ("/mlflow", "mlflow")},
+        "PageFiles": {"/get-artifact", "/model-versions/get-artifact"},
     }
     assert {name: len({one for _, one in places}) for name, places in found.items()} == {
         "ArtifactRoutes": 1,
         "MlflowApi": 1,
+        "PageFiles": 1,
     }

@@ -37,16 +37,12 @@ def found() -> set[Difference]:
 def empty_pair(
     reference: Reference, server_url: str, http: httpx.Client, found: set[Difference]
 ) -> Callable[[], Pair]:
-    """Makes both servers empty: MLflow's by emptying its database, ours by a new tenant."""
+    """Makes both servers empty: MLflow's by emptying its database, ours by a tenant that does not
+    exist yet."""
 
     def make() -> Pair:
         reference.reset()
         our_url = f"{server_url}/t/t-{secrets.token_hex(6)}"
-        # The first write is what brings a tenant, and its experiment 0, into being.
-        http.post(
-            f"{our_url}/api/2.0/mlflow/experiments/set-experiment-tag",
-            json={"experiment_id": "1", "key": "k"},
-        )
         return Pair(reference, our_url, http, found)
 
     return make

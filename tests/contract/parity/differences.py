@@ -6,12 +6,13 @@ met by any case.
 
 from tests.contract.parity.difference import ANY, REFUSED, Difference, answers, everywhere
 from tests.contract.parity.rewrites import (
+    cut_as_there,
     in_our_folders,
-    key_for_name,
     nan_last,
     opaque,
     unbounded,
     without,
+    without_aliases,
     without_legacy_description,
     without_negative_zero,
     without_place,
@@ -24,7 +25,8 @@ DIFFERENCES: tuple[Difference, ...] = (
     everywhere(
         "the tenant's tag",
         "Every experiment and run shows the tag matih.tenant_id, which users of the workbench"
-        " filter by. TRACKING_TENANT_TAG=false hides it.",
+        " filter by. What is written to it is ignored. TRACKING_TENANT_TAG=false hides it.",
+        theirs=without_tenant_tag,
         ours=without_tenant_tag,
     ),
     everywhere(
@@ -155,7 +157,7 @@ DIFFERENCES: tuple[Difference, ...] = (
         "bodies that are no JSON",
         "MLflow takes them for empty ones.",
         calls=ANY,
-        theirs=(400, REFUSED, r"Missing value for required parameter .*"),
+        theirs=(400, REFUSED, r"(Missing|Invalid) value .*"),
         ours=(400, REFUSED, r"The request body is not valid JSON: .*"),
     ),
     answers(
@@ -179,18 +181,17 @@ DIFFERENCES: tuple[Difference, ...] = (
         theirs=(400, REFUSED, r"Invalid experiment name: ''"),
         ours=(400, REFUSED, r".*holds a NUL character or half of a surrogate pair.*"),
     ),
-    answers(
-        "over-long values",
-        "MLflow cuts params and tags of runs that are too long. We refuse them: nobody asked for"
-        " half a value. The client's own MLFLOW_TRUNCATE_LONG_VALUES still cuts them before.",
-        calls=r"POST runs/(log-batch|log-parameter|set-tag)",
-        theirs=(200, None, ANY),
-        ours=(400, REFUSED, r"'.*value' exceeds the maximum length of \d+ characters"),
+    everywhere(
+        "long values",
+        "MLflow cuts params of runs at 6,000 characters, and tags at 8,000. We keep up to 65,536"
+        " (TRACKING_MAX_VALUE_LENGTH) before we cut.",
+        calls=r"GET runs/get|POST runs/search",
+        ours=cut_as_there,
     ),
     answers(
         "batches over a megabyte",
         "MLflow's limit counts the fields of the message instead of its bytes. We keep to what it"
-        " documents.",
+        " documents, and count no escapes.",
         calls=r"POST runs/log-batch",
         theirs=(200, None, ANY),
         ours=(400, REFUSED, r"Batched logging API requests must be at most 1000000 bytes.*"),
@@ -214,27 +215,6 @@ DIFFERENCES: tuple[Difference, ...] = (
         theirs=(ANY, ANY, r"{}|.*This name would resolve to '\.'"),
         ours=(400, REFUSED, r"Missing value for required parameter .*|.*A key name must be.*"),
     ),
-    answers(
-        "run_uuid wherever run_id is",
-        "MLflow takes the older name for some calls only.",
-        calls=r"POST runs/(delete|delete-tag|restore|log-batch)",
-        theirs=(ANY, ANY, r"Run with id= not found|Invalid value \"\" for parameter 'run_id' .*"),
-        ours=(ANY, ANY, ANY),
-    ),
-    answers(
-        "the tag mlflow.runName",
-        "It is the run's name, and cannot be deleted. MLflow stores it twice, and then shows one"
-        " without the other.",
-        calls=r"POST runs/delete-tag",
-        theirs=(200, None, ANY),
-        ours=(400, REFUSED, r"The tag 'mlflow.runName' is the run's name and cannot be deleted"),
-    ),
-    everywhere(
-        "a metric's key in messages",
-        "MLflow calls it `name`; the request calls it `key`.",
-        calls=r"POST runs/log-(metric|batch)",
-        theirs=key_for_name,
-    ),
     everywhere(
         "negative zero",
         "SQLite has none. We keep what was logged.",
@@ -246,13 +226,6 @@ DIFFERENCES: tuple[Difference, ...] = (
         " comes after them.",
         calls=r"GET metrics/get-history",
         theirs=nan_last,
-    ),
-    answers(
-        "histories of unknown runs",
-        "MLflow answers with an empty history. We say that there is no such run.",
-        calls=r"GET metrics/get-history",
-        theirs=(200, None, r"{}|\[\]"),
-        ours=(404, "RESOURCE_DOES_NOT_EXIST", r"Run with id=.* not found"),
     ),
     answers(
         "metrics of unknown models",
@@ -267,6 +240,21 @@ DIFFERENCES: tuple[Difference, ...] = (
         calls=r"POST runs/log-inputs",
         theirs=(200, None, ANY),
         ours=(400, REFUSED, r"Missing value for required parameter 'datasets\[0\]\.dataset.*"),
+    ),
+    answers(
+        "lengths that MLflow leaves to its database",
+        "SQLite checks none of them, and other databases fail. We refuse what is longer.",
+        calls=r"POST (registered-models|logged-models|model-versions)(/create)?"
+        r"|PATCH (registered-models|model-versions)/update|PATCH logged-models/.*/tags",
+        theirs=(200, None, ANY),
+        ours=(400, REFUSED, r"'.*' exceeds the maximum length of \d+ characters"),
+    ),
+    answers(
+        "a line break at the end of a key",
+        "MLflow's pattern lets it pass. It is none of the characters that keys may have.",
+        calls=r"POST runs/(set-tag|log-batch|log-parameter|log-metric)",
+        theirs=(200, None, ANY),
+        ours=(400, REFUSED, r"Invalid value .*\\n.* Names may only contain .*"),
     ),
     answers(
         "page sizes below 1",
@@ -286,6 +274,14 @@ DIFFERENCES: tuple[Difference, ...] = (
             REFUSED,
             r"Invalid order by key .*|Invalid value 0 for parameter 'max_results'.*",
         ),
+    ),
+    everywhere(
+        "aliases of versions",
+        "MLflow leaves them out of searches and of a model's latest versions, where they are read"
+        " as none (issue 9783 of MLflow).",
+        calls=r"(GET|POST|PATCH) (model-versions/search|registered-models/.*)",
+        theirs=without_aliases,
+        ours=without_aliases,
     ),
     answers(
         "words for a refused source of a version",
@@ -319,7 +315,8 @@ DIFFERENCES: tuple[Difference, ...] = (
     answers(
         "words for a refused path",
         "Ours say what is wrong with it.",
-        calls=r"(GET|POST) artifacts/.*|GET logged-models/.*|\w+ .*mlflow-artifacts/.*",
+        calls=r"(GET|POST) artifacts/.*|GET .*logged-models/.*|\w+ .*mlflow-artifacts/.*"
+        r"|GET .*get-artifact|POST .*upload-artifact",
         theirs=(400, REFUSED, r"Invalid path"),
         ours=(400, REFUSED, r"Invalid path: .*"),
     ),
@@ -368,10 +365,10 @@ DIFFERENCES: tuple[Difference, ...] = (
     ),
     answers(
         "downloading a folder",
-        "There is no such file. MLflow's error has no error code.",
-        calls=r"GET .*mlflow-artifacts/artifacts/.*",
-        theirs=(400, None, r".*refers to a directory, not a file.*"),
-        ours=(404, "RESOURCE_DOES_NOT_EXIST", r"No such artifact: .*"),
+        "The same refusal, with the path in our folders. That of MLflow's proxy has no error code.",
+        calls=r"GET .*(mlflow-artifacts/artifacts/.*|get-artifact|artifacts/files)",
+        theirs=(400, ANY, r".*refers to a directory, not a file.*"),
+        ours=(400, REFUSED, r".*refers to a directory, not a file.*"),
     ),
     everywhere(
         "the description of the default workspace",
@@ -413,10 +410,10 @@ DIFFERENCES: tuple[Difference, ...] = (
     ),
     answers(
         "workspaces that are not there yet",
-        "A tenant comes into being with its first write, and is empty before.",
+        "A tenant comes into being with its first write, and has its experiment 0 before.",
         calls=r"POST .*experiments/search",
         theirs=(404, "RESOURCE_DOES_NOT_EXIST", r"Workspace '.*' not found"),
-        ours=(200, None, r"{}"),
+        ours=(200, None, r".*\"Default\".*"),
     ),
     answers(
         "a workspace's artifact root",
@@ -449,11 +446,48 @@ DIFFERENCES: tuple[Difference, ...] = (
         ours=(200, None, r".*\"run_name\": \"<random name>\".*"),
     ),
     answers(
-        "a GET with a body",
-        "MLflow reads it. HTTP gives it no meaning, and proxies drop it.",
-        calls=r"GET experiments/get",
-        theirs=(200, None, ANY),
-        ours=(400, REFUSED, r"Missing value for required parameter 'experiment_id'.*"),
+        "a HEAD with a query",
+        "MLflow looks for the fields of a HEAD in its body, and misses them. We answer as to the"
+        " GET.",
+        calls=r"HEAD .*",
+        theirs=(400, None, r""),
+        ours=(ANY, None, r""),
+    ),
+    answers(
+        "booleans as text",
+        "MLflow's client for R sends TRUE as a text, which MLflow's server takes in a query and"
+        " refuses in a body. We take it in both.",
+        calls=r"POST model-versions/transition-stage",
+        theirs=(400, REFUSED, r"Invalid value \"TRUE\" for parameter .*"),
+        ours=(200, None, ANY),
+    ),
+    answers(
+        "the liveness probe",
+        "It answers OK in MLflow, and in JSON here.",
+        calls=r"GET /?health",
+        theirs=(200, None, r"OK"),
+        ours=(200, None, ANY),
+    ),
+    answers(
+        "counts of traces",
+        "MLflow counts 0 traces. We don't count what is not kept.",
+        calls=r"POST .*traces/metrics",
+        theirs=(200, None, r".*\"COUNT\": 0\.0.*"),
+        ours=(200, None, r"\{\}"),
+    ),
+    answers(
+        "words for a page of too many traces",
+        "MLflow says that the number has the wrong type.",
+        calls=r"(GET|POST) .*traces(/search)?",
+        theirs=(400, REFUSED, r"Invalid value .* for parameter 'max_results' supplied:  Hint: .*"),
+        ours=(400, REFUSED, r"Invalid value .* for parameter 'max_results' supplied: it must .*"),
+    ),
+    answers(
+        "the secrets of MLflow's gateway",
+        "There is no gateway, and so no place for secrets.",
+        calls=r"GET .*gateway/secrets/config",
+        theirs=(200, None, r".*\"secrets_available\": true.*"),
+        ours=(200, None, r".*\"secrets_available\": false.*"),
     ),
     answers(
         "routes that are not there",

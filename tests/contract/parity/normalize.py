@@ -45,6 +45,8 @@ class Side:
     def send(self, call: Call) -> Answer:
         path = _fill(call.path, self.kept)
         content, headers = call.content, _fill(call.headers, self.kept)
+        if content is not None:
+            content = _fill(content.decode("latin-1"), self.kept).encode("latin-1")
         if call.body is not None:
             content = json.dumps(_fill(call.body, self.kept)).encode()
             headers = {"content-type": "application/json"} | headers

@@ -81,15 +81,24 @@ def without_place(value: Json) -> Json:
     return value | {"message": message}
 
 
-def key_for_name(value: Json) -> Json:
-    if not isinstance(value, dict) or "error_code" not in value:
+def cut_as_there(value: Json) -> Json:
+    """The data of a run with its params and tags cut as MLflow cuts them when they are logged."""
+    if not isinstance(value, dict):
         return value
-    message = re.sub(
-        r"for parameter '(metrics\[\d+\]\.)?name' ",
-        lambda m: f"for parameter '{m[1] or ''}key' ",
-        value.get("message", ""),
-    )
-    return value | {"message": message}
+    limits = {"params": 6000, "tags": 8000}
+    cut = {
+        kind: [pair | {"value": pair["value"][:limit]} for pair in value[kind]]
+        for kind, limit in limits.items()
+        if kind in value
+    }
+    return value | cut
+
+
+def without_aliases(value: Json) -> Json:
+    """A model version without its aliases; a model keeps its own."""
+    if isinstance(value, dict) and "current_stage" in value:
+        return {key: one for key, one in value.items() if key != "aliases"}
+    return value
 
 
 def without_negative_zero(value: Json) -> Json:

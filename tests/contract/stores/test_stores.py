@@ -189,6 +189,7 @@ class TestRoundTrip:
             "e\u0301",
             "100%.txt",
             "a%20b+c.txt",
+            "frame%03d%41%E9.png",
             "what?.txt",
             "a&b<c>\"d'.txt",
             " space ",

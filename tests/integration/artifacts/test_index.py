@@ -4,12 +4,15 @@ import asyncio
 import hashlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from uuid import UUID
 
 import pytest
 
 from app.artifacts import sql
+from app.artifacts.artifact_owner import owner_of
 from app.artifacts.service import Artifacts
 from app.db.database import Database
+from app.gc import sql as gc_sql
 from app.kernel.errors import ConflictError, NotFoundError, RunNotActiveError, RunNotFoundError
 from app.kernel.tenant import Tenant
 from app.services import Services
@@ -58,33 +61,97 @@ async def fill(database: Database, tenant: Tenant) -> AsyncIterator[Fill]:
         await connection.execute("DELETE FROM artifacts WHERE tenant_id = %s", [tenant.id])
 
 
-class TestListing:
+class TestCost:
+    """It does not depend on the files and folders beside those that are asked for, on no Postgres
+    that is supported."""
+
     @pytest.mark.parametrize("name", ["lpad(i::text, 6, '0')", "lpad(i::text, 6, '0') || '/only'"])
-    async def test_costs_a_probe_an_entry(
+    async def test_a_listing_costs_a_probe_an_entry(
         self, database: Database, tenant: Tenant, folder: str, fill: Fill, name: str
     ) -> None:
-        """The cost does not depend on the files and folders beside those on the page."""
         await fill(f"'{folder}/many/' || {name}")
         many = f"{folder}/many"
-        async with database.write_pipeline(tenant) as connection:
-            for after in (f"{many}/", f"{many}/010000", f"{many}/019000"):
-                cursor = await connection.execute(
-                    f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {sql.LIST}",
-                    {
-                        "tenant": tenant.id,
-                        "folder": many,
-                        "start": len(many) + 2,
-                        "after": after,
-                        "limit": 101,
-                    },
-                )
-                row = await cursor.fetchone()
-                assert row is not None
-                (explained,) = row[0] if isinstance(row[0], list) else json.loads(row[0])
-                plan = explained["Plan"]
-                assert plan["Actual Rows"] == 101
-                assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < 101 * 10
+        for after in (f"{many}/", f"{many}/010000", f"{many}/019000"):
+            values = {"folder": many, "start": len(many) + 2, "after": after, "limit": 101}
+            rows, blocks = await explained(database, tenant, sql.LIST, **values)
+            assert rows == 101
+            assert blocks < 101 * 10
 
+    async def test_of_files_below_folders(
+        self, database: Database, tenant: Tenant, folder: str, fill: Fill
+    ) -> None:
+        await fill(f"'{folder}/many/' || lpad(i::text, 6, '0')")
+        many, absent = f"{folder}/many", f"{folder}/absent"
+        for statement, values in (
+            (sql.GET, {"path": f"{many}/000001"}),
+            (sql.WALK, {"folder": many, "after": f"{many}/", "limit": 20}),
+            (sql.FIRST_FILES, {"folders": [many, absent], "limit": 20}),
+            (sql.SIZES, {"folders": [absent, f"{many}/000001"], "most": 10}),
+            (sql.DELETE_FILES, {"paths": [absent, f"{many}/000001"], "limit": 10}),
+            (
+                sql.SHOWN_AT,
+                {
+                    "shown": f"{absent}/{'x' * 60}",
+                    "names": [absent, f"{absent}0"],
+                    "start": len(folder) + 1,
+                    "limit": 200,
+                },
+            ),
+        ):
+            _, blocks = await explained(database, tenant, statement, **values)
+            assert blocks < 400, statement
+
+    async def test_of_an_upload(
+        self, database: Database, tenant: Tenant, folder: str, fill: Fill
+    ) -> None:
+        await fill(f"'{folder}/many/' || lpad(i::text, 6, '0')")
+        owner = owner_of(f"{folder}/new/file.txt")
+        assert isinstance(owner.id, UUID)
+        file = {
+            "owner": owner.id.hex,
+            "experiment": owner.experiment_id,
+            "path": f"{folder}/new/file.txt",
+            "parents": owner.parents,
+            "size": 1,
+            "etag": "e",
+            "content_type": "text/plain",
+            "updated_time": 1,
+        }
+        for statement, values in (
+            (sql.UPSERT_FILES["run"], {"files": json.dumps([file])}),
+            (sql.UPSERT_RESERVED_FILES["run"], {"files": json.dumps([file])}),
+            (sql.CHECK_PATH["run"], file),
+        ):
+            _, blocks = await explained(database, tenant, statement, **values)
+            assert blocks < 100, statement
+
+    async def test_of_garbage_collection(
+        self, database: Database, services: Services, tenant: Tenant, folder: str, fill: Fill
+    ) -> None:
+        await fill(f"'{folder}/many/' || lpad(i::text, 6, '0')")
+        for _ in range(3):
+            await put(services.artifacts, tenant, f"{await folder_of(services, tenant)}/a")
+        rows, blocks = await explained(database, tenant, gc_sql.OWNERS, after="", limit=10)
+        assert rows == 4
+        assert blocks < 100
+
+
+async def explained(
+    database: Database, tenant: Tenant, statement: str, **values: object
+) -> tuple[int, int]:
+    """The rows of a statement, and the blocks that it reads."""
+    async with database.write_pipeline(tenant) as connection:
+        cursor = await connection.execute(
+            f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}", {"tenant": tenant.id} | values
+        )
+        row = await cursor.fetchone()
+    assert row is not None
+    (found,) = row[0] if isinstance(row[0], list) else json.loads(row[0])
+    plan = found["Plan"]
+    return int(plan["Actual Rows"]), plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
+
+
+class TestListing:
     async def test_pages_are_in_order_and_whole(
         self, artifacts: Artifacts, database: Database, tenant: Tenant, folder: str
     ) -> None:

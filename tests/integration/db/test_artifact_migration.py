@@ -3,10 +3,10 @@
 import psycopg
 
 from app.db import migrate
-from tests.integration.db.conftest import EmptyDatabase
+from tests.support.postgres_servers import PostgresServer
 
 
-def test_counts_what_was_there(empty_database: EmptyDatabase) -> None:
+def test_counts_what_was_there(empty_database: PostgresServer) -> None:
     url = empty_database.owner_url
     migrate.upgrade(url, "0008")
     migrate.downgrade(url, "0008-1")

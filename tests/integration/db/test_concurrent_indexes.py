@@ -7,7 +7,7 @@ import psycopg
 import pytest
 
 from app.db import migrate
-from tests.integration.db.conftest import EmptyDatabase
+from tests.support.postgres_servers import PostgresServer
 from tests.support.releases import Release, Revision
 
 REVISION = Revision(
@@ -34,7 +34,7 @@ Migrate = Callable[..., None]
 
 
 @pytest.fixture
-def run(empty_database: EmptyDatabase, tmp_path: Path) -> Iterator[Migrate]:
+def run(empty_database: PostgresServer, tmp_path: Path) -> Iterator[Migrate]:
     """Runs a command of the release that has the revision."""
     release = Release(tmp_path / "release", REVISION)
 
@@ -51,14 +51,14 @@ def index(url: str) -> "tuple[int, bool, str] | None":
         return connection.execute(INDEX).fetchone()
 
 
-def test_from_the_empty_schema_and_back(empty_database: EmptyDatabase, run: Migrate) -> None:
+def test_from_the_empty_schema_and_back(empty_database: PostgresServer, run: Migrate) -> None:
     run("migrate")
     assert index(empty_database.owner_url)[1:] == (True, DEFINITION)
     run("downgrade", migrate.head())
     assert index(empty_database.owner_url) is None
 
 
-def test_replaces_what_a_failed_attempt_left(empty_database: EmptyDatabase, run: Migrate) -> None:
+def test_replaces_what_a_failed_attempt_left(empty_database: PostgresServer, run: Migrate) -> None:
     url = empty_database.owner_url
     migrate.upgrade(url)
     with psycopg.connect(empty_database.superuser_url, autocommit=True) as connection:
@@ -76,7 +76,7 @@ def test_replaces_what_a_failed_attempt_left(empty_database: EmptyDatabase, run:
 
 
 def test_keeps_what_an_interrupted_one_has_built(
-    empty_database: EmptyDatabase, run: Migrate
+    empty_database: PostgresServer, run: Migrate
 ) -> None:
     """The index is there; its revision was not entered any more."""
     url = empty_database.owner_url

@@ -37,7 +37,9 @@ def more_than_may_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_an_experiment(services: Services, tenant: Tenant, alone: Database) -> None:
     tags = {f"k{number}": "x" * 20_000 for number in range(1_000)}
     of = str(await services.experiments.create(tenant, "wide", tags=tags))
-    reading = Experiments(alone, services.memory, tenant_tag=False).get(tenant, of)
+    reading = Experiments(alone, services.memory, services.tenant_lookup, tenant_tag=False).get(
+        tenant, of
+    )
     assert await growth(alone, tenant, reading) < MOST_MB
     assert (await services.experiments.get(tenant, of)).tags.keys() >= tags.keys()
 
@@ -46,12 +48,8 @@ async def test_a_logged_model(services: Services, tenant: Tenant, alone: Databas
     """Its values are such that JSON writes six letters for each."""
     params = {f"k{number}": "\x01" * 65_535 for number in range(200)}
     model = await services.models.create(tenant, "0", params=params)
-    assert (
-        await growth(
-            alone, tenant, LoggedModels(alone, services.memory).get(tenant, model.model_id)
-        )
-        < MOST_MB
-    )
+    models = LoggedModels(alone, services.memory, services.tenant_lookup)
+    assert await growth(alone, tenant, models.get(tenant, model.model_id)) < MOST_MB
     assert (await services.models.get(tenant, model.model_id)).params == params
 
 
@@ -60,7 +58,7 @@ async def test_the_registry(services: Services, tenant: Tenant, alone: Database)
     await services.registered_models.create(tenant, "wide", tags=tags)
     await services.model_versions.create(tenant, "wide", "s3://bucket/model", tags=tags)
     for reading in (
-        RegisteredModels(alone, services.memory).get(tenant, "wide"),
+        RegisteredModels(alone, services.memory, services.tenant_lookup).get(tenant, "wide"),
         ModelVersions(alone, services.memory).get(tenant, "wide", "1"),
     ):
         assert await growth(alone, tenant, reading) < MOST_MB

@@ -10,7 +10,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
 from app.db import migrate
-from tests.integration.db.conftest import EmptyDatabase
+from tests.support.postgres_servers import PostgresServer
 
 SHOWN = "SELECT current_setting('lock_timeout'), current_setting('statement_timeout')"
 REVISIONS = [f"{number:04}" for number in range(1, int(migrate.head()) + 1)]
@@ -35,7 +35,7 @@ def limits() -> Iterator[set[tuple[str, str]]]:
 
 
 @pytest.fixture
-def url(empty_database: EmptyDatabase) -> Iterator[str]:
+def url(empty_database: PostgresServer) -> Iterator[str]:
     """A database whose owner has a statement timeout by default."""
     alter = "ALTER ROLE tracking_owner SET statement_timeout"
     with psycopg.connect(empty_database.superuser_url, autocommit=True) as connection:

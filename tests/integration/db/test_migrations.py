@@ -19,13 +19,13 @@ from app.db import migrate
 from app.db.tables import TenantOwned, metadata
 from app.db.url import sqlalchemy_url
 from tests.conftest import ROOT
-from tests.integration.db.conftest import EmptyDatabase
+from tests.support.postgres_servers import PostgresServer
 
 TENANT_TABLES = [table for table in metadata.sorted_tables if table.name != "tenants"]
 
 
 @pytest.fixture
-def migrated(empty_database: EmptyDatabase) -> Iterator[EmptyDatabase]:
+def migrated(empty_database: PostgresServer) -> Iterator[PostgresServer]:
     migrate.upgrade(empty_database.owner_url)
     yield empty_database
     migrate.downgrade(empty_database.owner_url, "base")
@@ -40,7 +40,7 @@ def tables(url: str) -> set[str]:
 
 
 class TestMigrations:
-    def test_up_down_and_up_again(self, empty_database: EmptyDatabase) -> None:
+    def test_up_down_and_up_again(self, empty_database: PostgresServer) -> None:
         url = empty_database.owner_url
         migrate.upgrade(url)
         everything = tables(url)
@@ -56,7 +56,7 @@ class TestMigrations:
         assert tables(url) == everything
         migrate.downgrade(url, "base")
 
-    def test_models_and_migrations_agree(self, migrated: EmptyDatabase) -> None:
+    def test_models_and_migrations_agree(self, migrated: PostgresServer) -> None:
         engine = create_engine(sqlalchemy_url(migrated.owner_url))
         with engine.connect() as connection:
             context = MigrationContext.configure(
@@ -65,7 +65,7 @@ class TestMigrations:
             assert compare_metadata(context, metadata) == []
         engine.dispose()
 
-    def test_alembic_as_an_operator_runs_it(self, empty_database: EmptyDatabase) -> None:
+    def test_alembic_as_an_operator_runs_it(self, empty_database: PostgresServer) -> None:
         environment = os.environ | {
             "TRACKING_MIGRATION_DATABASE_URL": empty_database.owner_url,
             "TRACKING_DATABASE_URL": empty_database.app_url,
@@ -91,7 +91,7 @@ class TestMigrations:
         numbers = [int(one.revision) for one in reversed(revisions)]
         assert numbers == list(range(1, len(numbers) + 1))
 
-    def test_two_at_once(self, empty_database: EmptyDatabase) -> None:
+    def test_two_at_once(self, empty_database: PostgresServer) -> None:
         """As when several replicas start on an empty database."""
         url = empty_database.owner_url
         processes = [
@@ -107,7 +107,7 @@ class TestMigrations:
         assert migrate.state(url) == "current"
         migrate.downgrade(url, "base")
 
-    def test_beside_what_others_put_into_the_schema(self, empty_database: EmptyDatabase) -> None:
+    def test_beside_what_others_put_into_the_schema(self, empty_database: PostgresServer) -> None:
         """As an extension does that a superuser installed there."""
         with psycopg.connect(empty_database.superuser_url, autocommit=True) as connection:
             connection.execute("CREATE TABLE public.theirs ()")
@@ -124,7 +124,7 @@ class TestMigrations:
                 connection.execute("DROP TABLE public.theirs")
                 connection.execute("DROP FUNCTION public.their_function")
 
-    def test_state(self, empty_database: EmptyDatabase) -> None:
+    def test_state(self, empty_database: PostgresServer) -> None:
         url = empty_database.owner_url
         migrate.upgrade(url)
         assert migrate.state(url) == "current"
@@ -163,7 +163,7 @@ class TestTenantFirst:
 
 class TestRowLevelSecurity:
     def test_every_tenant_table_is_protected_even_from_its_owner(
-        self, migrated: EmptyDatabase
+        self, migrated: PostgresServer
     ) -> None:
         with psycopg.connect(migrated.owner_url) as connection:
             protected = connection.execute(
@@ -177,7 +177,7 @@ class TestRowLevelSecurity:
         assert {name for (name,) in protected} == {table.name for table in TENANT_TABLES}
 
     def test_the_application_role_owns_nothing_and_bypasses_nothing(
-        self, migrated: EmptyDatabase
+        self, migrated: PostgresServer
     ) -> None:
         with psycopg.connect(migrated.app_url) as connection:
             owned = connection.execute(
@@ -191,7 +191,7 @@ class TestRowLevelSecurity:
         assert powers == (False, False, False)
 
     @pytest.mark.parametrize("url", ["app_url", "owner_url"])
-    def test_raw_sql_sees_one_tenant_only(self, migrated: EmptyDatabase, url: str) -> None:
+    def test_raw_sql_sees_one_tenant_only(self, migrated: PostgresServer, url: str) -> None:
         ours, theirs = _two_tenants(migrated.app_url)
         with psycopg.connect(getattr(migrated, url)) as connection:
             connection.execute("SELECT set_config('app.tenant_id', %s, true)", [str(ours)])
@@ -210,7 +210,7 @@ class TestRowLevelSecurity:
             ).rowcount
             assert (gone, changed) == (0, 0)
 
-    def test_no_row_can_be_written_for_another_tenant(self, migrated: EmptyDatabase) -> None:
+    def test_no_row_can_be_written_for_another_tenant(self, migrated: PostgresServer) -> None:
         ours, theirs = _two_tenants(migrated.app_url)
         with psycopg.connect(migrated.app_url) as connection:
             connection.execute("SELECT set_config('app.tenant_id', %s, true)", [str(ours)])
@@ -221,7 +221,7 @@ class TestRowLevelSecurity:
 
     @pytest.mark.parametrize("setting", ["", None])
     def test_without_a_tenant_nothing_is_seen(
-        self, migrated: EmptyDatabase, setting: str | None
+        self, migrated: PostgresServer, setting: str | None
     ) -> None:
         _two_tenants(migrated.app_url)
         with psycopg.connect(migrated.app_url) as connection:
@@ -241,7 +241,7 @@ class TestRowLevelSecurity:
             "TRUNCATE experiments",
         ],
     )
-    def test_the_application_role_cannot(self, migrated: EmptyDatabase, statement: str) -> None:
+    def test_the_application_role_cannot(self, migrated: PostgresServer, statement: str) -> None:
         with (
             psycopg.connect(migrated.app_url) as connection,
             pytest.raises(psycopg.errors.InsufficientPrivilege),

@@ -47,6 +47,71 @@ async def test_a_megabyte_is_taken(client: httpx.AsyncClient) -> None:
     assert answer.status_code == 200, answer.text
 
 
+# How many of them fill most of a megabyte in UTF-8: escaped they have two to six times the bytes.
+ESCAPED = [("中", 300_000), ("🙂", 225_000), ("é", 450_000), ("\x01", 150_000)]
+
+
+@pytest.mark.parametrize(("character", "count"), ESCAPED)
+@pytest.mark.parametrize("in_workbench", [False, True])
+async def test_a_batch_of_escapes(
+    client: httpx.AsyncClient, character: str, count: int, in_workbench: bool
+) -> None:
+    """A batch is measured by what it says, and not by how it is escaped."""
+    run = (await client.post(f"{WORKBENCH}/runs", json={"experiment_id": "0"})).json()["id"]
+    params = {f"p{n}": character * (count // 10) for n in range(10)}
+    if in_workbench:
+        route, message = f"{WORKBENCH}/runs/{run}/log-batch", {"params": params}
+    else:
+        pairs = [{"key": key, "value": value} for key, value in params.items()]
+        route, message = f"{MLFLOW}/runs/log-batch", {"run_id": run, "params": pairs}
+    body = json.dumps(message)
+    assert len(body) > 890_000
+    assert (await client.post(route, content=body, headers=JSON)).status_code == 200
+    shown = (await client.get(f"{WORKBENCH}/runs/{run}")).json()
+    assert shown["params"] == params
+
+
+@pytest.mark.parametrize(
+    "characters", ["x" * 1_000_000, "中" * 334_000, "🙂" * 250_000, "\\u0078" * 1_000_000]
+)
+@pytest.mark.parametrize("in_workbench", [False, True])
+async def test_a_batch_that_is_too_large_without_escapes(
+    client: httpx.AsyncClient, characters: str, in_workbench: bool
+) -> None:
+    run = (await client.post(f"{WORKBENCH}/runs", json={"experiment_id": "0"})).json()["id"]
+    text = characters if characters[0] == "\\" else json.dumps(characters)[1:-1]
+    if in_workbench:
+        route, body = f"{WORKBENCH}/runs/{run}/log-batch", f'{{"tags": {{"t": "{text}"}}}}'
+    else:
+        route = f"{MLFLOW}/runs/log-batch"
+        body = f'{{"run_id": "{run}", "tags": [{{"key": "t", "value": "{text}"}}]}}'
+    answer = await client.post(route, content=body, headers=JSON)
+    assert answer.status_code == (413 if in_workbench else 400), answer.text
+    assert "1000000 bytes" in answer.text
+
+
+@pytest.mark.parametrize("route", ROUTES)
+async def test_escapes_in_other_bodies(client: httpx.AsyncClient, route: str) -> None:
+    """They are decoded and judged by their fields; without escapes they are too large."""
+    for character, count, statuses in (
+        ("中", 300_000, (200, 400, 422)),
+        ("中", 350_000, (413,)),
+        ("中", 4_000_000, (413,)),
+    ):
+        body = json.dumps({"name": character * count})
+        answer = await client.post(route, content=body, headers=JSON)
+        assert answer.status_code in statuses, answer.text
+
+
+async def test_a_long_tag_of_a_model(client: httpx.AsyncClient) -> None:
+    """A tag as long as it may be, of characters with twelve bytes in an escape."""
+    model = f"{MLFLOW}/registered-models"
+    await client.post(f"{model}/create", json={"name": "m"})
+    body = json.dumps({"name": "m", "key": "k", "value": "🙂" * 100_000})
+    answer = await client.post(f"{model}/set-tag", content=body, headers=JSON)
+    assert answer.status_code == 200, answer.text
+
+
 @pytest.mark.parametrize("route", ROUTES)
 @pytest.mark.parametrize(
     "body",

@@ -9,14 +9,14 @@ from fastapi import FastAPI
 from app.config import Settings
 from app.db import migrate
 from app.db.embedded import embedded_postgres
+from app.kernel.tenant import Tenant
 from app.main import create_app
 from tests.conftest import client_of
 
 
 class TestProbes:
-    async def test_health_version_and_readiness(self, client: httpx.AsyncClient) -> None:
+    async def test_health_and_readiness(self, client: httpx.AsyncClient) -> None:
         assert (await client.get("/health")).json() == {"status": "ok"}
-        assert (await client.get("/version")).json()["name"] == "tracking"
         ready = await client.get("/ready")
         assert (ready.status_code, ready.json()["ready"]) == (200, True)
 
@@ -51,10 +51,24 @@ class TestProbes:
 
 
 class TestPages:
-    async def test_the_clients_links_lead_to_the_docs(self, client: httpx.AsyncClient) -> None:
-        answer = await client.get("/", follow_redirects=False)
-        assert answer.headers["location"].endswith("/docs")
-        assert answer.headers["location"].startswith("/t/")
+    async def test_the_clients_links_lead_to_a_page(self, client: httpx.AsyncClient) -> None:
+        """Its URLs are relative, so that it is its tenant's."""
+        page = await client.get("/")
+        assert page.headers["content-type"] == "text/html; charset=utf-8"
+        policy = page.headers["content-security-policy"]
+        assert "script-src 'self'; style-src 'self';" in policy
+        urls = re.findall(r'(?:src|href)="([^"#]+)"', page.text)
+        assert {"run-page.js", "run-page.css", "docs"} <= set(urls)
+        for url in urls:
+            assert not url.startswith(("/", "http")), url
+            if not url.startswith("data:"):
+                assert (await client.get(f"/{url}")).status_code == 200, url
+        assert not re.search(r"<script(?![^>]* src=)|<style| style=| on[a-z]+=", page.text)
+
+    async def test_the_page_of_a_tenant_has_a_slash(self, app: FastAPI, tenant: Tenant) -> None:
+        async with client_of(app, None) as client:
+            answer = await client.get(f"/t/{tenant.slug}")
+        assert (answer.status_code, answer.headers["location"]) == (307, f"/t/{tenant.slug}/")
 
     async def test_the_docs_need_nobody_else(self, client: httpx.AsyncClient) -> None:
         """They work without internet access, and load no scripts of other hosts."""

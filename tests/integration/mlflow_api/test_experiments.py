@@ -134,7 +134,6 @@ class TestCreate:
             ("a!b", "v", "'key'"),
             ("a//b", "v", "'key'"),
             ("k", "\x00", "'value'"),
-            ("matih.tenant_id", "other", "matih.tenant_id"),
         ],
     )
     async def test_bad_tag(

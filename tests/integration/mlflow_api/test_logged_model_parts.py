@@ -38,12 +38,6 @@ class TestTags:
         invalid(answer, "tags[1].key", "A key name must be provided.")
         assert "tags" not in (await get(client, model_id))["info"]
 
-    async def test_the_tenants_tag_is_not_settable(self, client: httpx.AsyncClient) -> None:
-        tags = [{"key": "matih.tenant_id", "value": "other"}]
-        model_id = await create_id(client)
-        answer = await client.patch(f"{MODELS}/{model_id}/tags", json={"tags": tags})
-        invalid(answer, "matih.tenant_id")
-
     async def test_several_clients_at_once(self, client: httpx.AsyncClient) -> None:
         """They are serialized; the last one wins."""
         model_id = await create_id(client)

@@ -1,12 +1,38 @@
-"""MLflow's server info, and the prefixes of MLflow's routes."""
+"""The versions, MLflow's server info, and the prefixes of MLflow's routes."""
+
+from importlib.metadata import version
 
 import httpx
 import pytest
+from mlflow.store.tracking.rest_store import RestStore
+from mlflow.utils.rest_utils import MlflowHostCreds
+from packaging.version import Version
 
+from app.db import migrate
 from tests.integration.mlflow_api.model_calls import refused
 from tests.integration.mlflow_api.tracking_calls import get_experiment, ok
 
 PREFIXES = ["/api/2.0", "/api/3.0", "/ajax-api/2.0", "/ajax-api/3.0"]
+
+
+class TestVersion:
+    async def test_is_the_one_that_is_compared_with(self, client: httpx.AsyncClient) -> None:
+        """As MLflow answers it: nothing but the version."""
+        for answer in (await client.get("/version"), await client.get("http://test/version")):
+            assert answer.text == version("mlflow")
+            assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+
+    def test_is_read_by_mlflows_client(self, tracking_uri: str) -> None:
+        found = RestStore._get_server_version(MlflowHostCreds(tracking_uri))
+        assert found == Version(version("mlflow"))
+
+    async def test_of_this_server(self, client: httpx.AsyncClient) -> None:
+        assert ok(await client.get("/api/v1/version")) == {
+            "name": "tracking",
+            "version": version("tracking"),
+            "schema_revision": migrate.head(),
+            "mlflow_version": version("mlflow"),
+        }
 
 
 class TestServerInfo:
@@ -41,7 +67,8 @@ class TestNotServed:
             (404, "GET", "mlflow/nope"),
             (404, "POST", "mlflow/nope"),
             (404, "GET", "mlflow/"),
-            (404, "POST", "mlflow/traces"),
+            (405, "POST", "mlflow/traces"),
+            (404, "PATCH", "mlflow/traces/tr-1"),
             (404, "GET", "mlflow/runs/get/more"),
             (405, "GET", "mlflow/runs/create"),
             (405, "POST", "mlflow/runs/get"),
@@ -62,12 +89,12 @@ class TestNotServed:
         self, client: httpx.AsyncClient, prefix: str, status: int, method: str, path: str
     ) -> None:
         answer = await client.request(method, f"{prefix}/{path}")
-        _, _, route = path.partition("/")
         refused(
             answer,
             status,
             "ENDPOINT_NOT_FOUND",
-            f"{method} /{route} is not served here. This server keeps experiments, runs,"
-            " metrics, logged models, registered models and artifacts; see /docs for its own API.",
+            f"{method} {answer.request.url.path} is not served here. This server keeps"
+            " experiments, runs, metrics, logged models, registered models and artifacts; see /docs"
+            " for its own API.",
         )
         assert answer.headers["content-type"] == "application/json"

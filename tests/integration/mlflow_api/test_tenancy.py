@@ -125,7 +125,7 @@ class TestNames:
 
     async def test_empty_header_names_nobody(self, anyone: httpx.AsyncClient, slug: str) -> None:
         headers = {"x-tenant-id": "", "x-mlflow-workspace": ""}
-        assert await experiments_of(anyone, f"/t/{slug}", **headers) == {}
+        assert await experiments_of(anyone, f"/t/{slug}", **headers) == {"Default": slug}
 
 
 class TestArtifacts:
@@ -152,22 +152,38 @@ class TestArtifacts:
 
 
 class TestUnknownTenant:
-    """It exists once it writes: reads find nothing, and do not create it."""
+    """It exists once it writes. Reads find its experiment 0, and do not create it; nor does a
+    write that is refused."""
 
     @pytest.mark.parametrize(
         ("method", "route", "fields", "status"),
         [
-            ("GET", "experiments/get", {"experiment_id": "0"}, 404),
-            ("GET", "experiments/get-by-name", {"experiment_name": "Default"}, 404),
+            ("GET", "experiments/get", {"experiment_id": "0"}, 200),
+            ("GET", "experiments/get", {"experiment_id": "1"}, 404),
+            ("GET", "experiments/get-by-name", {"experiment_name": "Default"}, 200),
+            ("GET", "experiments/get-by-name", {"experiment_name": "x"}, 404),
             ("POST", "experiments/search", {"max_results": 1}, 200),
-            ("POST", "experiments/delete", {"experiment_id": "0"}, 404),
-            ("POST", "experiments/update", {"experiment_id": "0", "new_name": "x"}, 404),
+            ("POST", "experiments/create", {"name": "Default"}, 400),
+            ("POST", "experiments/create", {"name": "x", "artifact_location": "/etc"}, 400),
+            ("POST", "experiments/delete", {"experiment_id": "1"}, 404),
+            ("POST", "experiments/restore", {"experiment_id": "0"}, 404),
+            ("POST", "experiments/update", {"experiment_id": "1", "new_name": "x"}, 404),
+            ("POST", "experiments/update", {"experiment_id": "0", "new_name": "n" * 501}, 400),
+            ("POST", "experiments/set-experiment-tag", {"experiment_id": "1", "key": "k"}, 404),
+            ("POST", "experiments/set-experiment-tag", {"experiment_id": "0", "key": "a!"}, 400),
+            ("POST", "experiments/delete-experiment-tag", {"experiment_id": "0", "key": "k"}, 404),
+            ("POST", "runs/create", {"experiment_id": "1"}, 404),
+            ("POST", "runs/create", {"tags": [{"key": "a!", "value": ""}]}, 400),
+            ("POST", "logged-models", {"experiment_id": "1"}, 404),
+            ("POST", "logged-models", {"experiment_id": "0", "name": "a/b"}, 400),
+            ("POST", "registered-models/create", {"name": "a/b"}, 400),
+            ("POST", "model-versions/create", {"name": "m", "source": "s3://b/m"}, 404),
             ("GET", "runs/get", {"run_id": NO_RUN}, 404),
             ("POST", "runs/search", {"experiment_ids": ["0"]}, 200),
             ("POST", "runs/delete", {"run_id": NO_RUN}, 404),
             ("POST", "runs/log-batch", {"run_id": NO_RUN}, 404),
             ("POST", "runs/set-tag", {"run_id": NO_RUN, "key": "k"}, 404),
-            ("GET", "metrics/get-history", {"run_id": NO_RUN, "metric_key": "m"}, 404),
+            ("GET", "metrics/get-history", {"run_id": NO_RUN, "metric_key": "m"}, 200),
             ("GET", "artifacts/list", {"run_id": NO_RUN}, 404),
             ("GET", "server-info", {}, 200),
         ],
@@ -207,9 +223,99 @@ class TestUnknownTenant:
         assert ok(await anyone.get(f"/t/{slug}{PROXY}?path=experiments")) == {}
         assert not exists(settings, slug)
 
+    async def test_experiment_0(self, anyone: httpx.AsyncClient, slug: str) -> None:
+        """It is the same before and after the first write."""
+        url = f"/t/{slug}{API}/experiments"
+
+        async def shown() -> list[Any]:
+            (found,) = ok(await anyone.post(f"{url}/search", json={"max_results": 9}))[
+                "experiments"
+            ]
+            by_id = ok(await anyone.get(f"{url}/get?experiment_id=0"))["experiment"]
+            by_name = ok(await anyone.get(f"{url}/get-by-name?experiment_name=Default"))[
+                "experiment"
+            ]
+            return [
+                {name: value for name, value in one.items() if not name.endswith("_time")}
+                for one in (found, by_id, by_name)
+            ]
+
+        before = await shown()
+        ok(await anyone.post(f"/t/{slug}{API}/runs/create", json={}))
+        assert await shown() == before
+        assert before[0] == before[1] == before[2]
+
+    @pytest.mark.parametrize(
+        ("search", "count"),
+        [
+            ({"filter": "name = 'Default'"}, 1),
+            ({"filter": "name = 'other'"}, 0),
+            ({"filter": "name LIKE 'D%' AND creation_time > 0"}, 1),
+            ({"filter": "tags.t = '1'"}, 0),
+            ({"filter": "tags.t IS NULL"}, 1),
+            ({"view_type": "DELETED_ONLY"}, 0),
+            ({"view_type": "ALL", "order_by": ["name", "last_update_time DESC"]}, 1),
+        ],
+    )
+    async def test_experiment_0_in_searches(
+        self,
+        anyone: httpx.AsyncClient,
+        client: httpx.AsyncClient,
+        slug: str,
+        search: dict[str, Any],
+        count: int,
+    ) -> None:
+        for caller, prefix in ((anyone, f"/t/{slug}"), (client, "")):
+            answer = await caller.post(
+                f"{prefix}{API}/experiments/search", json={"max_results": 9} | search
+            )
+            assert len(ok(answer).get("experiments", [])) == count
+
+    @pytest.mark.parametrize(
+        ("query", "total"), [("", 1), ("?search=FAULT", 1), ("?search=x", 0), ("?offset=1", 1)]
+    )
+    async def test_experiment_0_in_the_workbench(
+        self, anyone: httpx.AsyncClient, settings: Settings, slug: str, query: str, total: int
+    ) -> None:
+        url = f"/t/{slug}/api/v1/experiments"
+        page = ok(await anyone.get(f"{url}{query}"))
+        assert page["total"] == total
+        shown = ok(await anyone.get(f"{url}/0"))
+        assert (shown["name"], shown["tags"]) == ("Default", {"matih.tenant_id": slug})
+        assert not exists(settings, slug)
+
+    @pytest.mark.parametrize(
+        ("path", "body", "status"),
+        [
+            ("experiments", {"name": "Default"}, 409),
+            ("experiments", {"name": "x", "tags": {"a!": ""}}, 422),
+            ("experiments/runs", {"experiment_id": "1"}, 404),
+            ("experiments/runs", {"experiment_id": "0", "parent_run_id": NO_RUN}, 404),
+            ("experiments/runs", {"experiment_id": "0", "tags": {"a!": ""}}, 422),
+        ],
+    )
+    async def test_refused_in_the_workbench(
+        self,
+        anyone: httpx.AsyncClient,
+        settings: Settings,
+        slug: str,
+        path: str,
+        body: dict[str, Any],
+        status: int,
+    ) -> None:
+        answer = await anyone.post(f"/t/{slug}/api/v1/{path}", json=body)
+        assert answer.status_code == status, answer.text
+        assert not exists(settings, slug)
+
     @pytest.mark.parametrize(
         ("route", "message"),
-        [("experiments/create", {"name": "x"}), ("runs/create", {"experiment_id": "0"})],
+        [
+            ("experiments/create", {"name": "x"}),
+            ("experiments/set-experiment-tag", {"experiment_id": "0", "key": "k"}),
+            ("runs/create", {"experiment_id": "0"}),
+            ("logged-models", {"experiment_id": "0"}),
+            ("registered-models/create", {"name": "m"}),
+        ],
     )
     async def test_first_write_creates_it(
         self,
@@ -223,6 +329,22 @@ class TestUnknownTenant:
         assert exists(settings, slug)
         answer = ok(await anyone.get(f"/t/{slug}{API}/experiments/get?experiment_id=0"))
         assert answer["experiment"]["name"] == "Default"
+
+    async def test_first_write_may_change_experiment_0(
+        self, anyone: httpx.AsyncClient, slug: str
+    ) -> None:
+        url = f"/t/{slug}{API}/experiments"
+        done(await anyone.post(f"{url}/update", json={"experiment_id": "0", "new_name": "mine"}))
+        assert await experiments_of(anyone, f"/t/{slug}") == {"mine": slug}
+        done(await anyone.post(f"{url}/delete", json={"experiment_id": "0"}))
+        assert await experiments_of(anyone, f"/t/{slug}") == {}
+
+    async def test_first_write_of_the_workbench(self, anyone: httpx.AsyncClient, slug: str) -> None:
+        url = f"/t/{slug}/api/v1/experiments"
+        answer = await anyone.patch(f"{url}/0", json={"tags": {"k": "v"}})
+        assert ok(answer)["tags"] == {"k": "v", "matih.tenant_id": slug}
+        assert (await anyone.delete(f"{url}/0")).status_code == 204
+        assert ok(await anyone.post(f"{url}/0/restore"))["lifecycle_stage"] == "active"
 
     async def test_malformed_write_does_not(
         self, anyone: httpx.AsyncClient, settings: Settings, slug: str

@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, create_engine, text
 
 from app.db import migrate
-from app.db.embedded import EmbeddedPostgres, embedded_postgres
 from app.db.url import sqlalchemy_url
 from app.runs import index_scan
 from app.runs.index_scan import RunIndexScan
 from app.runs.search import search_runs
 from tests.integration.search.search_seed import Seed, new_tenant
+from tests.support import postgres_servers
+from tests.support.postgres_servers import PostgresServer
 
 EXAMPLES = settings(
     max_examples=120,
@@ -141,18 +142,18 @@ RUNS = 3_000
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
     """A Postgres without the rows of other tests, which would change what a plan costs: among
     200,000 series of another metric, counting the candidates takes a thousand lookups
     (`index_scan.MAX_COLLECTED`) and 4,000 blocks, and a hundred blocks without them."""
     folder = tmp_path_factory.mktemp("alone")
-    with embedded_postgres(folder, settings={"fsync": "off"}) as server:
+    with postgres_servers.chosen(folder) as server:
         migrate.upgrade(server.owner_url)
         yield server
 
 
 @pytest.fixture(scope="module")
-def many(alone: EmbeddedPostgres) -> Iterator[Seed]:
+def many(alone: PostgresServer) -> Iterator[Seed]:
     engine = create_engine(sqlalchemy_url(alone.app_url))
     with engine.connect() as connection:
         yield seeded(connection, alone.owner_url)

@@ -515,7 +515,22 @@ class TestDownloadArtifact:
         problem = assert_problem(await client.get(url(run, "f")), 404, "path")
         assert "archive=zip" in problem["detail"]
 
-    @pytest.mark.parametrize("path", ["%2e%2e/x", "a%5Cb", "%00", "a//b", "%252e%252e/x"])
+    @pytest.mark.parametrize("path", ["%2e/d/s", "d/%2e/s", "d//s", "d/s/%2e", "d/s/"])
+    async def test_with_dots(
+        self, client: httpx.AsyncClient, run: dict[str, Any], path: str
+    ) -> None:
+        """They are left out wherever a path is read: in listings, downloads and archives."""
+        await upload(client, run["id"], "a.txt", b"x", "d/s")
+        assert (await client.get(url(run, f"{path}/a.txt"))).content == b"x"
+        listing = await client.get(
+            f"{RUNS}/{run['id']}/artifacts", params={"path": path.replace("%2e", ".")}
+        )
+        assert [entry["path"] for entry in listing.json()] == ["d/s/a.txt"]
+        archive = await client.get(url(run, path), params={"archive": "zip"})
+        assert zipfile.ZipFile(io.BytesIO(archive.content)).namelist() == ["a.txt"]
+        assert_problem(await client.delete(url(run, f"{path}//a.txt")), 422, "path")
+
+    @pytest.mark.parametrize("path", ["%2e%2e/x", "a%5Cb", "%00", "/a", "%252e%252e/x"])
     async def test_invalid_path(
         self, client: httpx.AsyncClient, run: dict[str, Any], path: str
     ) -> None:

@@ -167,7 +167,6 @@ class TestLogParams:
             ({"params": {}}, "params"),
             ({"params": {"p": None}}, "params.p"),
             ({"params": {"p": {"nested": 1}}}, "params.p"),
-            ({"params": {"p": "v" * 6001}}, "params.p"),
             ({"params": {"p": "\x00"}}, "params.p"),
             ({"params": {"/p": "v"}}, "params./p"),
             ({"params": {str(n): n for n in range(101)}}, "params"),

@@ -2,13 +2,26 @@
 
 import ntpath
 import posixpath
+import re
 from urllib.parse import unquote
 
 import pytest
-from hypothesis import example, given
+import requests
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
+from mlflow.exceptions import MlflowException
+from mlflow.utils.uri import validate_path_is_safe
+from urllib3.util.url import _encode_target
 
-from app.artifacts.paths import MAX_PATH_BYTES, MAX_SEGMENT_BYTES, artifact_path
+from app.artifacts.paths import (
+    MAX_PATH_BYTES,
+    MAX_SEGMENT_BYTES,
+    artifact_path,
+    name_as_in_url,
+    path_as_listed,
+    path_in_url,
+    path_to_read,
+)
 from app.artifacts.stores.path_rules import key_segments
 from app.kernel.errors import InvalidValueError
 
@@ -20,6 +33,11 @@ PIECES = st.sampled_from(
         "x" * 130,
     )
 )
+# Names of files as they are, with all that looks like percent-encoding.
+NAMES = st.text(
+    st.sampled_from("%%%%0123456789abcdefABCDEFst =-_é"), min_size=1, max_size=12
+).filter(lambda name: name.strip() == name)
+ESCAPE = re.compile("%[0-9A-Fa-f]{2}")
 HOSTILE = st.lists(PIECES, max_size=12).map("".join) | st.text(max_size=40)
 
 
@@ -39,6 +57,14 @@ class TestAccepted:
             "%zz",
             "a%23b",
             "%C3%A9.txt",
+            "frame%03d.png",
+            "top%1f.png",
+            "a%00b",
+            "a%0D%0Ab",
+            "x%C2%85",
+            "bad=%E9",
+            "loss%step%0%timestamp%1795000000000%7f3a.png",
+            "a%2503b",
             "...",
             "..a",
             "a..",
@@ -131,7 +157,6 @@ class TestRefused:
             "..%2fsecret",
             "a%5cb",
             "..%5csecret",
-            "a%00b",
             "C%3a/Windows",
             "file%3a/etc",
             # encoded twice and more
@@ -199,6 +224,113 @@ class TestAnyText:
         except InvalidValueError:
             return
         assert "/".join(key_segments(f"experiments/1/runs/2/artifacts/{path}")).endswith(path)
+
+
+class TestToRead:
+    @pytest.mark.parametrize(
+        ("raw", "path"),
+        [
+            ("d/s", "d/s"),
+            ("d/s/", "d/s"),
+            ("./d", "d"),
+            ("d/.", "d"),
+            ("d/./s", "d/s"),
+            ("d//s", "d/s"),
+            ("././/d///s/.//", "d/s"),
+            ("d/...", "d/..."),
+            (".d/s.", ".d/s."),
+        ],
+    )
+    def test_without_dots_and_empty_segments(self, raw: str, path: str) -> None:
+        assert path_to_read(raw) == path
+
+    @pytest.mark.parametrize("raw", ["", ".", "./", "././."])
+    def test_root(self, raw: str) -> None:
+        assert path_to_read(raw, allow_root=True) == ""
+        with pytest.raises(InvalidValueError, match="empty"):
+            path_to_read(raw)
+
+    @pytest.mark.parametrize("raw", ["..", "./..", "d/../s", "/", "//", "/.", "/d", "./%2e%2e/d"])
+    def test_refused(self, raw: str) -> None:
+        with pytest.raises(InvalidValueError):
+            path_to_read(raw, allow_root=True)
+
+    @given(HOSTILE)
+    def test_any_text_is_refused_or_a_path(self, raw: str) -> None:
+        try:
+            path = path_to_read(raw, allow_root=True)
+        except InvalidValueError:
+            return
+        assert artifact_path(path, allow_root=True) == path
+        assert path == posixpath.normpath(raw).removeprefix(".") or path == posixpath.normpath(raw)
+
+
+class TestInUrls:
+    @pytest.mark.parametrize(
+        ("decoded", "path"),
+        [
+            ("a b.txt", "a b.txt"),
+            ("100%.txt", "100%.txt"),
+            ("a%20b.txt", "a%20b.txt"),
+            ("frame\x03d.png", "frame%03d.png"),
+            ("top\x1f.png", "top%1f.png"),
+            ("a\x00\r\n\x7f", "a%00%0d%0a%7f"),
+            ("x\x85", "x%C2%85"),
+            ("bad=\udce9", "bad=%E9"),
+            ("d%2Fs%2ftxt", "d/s/txt"),
+            ("\ufffd", "\ufffd"),
+        ],
+    )
+    def test_what_cannot_be_stored_stays_escaped(self, decoded: str, path: str) -> None:
+        assert path_in_url(decoded) == path
+
+    @given(NAMES, NAMES)
+    @example("d", "%41.bin")
+    @example("d", "frame%03d.png")
+    @example("d", "loss%step%0%timestamp%17%41")
+    @example("50%", "%41.bin")
+    @example("d", "%2541")
+    @example("d", "bad=%e9")
+    @example("d", "loss%step%0b5c")
+    def test_a_name_is_the_same_whole_and_in_parts(self, folder: str, name: str) -> None:
+        """`requests` says what becomes of names that MLflow's client puts into URLs."""
+        # Of a folder that was decoded already nobody knows how it was written.
+        assume("%" not in name or not ESCAPE.search(folder))
+        whole = path_in_url(as_sent(f"{folder}/{name}"))
+        folder = path_in_url(as_sent(folder))
+        assert f"{folder}/{name_as_in_url(name, folder)}" == whole
+
+
+def as_sent(path: str) -> str:
+    """What the HTTP server decodes of a URL in which the client has put the path."""
+    target = requests.Request("PUT", f"http://localhost/{path}").prepare().path_url
+    return unquote(_encode_target(target)[1:], errors="surrogateescape")
+
+
+class TestAsListed:
+    @pytest.mark.parametrize(
+        ("stored", "shown"),
+        [
+            ("a b.txt", "a b.txt"),
+            ("a%20b.txt", "a b.txt"),
+            ("%2541.bin", "A.bin"),
+            ("top%1F.png", "top%1f.png"),
+            ("bad=%E9", "bad=\ufffd"),
+            ("d/%03d.png", "d/d.png"),
+            ("a%0Ab%09.txt", "ab.txt"),
+        ],
+    )
+    def test_is_decoded(self, stored: str, shown: str) -> None:
+        assert path_as_listed(stored) == shown
+
+    @given(NAMES)
+    def test_is_what_mlflows_client_shows(self, name: str) -> None:
+        try:
+            name = artifact_path(name)
+            shown = validate_path_is_safe(name)
+        except (InvalidValueError, MlflowException):
+            return
+        assert path_as_listed(name) == shown
 
 
 class TestKeySegments:

@@ -7,9 +7,12 @@ servers. Both are empty when a case begins.
 from tests.contract.parity.cases import (
     artifacts,
     experiments,
+    graphql,
     inputs,
     logged_models,
     metrics,
+    not_kept,
+    other_clients,
     params_and_tags,
     protocol,
     registry,
@@ -20,6 +23,7 @@ from tests.contract.parity.cases.calls import Case
 
 FILES = (
     experiments,
+    graphql,
     runs,
     params_and_tags,
     metrics,
@@ -29,6 +33,8 @@ FILES = (
     artifacts,
     registry,
     protocol,
+    other_clients,
+    not_kept,
 )
 
 CASES: dict[str, Case] = {

@@ -30,6 +30,20 @@ def list_folder(path: str = "$folder") -> Call:
     return Call("GET", PROXY, query=[("path", path)])
 
 
+def get_artifact(**query: str) -> Call:
+    return Call("GET", "/get-artifact", query=list(({"run_id": "$run"} | query).items()))
+
+
+def upload(content: bytes, **query: str) -> Call:
+    return Call(
+        "POST",
+        "/ajax-api/2.0/mlflow/upload-artifact",
+        query=list(query.items()),
+        content=content,
+        headers={"content-type": "application/json"},
+    )
+
+
 def upload_in_parts(step: str, **body: Any) -> Call:
     return Call("POST", f"/api/2.0/mlflow-artifacts/mpu/{step}/$folder/models", body)
 
@@ -77,6 +91,68 @@ CASES: dict[str, Case] = {
         *FILES,
         *(download(path) for path in ("a.txt", "empty.txt", "b/c.txt", "\u00e4 b.txt", "z.bin")),
         *(download(path) for path in ("none", "b", "b/none.txt")),
+    ],
+    "listings of paths with dots": [
+        *FILES,
+        *(list_artifacts(path=path) for path in (".", "./", "./b", "b/.", "b/./d", "b//d", "./.")),
+        *(list_folder(f"$folder/{path}") for path in (".", "./b", "b/.", "b/./d", "b//d")),
+    ],
+    "downloads of paths with dots": [
+        *FILES,
+        *(download(path) for path in ("%2e/a.txt", "b/%2e/c.txt", "b%2f%2fc.txt")),
+        *(get_artifact(path=path) for path in ("./a.txt", "b/./c.txt", "b//c.txt")),
+    ],
+    # As MLflow's client puts names into URLs.
+    "names with percent signs": [
+        RUN,
+        *(
+            call
+            for name in (
+                "frame%03d.png",
+                "top%1f.png",
+                "discount%10.csv",
+                "100%25.txt",
+                "x%2fy.txt",
+                "loss%25step%250%25timestamp%251795000000000%250b5c.png",
+            )
+            for call in (put(name), download(name))
+        ),
+        list_artifacts(),
+        list_artifacts(path="x"),
+        list_folder(),
+    ],
+    "files of a run for the page": [
+        *FILES,
+        *(get_artifact(path=path) for path in ("a.txt", "b/c.txt", "\u00e4 b.txt", "z.bin")),
+        *(get_artifact(path=path) for path in ("none", "b", "../x", "/etc", "%2e%2e/x")),
+        get_artifact(path="a.txt", run_id="0" * 32),
+        Call("GET", "/get-artifact", query=[("run_uuid", "$run"), ("path", "a.txt")]),
+    ],
+    "files of a version for the page": [
+        *FILES,
+        Call("POST", "registered-models/create", {"name": "m"}),
+        Call(
+            "POST",
+            "model-versions/create",
+            {"name": "m", "source": "mlflow-artifacts:/$folder/b", "run_id": "$run"},
+        ),
+        *(
+            Call("GET", "/model-versions/get-artifact", query=[*version.items(), ("path", path)])
+            for version in ({"name": "m", "version": "1"}, {"name": "m", "version": "2"})
+            for path in ("c.txt", "d/e.txt", "none", "../a.txt")
+        ),
+    ],
+    "uploads of the page": [
+        RUN,
+        upload(b"[1]", run_uuid="$run", path="d/table.json"),
+        list_artifacts(path="d"),
+        get_artifact(path="d/table.json"),
+        upload(b"[1]", path="a.json"),
+        upload(b"[1]", run_uuid="$run"),
+        upload(b"", run_uuid="$run", path="a.json"),
+        upload(b"[1]", run_uuid="$run", path="../a.json"),
+        upload(b"[1]", run_uuid="0" * 32, path="a.json"),
+        upload(b"x" * (10 * 1024 * 1024 + 1), run_uuid="$run", path="a.json"),
     ],
     "a file is overwritten": [RUN, put("a", b"one"), put("a", b"other"), download("a")],
     "files and folders are deleted": [

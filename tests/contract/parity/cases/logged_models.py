@@ -2,7 +2,9 @@
 
 from typing import Any
 
+from tests.contract.parity.cases.artifacts import PROXY
 from tests.contract.parity.cases.calls import (
+    Call,
     Case,
     create_experiment,
     create_run,
@@ -31,6 +33,15 @@ def get_model(model: str = "$model", **query: Any) -> Any:
 
 def finalize(status: Any, model: str = "$model") -> Any:
     return patch(f"logged-models/{model}", model_id=model, status=status)
+
+
+def directories(path: str) -> Any:
+    return get("logged-models/$model/artifacts/directories", artifact_directory_path=path)
+
+
+def model_file(**query: str) -> Any:
+    url = "/ajax-api/2.0/mlflow/logged-models/$model/artifacts/files"
+    return Call("GET", url, query=list(query.items()))
 
 
 def search(filter: str = "", **fields: Any) -> Any:
@@ -205,6 +216,15 @@ CASES: dict[str, Case] = {
         search(datasets=[{"dataset_name": "d", "dataset_digest": "x"}]),
         search("metrics.m > 0", datasets=[{"dataset_name": "e", "dataset_digest": "g"}]),
         search(datasets=[{}]),
+    ],
+    "a model's files": [
+        create_model().keeping(model="model.info.model_id", folder="model.info.artifact_uri"),
+        Call("PUT", f"{PROXY}/$folder/MLmodel", content=b"x"),
+        Call("PUT", f"{PROXY}/$folder/d/a.txt", content=b"xy"),
+        *(directories(path) for path in ("", ".", "./d", "d/.", "d//", "../x", "none")),
+        *(model_file(artifact_file_path=path) for path in ("MLmodel", "d/a.txt", "./d/a.txt")),
+        *(model_file(artifact_file_path=path) for path in ("none", "d", "../x")),
+        model_file(),
     ],
     "a model's empty folder": [create_model(), get("logged-models/$model/artifacts/directories")],
 }

@@ -63,6 +63,13 @@ CASES: dict[str, Case] = {
     "a GET with a field repeated": [
         get("experiments/get", experiment_id=["0", "1"]),
     ],
+    "searches with their fields in the body": [
+        create_experiment("a"),
+        raw("GET", "experiments/search", '{"filter": "name = \'a\'", "max_results": 2}'),
+        raw("GET", "registered-models/search", '{"filter": "name = \'a\'"}'),
+        raw("GET", "experiments/search", "{"),
+        raw("GET", "experiments/get", "[]"),
+    ],
     "a route that is not there": [get("nothing/here"), post("nothing/here")],
     "a route with another method": [get("runs/create"), post("runs/get")],
     "a route with a slash at its end": [get("experiments/get/", experiment_id="0")],
