@@ -94,10 +94,10 @@ class Database:
     async def _prepare(self, connection: psycopg.AsyncConnection) -> Session:
         """Configure a new connection. Behind a pooler it must have no session state: no prepared
         statements and no settings."""
+        # psycopg would give up all prepared statements, those of the session too, at each rollback.
+        connection.prepare_threshold = None
         pooled = await _is_behind_pooler(connection)
-        if pooled:
-            connection.prepare_threshold = None
-        elif self._statement_timeout is not None:
+        if not pooled and self._statement_timeout is not None:
             milliseconds = str(round(self._statement_timeout * 1000))
             await connection.execute(
                 "SELECT set_config('statement_timeout', %s, false)", (milliseconds,)

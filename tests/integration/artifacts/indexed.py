@@ -73,8 +73,8 @@ async def used_bytes(database: Database, tenant: Tenant) -> int:
 async def rows(database: Database, tenant: Tenant, table: str) -> int:
     """How many rows the tenant has in a table."""
     async with database.write_pipeline(tenant) as connection:
-        cursor = await connection.execute(
-            f"SELECT count(*) FROM {table} WHERE tenant_id = %s", [tenant.id]
+        cursor = await connection.execute_numbered(
+            f"SELECT count(*) FROM {table} WHERE tenant_id = $1", [tenant.id]
         )
         row = await cursor.fetchone()
     assert row is not None

@@ -139,8 +139,8 @@ class TestCommand:
         environment["TRACKING_RETENTION_DAYS"] = "30"
         assert gc(environment, *of_tenant).stdout == f"{tenant.slug}: clean\n"
         async with database.write_pipeline(tenant) as connection:
-            await connection.execute(
-                "UPDATE runs SET deleted_time = deleted_time - %s WHERE tenant_id = %s",
+            await connection.execute_numbered(
+                "UPDATE runs SET deleted_time = deleted_time - $1 WHERE tenant_id = $2",
                 [31 * 86_400_000, tenant.id],
             )
         assert "found 1 runs" in gc(environment, *of_tenant).stdout

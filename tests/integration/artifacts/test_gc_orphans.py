@@ -127,9 +127,9 @@ class TestOrphans:
         path = f"{folder}/a"
         await put_object(store, tenant, path, b"older")
         async with database.write_pipeline(tenant) as connection:
-            await connection.execute(
+            await connection.execute_numbered(
                 "INSERT INTO artifacts (tenant_id, path, size, etag, content_type, updated_time)"
-                " VALUES (%s, %s, 5, 'e', 'text/plain', 0)",
+                " VALUES ($1, $2, 5, 'e', 'text/plain', 0)",
                 [tenant.id, path],
             )
         assert (await collector.collect(tenant, DELETE)).clean
@@ -187,8 +187,8 @@ class TestOrphans:
         for path in (f"{folder}/a", f"{folder}/b/c", f"{other}/a"):
             await put(artifacts, tenant, path)
         async with database.write_pipeline(tenant) as connection:
-            await connection.execute(
-                "DELETE FROM runs WHERE tenant_id = %s AND run_id = %s",
+            await connection.execute_numbered(
+                "DELETE FROM runs WHERE tenant_id = $1 AND run_id = $2",
                 [tenant.id, UUID(hex=folder.split("/")[3])],
             )
         assert (await collector.collect(tenant, COUNT_ONLY)).files.count == 2
@@ -280,8 +280,8 @@ class TestRandomOrphans:
                     del files[name]
                 case "lose the row" if name in files:
                     async with database.write_pipeline(tenant) as connection:
-                        await connection.execute(
-                            "DELETE FROM artifacts WHERE tenant_id = %s AND path = %s",
+                        await connection.execute_numbered(
+                            "DELETE FROM artifacts WHERE tenant_id = $1 AND path = $2",
                             [tenant.id, path],
                         )
                     del files[name]

@@ -58,7 +58,7 @@ async def fill(database: Database, tenant: Tenant) -> AsyncIterator[Fill]:
 
     yield insert
     async with database.write_pipeline(tenant) as connection:
-        await connection.execute("DELETE FROM artifacts WHERE tenant_id = %s", [tenant.id])
+        await connection.execute_numbered("DELETE FROM artifacts WHERE tenant_id = $1", [tenant.id])
 
 
 class TestCost:
@@ -367,7 +367,7 @@ class TestUsedBytes:
         await put(artifacts, tenant, f"{folder}/a")
         await artifacts.delete(tenant, f"{folder}/a")
         async with services.database.write_pipeline(tenant) as connection:
-            await connection.execute("DELETE FROM runs WHERE tenant_id = %s", [tenant.id])
+            await connection.execute_numbered("DELETE FROM runs WHERE tenant_id = $1", [tenant.id])
         await services.tenants.delete(tenant.slug, "RESTRICT")
         with pytest.raises(NotFoundError):
             await services.tenants.get(tenant.slug)

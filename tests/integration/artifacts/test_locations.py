@@ -2,10 +2,8 @@
 
 import re
 from collections.abc import AsyncIterator
-from typing import Any
 
 import httpx
-import psycopg
 import pytest
 from fastapi import FastAPI
 
@@ -13,6 +11,7 @@ from app.kernel.artifact_uris import ModelLocation, RunLocation
 from app.kernel.errors import ConflictError, LoggedModelNotFoundError, RunNotFoundError
 from app.runs.entities import Point, RunWrite
 from tests.integration.artifacts.test_transfers import Site, ok, site_of
+from tests.support.statements import recorded_statements
 
 MLFLOW = "/api/2.0/mlflow"
 RUNS = "/api/v1/experiments/runs"
@@ -32,16 +31,7 @@ async def site(app: FastAPI) -> AsyncIterator[Site]:
 
 @pytest.fixture
 def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Every statement that is sent from now on, by psycopg or through SQLAlchemy."""
-    sent: list[str] = []
-    execute = psycopg.AsyncCursor.execute
-
-    async def recorded(self: Any, query: Any, *args: Any, **more: Any) -> Any:
-        sent.append(str(query))
-        return await execute(self, query, *args, **more)
-
-    monkeypatch.setattr(psycopg.AsyncCursor, "execute", recorded)
-    return sent
+    return recorded_statements(monkeypatch)
 
 
 async def run_with_much(site: Site) -> str:

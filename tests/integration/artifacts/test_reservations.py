@@ -10,7 +10,6 @@ from typing import Any
 from uuid import UUID
 
 import httpx
-import psycopg
 import pytest
 import pytest_asyncio
 from fastapi import FastAPI
@@ -30,6 +29,7 @@ from app.services import Services
 from tests.integration.artifacts.indexed import objects, used_bytes
 from tests.integration.artifacts.test_limits import Held
 from tests.integration.artifacts.test_transfers import FILES, Site, ok, refused, s3_site, site_of
+from tests.support.statements import recorded_statements
 
 MB = 1_000_000
 LIMIT = MB
@@ -55,8 +55,8 @@ async def limit(site: Site, size: int | None = LIMIT) -> None:
 async def reserved(site: Site) -> dict[tuple[UUID, int], int]:
     """The reserved bytes, by object and part."""
     async with site.services.database.write_pipeline(site.tenant) as connection:
-        cursor = await connection.execute(
-            "SELECT object_id, part, bytes FROM artifact_reservations WHERE tenant_id = %s",
+        cursor = await connection.execute_numbered(
+            "SELECT object_id, part, bytes FROM artifact_reservations WHERE tenant_id = $1",
             [site.tenant.id],
         )
         return {(object_id, part): size for object_id, part, size in await cursor.fetchall()}
@@ -65,8 +65,8 @@ async def reserved(site: Site) -> dict[tuple[UUID, int], int]:
 async def expiry(site: Site) -> int:
     """When what is set aside comes back by itself, in milliseconds."""
     async with site.services.database.write_pipeline(site.tenant) as connection:
-        cursor = await connection.execute(
-            "SELECT expiry_time FROM artifact_reservations WHERE tenant_id = %s", [site.tenant.id]
+        cursor = await connection.execute_numbered(
+            "SELECT expiry_time FROM artifact_reservations WHERE tenant_id = $1", [site.tenant.id]
         )
         row = await cursor.fetchone()
     assert row is not None
@@ -505,15 +505,7 @@ class TestAcrossWorkers:
 class TestWithoutAQuota:
     @pytest_asyncio.fixture
     async def statements(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-        sent: list[str] = []
-        execute = psycopg.AsyncCursor.execute
-
-        async def counted(self: Any, query: Any, *args: Any, **more: Any) -> Any:
-            sent.append(str(query))
-            return await execute(self, query, *args, **more)
-
-        monkeypatch.setattr(psycopg.AsyncCursor, "execute", counted)
-        return sent
+        return recorded_statements(monkeypatch)
 
     async def test_nothing_is_paid(self, local: Site, statements: list[str]) -> None:
         url = f"{FILES}/artifacts/{await local.folder()}"

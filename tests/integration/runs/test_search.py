@@ -89,8 +89,8 @@ class TestLatestValues:
         )
         assert set(below) == {run_id for run_id, (_, value) in latest.items() if value < 0.5}
         async with database.write_pipeline(tenant) as connection:
-            odd = await connection.execute(
-                "SELECT run_id FROM metric_series WHERE tenant_id = %s"
+            odd = await connection.execute_numbered(
+                "SELECT run_id FROM metric_series WHERE tenant_id = $1"
                 " AND settled_value <> last_value",
                 (tenant.id,),
             )

@@ -133,9 +133,9 @@ async def read_series(
     database: Database, tenant: Tenant, run_id: str
 ) -> dict[str, tuple[LatestMetric, int, float | None, float | None]]:
     async with database.write_pipeline(tenant) as connection:
-        cursor = await connection.execute(
+        cursor = await connection.execute_numbered(
             "SELECT key, last_value, last_timestamp, last_step, point_count, min_value, max_value"
-            " FROM metric_series WHERE run_id = %s",
+            " FROM metric_series WHERE run_id = $1",
             [run_id],
         )
         rows = await cursor.fetchall()
