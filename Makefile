@@ -9,7 +9,7 @@ INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check -c constrain
 PYTEST := $(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast bench check audit format migration parity compatibility openapi clean
+.PHONY: help run test test-fast test-integrations bench check audit format migration parity compatibility openapi clean
 
 help: ## Print what can be made
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' Makefile
@@ -17,11 +17,14 @@ help: ## Print what can be made
 run: .venv/run.stamp ## Serve on http://127.0.0.1:8000 with an embedded Postgres; Ctrl-C stops it
 	@exec $(PY) -m app.cli serve
 
-test: .venv/dev.stamp ## Run every test; args="-k word" chooses among them
+test: .venv/dev.stamp ## Run the tests; args="-k word" chooses among them
 	@$(PYTEST) $(args)
 
 test-fast: .venv/dev.stamp ## Run the unit tests and those of the two APIs, in less than a minute
 	@$(PYTEST) tests/unit tests/integration/mlflow_api tests/integration/workbench_api $(args)
+
+test-integrations: .venv/dev.stamp ## Run the libraries that log to MLflow, with PyTorch, which make test leaves out
+	@$(PYTEST) -m '' tests/clients/integrations $(args)
 
 bench: .venv/dev.stamp ## Measure beside the peers; only= peers= seconds= rounds= choose (benchmarks/README.md)
 	@$(PY) -m benchmarks $(foreach name,only peers seconds rounds,$(if $($(name)),--$(name) $($(name)))) $(args)

@@ -14,6 +14,10 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture
 def environment(tracking_uri: str, tmp_path: Path) -> dict[str, str]:
+    return environment_of_user(tracking_uri, tmp_path)
+
+
+def environment_of_user(tracking_uri: str, home: Path) -> dict[str, str]:
     """The variables of a user who has set nothing but MLFLOW_TRACKING_URI."""
     kept = {
         name: value
@@ -25,7 +29,7 @@ def environment(tracking_uri: str, tmp_path: Path) -> dict[str, str]:
         # What the server refuses should fail a test at once, and not be tried for minutes.
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
         "MLFLOW_DISABLE_TELEMETRY": "true",
-        "HOME": str(tmp_path),
+        "HOME": str(home),
     }
 
 
@@ -40,20 +44,20 @@ def run(environment: dict[str, str], tmp_path: Path) -> Run:
             env=environment,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=300,
         )
 
     return it
 
 
-def client_interpreter(version: str) -> Path:
-    """The Python that has an older client. Where it cannot be installed, the test is skipped: a
+def client_interpreter(name: str, *, beside_ours: bool = False) -> Path:
+    """The Python of `interpreter_of`. Where that cannot be installed, the test is skipped: a
     developer may be offline. In CI nothing is skipped that should have been tested."""
     try:
-        return interpreter_of(version)
+        return interpreter_of(name, beside_ours=beside_ours)
     except CannotInstallError as error:
         said = str(error)
-    reason = f"mlflow-skinny {version} cannot be installed: "
+    reason = f"requirements-{name}.txt cannot be installed: "
     if os.environ.get("CI") == "true":
         pytest.fail(reason + said)
     pytest.skip(reason + said.splitlines()[-1])

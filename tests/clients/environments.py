@@ -1,8 +1,9 @@
-"""Environments with older MLflow clients, made once and kept until their requirements change."""
+"""Environments of clients that .venv lacks, made once and kept until their requirements change."""
 
 import fcntl
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,29 +17,32 @@ class CannotInstallError(Exception):
     """What pip said, which may be no more than that it reaches no package index."""
 
 
-def interpreter_of(version: str) -> Path:
-    """The Python of an environment with what `requirements-{version}.txt` pins.
+def interpreter_of(name: str, *, beside_ours: bool = False) -> Path:
+    """The Python of an environment with what `requirements-{name}.txt` pins.
 
-    Raises CannotInstallError where there is none yet and none can be made.
+    With `beside_ours` it has the packages of this interpreter's environment too, and only what
+    that lacks is installed. Raises CannotInstallError where there is none yet and none can be made.
     """
-    requirements = HERE / f"requirements-{version}.txt"
-    environment = ENVIRONMENTS / version
+    requirements = HERE / f"requirements-{name}.txt"
+    environment = ENVIRONMENTS / name
     interpreter = environment / "bin" / "python"
     stamp = environment / "installed"
     wanted = f"{sys.version}\n{requirements.read_text()}"
-    with _locked(version):
+    with _locked(name):
         if not stamp.is_file() or stamp.read_text() != wanted:
             _make(environment)
+            if beside_ours:
+                _show_ours(interpreter)
             _install(interpreter, requirements)
             stamp.write_text(wanted)
     return interpreter
 
 
 @contextmanager
-def _locked(version: str) -> Iterator[None]:
+def _locked(name: str) -> Iterator[None]:
     """One process at a time: two test runs in one tree would install over each other."""
     ENVIRONMENTS.mkdir(parents=True, exist_ok=True)
-    with (ENVIRONMENTS / f"{version}.lock").open("w") as lock:
+    with (ENVIRONMENTS / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -48,6 +52,13 @@ def _make(environment: Path) -> None:
     subprocess.run(
         [sys.executable, "-m", "venv", "--clear", "--without-pip", str(environment)], check=True
     )
+
+
+def _show_ours(interpreter: Path) -> None:
+    """A line of a .pth file is a folder that Python looks for packages in, after its own."""
+    ask = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    asked = subprocess.run([interpreter, "-c", ask], capture_output=True, text=True, check=True)
+    Path(asked.stdout.strip(), "ours.pth").write_text(sysconfig.get_path("purelib"))
 
 
 def _install(interpreter: Path, requirements: Path) -> None:

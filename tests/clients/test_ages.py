@@ -7,16 +7,24 @@ from pathlib import Path
 import pytest
 
 from tests.clients.conftest import Run, client_interpreter
+from tests.conftest import new_slug
 
 TOUR = Path(__file__).resolve().parent / "tour"
 
 # What a client of MLflow 2 has, and what MLflow 3 added.
 EVERY_CLIENT = [
-    *("experiments", "nested_runs", "special_numbers", "batches", "deleted_runs", "asynchronous"),
-    *("datasets", "traced_function", "files", "texts"),
+    *("experiments", "nested_runs", "special_numbers", "batches"),
+    *("other_scripts", "copies", "deleted_runs", "asynchronous", "datasets", "traced_function"),
+    *("files", "texts", "percent_signs", "images", "unusual_paths"),
     *("registered_models", "model_versions", "stages", "aliases", "models_of_runs", "prompts"),
 ]
 SINCE_3 = ["logged_models", "search", "registration"]
+
+
+@pytest.fixture
+def tracking_uri(server_url: str) -> str:
+    """That of a tenant to whom nobody has written."""
+    return f"{server_url}/t/{new_slug()}"
 
 
 @pytest.mark.timeout(400)

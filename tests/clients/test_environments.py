@@ -1,5 +1,6 @@
 """The environments of older clients are made once, and made again when they have to be."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,13 @@ def test_made_again_for_other_requirements(requirements: Path) -> None:
     assert not mark.exists()
 
 
+@pytest.mark.parametrize("beside_ours", [True, False])
+def test_has_our_packages_where_asked_for(requirements: Path, beside_ours: bool) -> None:
+    python = interpreter_of("1", beside_ours=beside_ours)
+    imported = subprocess.run([python, "-c", "import pytest"], env={}, capture_output=True)
+    assert (imported.returncode == 0) == beside_ours
+
+
 def test_made_again_after_a_failure(requirements: Path) -> None:
     requirements.write_text("mlflow-skinny==2.22.5\n")
     for _ in range(2):
@@ -47,7 +55,7 @@ def test_made_again_after_a_failure(requirements: Path) -> None:
 
 def test_offline_its_tests_are_skipped(requirements: Path) -> None:
     requirements.write_text("mlflow-skinny==2.22.5\n")
-    with pytest.raises(pytest.skip.Exception, match=r"1 cannot be installed: .*mlflow-skinny"):
+    with pytest.raises(pytest.skip.Exception, match=r"1\.txt cannot be installed: .*mlflow-skinny"):
         client_interpreter("1")
 
 

@@ -2,9 +2,9 @@
 
     python tests/clients/tour
 
-It needs no more than mlflow-skinny, and checks what it reads back: a difference ends it with an
-AssertionError. A chapter that the client is too old for is left out. It prints as JSON which
-client it is and which chapters it went through.
+It needs no more than mlflow-skinny, numpy and pillow, and checks what it reads back: a difference
+ends it with an AssertionError. A chapter that the client is too old for is left out. It prints as
+JSON which client it is and which chapters it went through.
 """
 
 import json
@@ -20,12 +20,17 @@ CHAPTERS = [
     tracking.nested_runs,
     tracking.special_numbers,
     tracking.batches,
+    tracking.other_scripts,
+    tracking.copies,
     tracking.deleted_runs,
     tracking.asynchronous,
     tracking.datasets,
     tracking.traced_function,
     artifacts.files,
     artifacts.texts,
+    artifacts.percent_signs,
+    artifacts.images,
+    artifacts.unusual_paths,
     registry.registered_models,
     registry.model_versions,
     registry.stages,
@@ -43,6 +48,7 @@ if hasattr(MlflowClient, "create_logged_model"):
 def tour() -> None:
     """Every chapter is in an experiment of its own."""
     client = MlflowClient()
+    tracking.before_the_first_write(client)
     tracking.run_without_an_experiment(client)
     for chapter in CHAPTERS:
         experiment = mlflow.set_experiment(chapter.__name__)

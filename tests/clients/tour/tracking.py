@@ -17,6 +17,14 @@ from mlflow.entities import (
 from refusals import refusal
 
 
+def before_the_first_write(client: MlflowClient) -> None:
+    """There is an experiment 0 to find, to read and to choose."""
+    (found,) = client.search_experiments()
+    assert (found.experiment_id, found.name) == ("0", "Default")
+    assert client.get_experiment("0").name == "Default"
+    assert mlflow.set_experiment(experiment_id="0").lifecycle_stage == "active"
+
+
 def run_without_an_experiment(client: MlflowClient) -> None:
     """A script that sets no experiment logs into experiment 0, `Default`."""
     with mlflow.start_run() as run:
@@ -121,6 +129,39 @@ def batches(client: MlflowClient, experiment_id: str) -> None:
     ] == [(step, now + step) for step in range(500)]
     refused = refusal(client.log_param, run_id, "p1", "another value")
     assert "Changing param values is not allowed" in str(refused), refused
+
+
+def other_scripts(client: MlflowClient, experiment_id: str) -> None:
+    """A batch below the limit, whose text takes more bytes in JSON than it has."""
+    run_id = client.create_run(experiment_id).info.run_id
+    params = {f"p{number}": "数据" * 1000 for number in range(90)}
+    tags = {f"t{number}": "🙂" * 500 for number in range(90)}
+    client.log_batch(
+        run_id,
+        params=[Param(key, value) for key, value in params.items()],
+        tags=[RunTag(key, value) for key, value in tags.items()],
+    )
+    logged = client.get_run(run_id).data
+    assert logged.params == params
+    assert {key: logged.tags[key] for key in tags} == tags
+
+
+def copies(client: MlflowClient, experiment_id: str) -> None:
+    """A run and an experiment with the tags of others, as they are read."""
+    with mlflow.start_run(tags={"team": "a"}) as run:
+        pass
+    tags = client.get_run(run.info.run_id).data.tags
+    with mlflow.start_run(tags=tags) as copy:
+        mlflow.set_tags(tags)
+    copied_id = client.create_run(experiment_id, tags=tags).info.run_id
+    client.log_batch(copied_id, tags=[RunTag(key, value) for key, value in tags.items()])
+    for run_id in (copy.info.run_id, copied_id):
+        assert client.get_run(run_id).data.tags == tags
+    tags = client.get_experiment(experiment_id).tags
+    other_id = client.create_experiment("a copy", tags=tags)
+    for key, value in tags.items():
+        client.set_experiment_tag(other_id, key, value)
+    assert client.get_experiment(other_id).tags == tags
 
 
 def deleted_runs(client: MlflowClient, experiment_id: str) -> None:
