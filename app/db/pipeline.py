@@ -267,31 +267,39 @@ class Pipeline:
         waiter = self._waiter = loop.create_future()
         socket = self._pgconn.socket
         self._unsent = bool(self._pgconn.flush())
-        loop.add_reader(socket, self._on_ready)
+        loop.add_reader(socket, self._on_ready, loop, socket)
         if self._unsent:
-            loop.add_writer(socket, self._on_ready)
+            loop.add_writer(socket, self._on_ready, loop, socket)
         try:
             await waiter
-        finally:
-            loop.remove_reader(socket)
-            if self._unsent:
-                loop.remove_writer(socket)
+        except asyncio.CancelledError:
+            self._stop_listening(loop, socket)
+            raise
 
-    def _on_ready(self) -> None:
+    def _on_ready(self, loop: asyncio.AbstractEventLoop, socket: int) -> None:
         """Send more, and take what has arrived: the callback of the event loop."""
         waiter = self._waiter
         assert waiter is not None
-        if waiter.done():
+        if waiter.done():  # it was cancelled just now
             return
         try:
             if self._unsent and not self._pgconn.flush():
                 self._unsent = False
-                asyncio.get_running_loop().remove_writer(self._pgconn.socket)
-            if self._receive():
-                waiter.set_result(None)
+                loop.remove_writer(socket)
+            arrived = self._receive()
         except psycopg.Error as error:  # the connection is lost
             self._error = self._error or error
+            arrived = True
+        if arrived:
+            # At once: libpq closes the socket of a connection that is lost, and the next connection
+            # may get its number.
+            self._stop_listening(loop, socket)
             waiter.set_result(None)
+
+    def _stop_listening(self, loop: asyncio.AbstractEventLoop, socket: int) -> None:
+        loop.remove_reader(socket)
+        if self._unsent:
+            loop.remove_writer(socket)
 
     def _receive(self) -> bool:
         """Take all results that have arrived; whether what is awaited is among them."""
