@@ -229,6 +229,8 @@ class Pipeline:
         await self._sync()
         if self._error is not None:
             raise self._error
+        if self._pgconn.status != _OK:
+            raise psycopg.OperationalError("the connection is lost")
 
     async def roll_back(self) -> None:
         """Undo what was sent, unless the end of the transaction was sent too.
@@ -267,6 +269,8 @@ class Pipeline:
         waiter = self._waiter = loop.create_future()
         socket = self._pgconn.socket
         self._unsent = bool(self._pgconn.flush())
+        if self._take_results():  # libpq also reads while it sends
+            return
         loop.add_reader(socket, self._on_ready, loop, socket)
         if self._unsent:
             loop.add_writer(socket, self._on_ready, loop, socket)
@@ -302,9 +306,12 @@ class Pipeline:
             loop.remove_writer(socket)
 
     def _receive(self) -> bool:
-        """Take all results that have arrived; whether what is awaited is among them."""
+        """Read what has arrived, and take all results; whether what is awaited is among them."""
+        self._pgconn.consume_input()
+        return self._take_results()
+
+    def _take_results(self) -> bool:
         pgconn, pending = self._pgconn, self._pending
-        pgconn.consume_input()
         while pending and not pgconn.is_busy():
             result = pgconn.get_result()
             if result is None:  # the end of what a statement returns
