@@ -71,7 +71,7 @@ async def listing(
     def shown(entry: ListingEntry) -> FileInfo:
         # As in MLflow's server, `./x` is listed as `./x/…`.
         return FileInfo(
-            posixpath.join(given, posixpath.basename(entry.path)), entry.is_dir, entry.size
+            posixpath.join(given, posixpath.basename(entry.path)), entry.is_dir, entry.size or None
         )
 
     if token is None:
@@ -150,7 +150,7 @@ async def list_folder(call: Call, request: Request) -> Response:
 
 
 def _by_name(entry: ListingEntry) -> FileInfo:
-    return FileInfo(posixpath.basename(entry.path), entry.is_dir, entry.size)
+    return FileInfo(posixpath.basename(entry.path), entry.is_dir, entry.size or None)
 
 
 async def upload(call: Call, request: Request) -> Response:

@@ -100,6 +100,19 @@ def answers(
     return Difference(name, reason, calls, explain)
 
 
+def page_as_error(exchange: Exchange) -> Exchange:
+    """A page that says that there is no such route or method, and an error with the same status."""
+    theirs, ours = exchange.theirs, exchange.ours
+    if (
+        theirs.status != ours.status
+        or ours.status not in (404, 405)
+        or not _fits(theirs, (ANY, None, r"<!doctype html>.*"))
+        or not _fits(ours, (ANY, "ENDPOINT_NOT_FOUND", ANY))
+    ):
+        return exchange
+    return replace(exchange, theirs=ours)
+
+
 def _fits(answer: Answer, expected: tuple[int | str, str | None, str]) -> bool:
     status, code, message = expected
     return (

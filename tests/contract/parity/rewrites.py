@@ -48,12 +48,6 @@ def in_our_folders(value: Json) -> Json:
     )
 
 
-def without_zero_size(value: Json) -> Json:
-    if isinstance(value, dict) and value.get("file_size") == 0:
-        return {key: one for key, one in value.items() if key != "file_size"}
-    return value
-
-
 def without_legacy_description(value: Json) -> Json:
     if isinstance(value, dict) and value.get("name") == "default":
         return {key: one for key, one in value.items() if key != "description"}

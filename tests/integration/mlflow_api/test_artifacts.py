@@ -91,7 +91,7 @@ class TestRoundTrip:
         assert (answer.status_code, answer.content) == (200, b"")
         assert answer.headers["content-length"] == "0"
         (shown,) = await files(client, run_id)
-        assert shown == {"path": "empty", "is_dir": False, "file_size": 0}
+        assert shown == {"path": "empty", "is_dir": False}  # as in MLflow
 
     async def test_undeclared_length(self, client: httpx.AsyncClient) -> None:
         run_id = await new_run(client)
