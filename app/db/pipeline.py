@@ -28,6 +28,10 @@ MAX_PREPARED = 150
 MAX_COUNTED = 500
 PREPARED_AT = 3
 
+# Seconds after which a waiting pipeline looks at its socket by itself. uvloop reports nothing of a
+# socket on which an error is pending, as where Postgres was killed while something was sent.
+LOOK_SECONDS = 0.25
+
 # How long Postgres may take to give up an abandoned transaction.
 CANCEL_SECONDS = 5.0
 
@@ -170,6 +174,7 @@ class Pipeline:
         self._ending = False
         self._unsent = False
         self._waiter: asyncio.Future[None] | None = None
+        self._look: asyncio.TimerHandle | None = None
         self._pgconn.enter_pipeline_mode()
 
     @property
@@ -271,6 +276,7 @@ class Pipeline:
         self._unsent = bool(self._pgconn.flush())
         if self._take_results():  # libpq also reads while it sends
             return
+        self._look = loop.call_later(LOOK_SECONDS, self._look_again, loop, socket)
         loop.add_reader(socket, self._on_ready, loop, socket)
         if self._unsent:
             loop.add_writer(socket, self._on_ready, loop, socket)
@@ -300,7 +306,15 @@ class Pipeline:
             self._stop_listening(loop, socket)
             waiter.set_result(None)
 
+    def _look_again(self, loop: asyncio.AbstractEventLoop, socket: int) -> None:
+        assert self._waiter is not None
+        if not self._waiter.done():
+            self._look = loop.call_later(LOOK_SECONDS, self._look_again, loop, socket)
+            self._on_ready(loop, socket)
+
     def _stop_listening(self, loop: asyncio.AbstractEventLoop, socket: int) -> None:
+        assert self._look is not None
+        self._look.cancel()
         loop.remove_reader(socket)
         if self._unsent:
             loop.remove_writer(socket)

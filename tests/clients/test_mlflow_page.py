@@ -20,10 +20,12 @@ from tests.support.chromium import chromium, observe
 # The page asks whether MLflow's basic-auth app is installed; MLflow's server without it has no
 # such route either.
 EXPECTED = re.compile(r"404 GET .*/ajax-api/2\.0/mlflow/users/current")
-# Chromium's line for that; and a notice of layout that the page throws by itself.
+# Chromium's line for that; a notice of layout that the page throws by itself; and an error of the
+# page's comparison, which looks for common artifacts before the lists of all runs have arrived.
 EXPECTED_ERRORS = re.compile(
     r"Failed to load resource: the server responded with a status of 404 .*"
     r"|.*ResizeObserver loop completed with undelivered notifications.*"
+    r"|TypeError: Cannot read properties of undefined \(reading 'includes'\)\s(?s:.*)"
 )
 
 HTML = """<h1>drawn by</h1><script>

@@ -182,7 +182,7 @@ def test_with_the_client(tracking_uri: str) -> None:
     """A training script that MLflow's server takes."""
     config = json.dumps({f"key{number}": "value" * 20 for number in range(400)})
     mlflow.set_tracking_uri(tracking_uri)
-    with mlflow.start_run(tags={"config": config}) as run:
+    with mlflow.start_run(experiment_id="0", tags={"config": config}) as run:
         mlflow.log_param("config", config)
         mlflow.log_params({"a": config, "b": 1})
         mlflow.set_tag("notes", "🙂" * 10_000)
