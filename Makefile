@@ -20,7 +20,7 @@ run: .venv/run.stamp ## Serve on http://127.0.0.1:8000 with an embedded Postgres
 test: .venv/dev.stamp ## Run the tests; args="-k word" chooses among them
 	@$(PYTEST) $(args)
 
-test-fast: .venv/dev.stamp ## Run the unit tests and those of the two APIs, in less than a minute
+test-fast: .venv/dev.stamp ## Run the unit tests and those of the two APIs, in some two minutes
 	@$(PYTEST) tests/unit tests/integration/mlflow_api tests/integration/workbench_api $(args)
 
 test-integrations: .venv/dev.stamp ## Run the libraries that log to MLflow, with PyTorch, which make test leaves out
