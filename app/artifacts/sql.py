@@ -213,15 +213,19 @@ ORDER BY folder, a.path
 # paths are an array, which is looked up in the index whatever the statistics say.
 DELETE_FILES = f"""
 DELETE FROM artifacts
-WHERE tenant_id = %(tenant)s AND path = ANY(%(paths)s::text[] || ARRAY(
-    SELECT below.path
-    FROM {_FOLDERS.format(folders="%(paths)s")}
-    CROSS JOIN LATERAL (
-        SELECT path FROM artifacts
-        WHERE tenant_id = %(tenant)s AND path > low AND path < high
-        ORDER BY path LIMIT %(limit)s
-    ) below
-    LIMIT %(limit)s
+WHERE tenant_id = %(tenant)s AND path = ANY(ARRAY(
+    SELECT unnest(%(paths)s::text[])
+    UNION ALL
+    (
+        SELECT below.path
+        FROM {_FOLDERS.format(folders="%(paths)s")}
+        CROSS JOIN LATERAL (
+            SELECT path FROM artifacts
+            WHERE tenant_id = %(tenant)s AND path > low AND path < high
+            ORDER BY path LIMIT %(limit)s
+        ) below
+        LIMIT %(limit)s
+    )
 ))
 RETURNING {_COLUMNS}
 """
