@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg
+from psycopg.pq import TransactionStatus
 from sqlalchemy import event, exc, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
@@ -46,6 +47,7 @@ _BEGIN = {
 _BEGIN_SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 # Key of a pooled connection's session.
 _SESSION = "session"
+_WITHIN_TRANSACTION = (TransactionStatus.INTRANS, TransactionStatus.INERROR)
 _SET_TENANT = text("SELECT set_config('app.tenant_id', :tenant, true)")
 
 
@@ -249,12 +251,15 @@ def _is_missing_tenant(error: Exception) -> bool:
 
 
 def _replace_closed(connection: Any, _record: object, _proxy: object) -> None:
-    """Replace a connection that Postgres has closed while it was idle.
+    """Replace a connection that Postgres has closed while it was idle, or that was left within a
+    transaction, which would swallow the commits of the next ones.
 
     An idle connection is readable only if it was closed. To poll it takes a microsecond, where
     `pool_pre_ping` takes a round trip.
     """
     raw = connection.driver_connection
+    if raw.pgconn.transaction_status in _WITHIN_TRANSACTION:
+        raise exc.DisconnectionError("The connection was left within a transaction")
     readable = select.poll()
     if not raw.closed:
         readable.register(raw.fileno(), select.POLLIN)

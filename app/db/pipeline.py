@@ -22,11 +22,13 @@ from psycopg.errors import error_from_result
 
 Row = tuple[Any, ...]
 
-# Prepared statements of a connection, and how often a statement is sent before it is prepared:
-# those of searches are many, and most are sent once.
-MAX_PREPARED = 150
-MAX_COUNTED = 500
-PREPARED_AT = 3
+# Prepared statements of a connection, and how often a statement is sent before it is prepared.
+# Those of searches are as many and as long as tenants make their filters, and most are sent once:
+# longer ones are neither prepared nor counted.
+MAX_PREPARED = 100
+MAX_COUNTED = 100
+PREPARED_AT = 5
+MAX_PREPARED_BYTES = 16 << 10
 
 # Seconds after which a waiting pipeline looks at its socket by itself. uvloop reports nothing of a
 # socket on which an error is pending, as where Postgres was killed while something was sent.
@@ -67,11 +69,6 @@ def _numbered(text: str) -> _Statement:
     return _Statement(_PLACEHOLDER.sub(number, text).encode(), tuple(numbers))
 
 
-@lru_cache(maxsize=1024)
-def _encoded(text: str) -> bytes:
-    return text.encode()
-
-
 _Key = tuple[bytes, tuple[int, ...]]
 """A statement, and the types of its parameters as Postgres numbers them."""
 
@@ -102,7 +99,7 @@ class Session:
 
     def new_name(self, key: _Key) -> bytes | None:
         """The name to prepare a statement by, where it is sent often enough."""
-        if not self._prepares:
+        if not self._prepares or len(key[0]) > MAX_PREPARED_BYTES:
             return None
         count = self._counts.pop(key, 0) + 1
         if count < PREPARED_AT:
@@ -196,7 +193,7 @@ class Pipeline:
 
     async def execute_numbered(self, text: str, values: Sequence[Any]) -> Cursor:
         """Queue a statement with parameters like `$1`."""
-        return self._send(_encoded(text), values, False)
+        return self._send(text.encode(), values, False)
 
     def _send(self, text: bytes, values: Sequence[Any], binary: bool) -> Cursor:
         pgconn, pending, session = self._pgconn, self._pending, self.session

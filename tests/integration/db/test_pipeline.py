@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 
 from app.db.database import Database
-from app.db.pipeline import MAX_PREPARED, PREPARED_AT
+from app.db.pipeline import MAX_PREPARED, MAX_PREPARED_BYTES, PREPARED_AT
 from app.kernel.errors import UnavailableError
 from app.kernel.tenant import Tenant
 from tests.conftest import Postgres
@@ -144,9 +144,9 @@ class TestConnection:
     async def test_keeps_a_bounded_number_of_statements(
         self, single: Database, tenant: Tenant
     ) -> None:
-        for _ in range(PREPARED_AT):
-            async with single.read_pipeline(tenant) as connection:
-                for number in range(MAX_PREPARED + 50):
+        async with single.read_pipeline(tenant) as connection:
+            for number in range(MAX_PREPARED + 50):
+                for _ in range(PREPARED_AT):
                     await connection.execute(f"SELECT {number}")
         async with single.read_pipeline(tenant) as connection:
             first = await connection.execute("SELECT 0")
@@ -155,3 +155,27 @@ class TestConnection:
             ).fetchone()
         assert await first.fetchall() == [(0,)]
         assert row == (MAX_PREPARED,)
+
+    async def test_counts_no_long_statements(self, single: Database, tenant: Tenant) -> None:
+        """They are as long as a tenant makes its filters, and would be kept for each connection."""
+        long = f"SELECT 'long', {' + '.join('1' for _ in range(MAX_PREPARED_BYTES // 4))}"
+        for _ in range(PREPARED_AT + 1):
+            async with single.read_pipeline(tenant) as connection:
+                found = await connection.execute_numbered(long, [])
+            assert (await found.fetchone() or ())[0] == "long"
+        async with single.read_pipeline(tenant) as connection:
+            prepared = await connection.execute(
+                "SELECT count(*) FROM pg_prepared_statements"
+                " WHERE statement LIKE 'SELECT ''long''%%'"
+            )
+        assert await prepared.fetchall() == [(0,)]
+
+    async def test_that_is_left_in_a_transaction_is_replaced(
+        self, single: Database, tenant: Tenant
+    ) -> None:
+        """Its next transactions would be a part of that one, and never be committed."""
+        before = await backend(single, tenant)
+        async with single.read_pipeline(tenant) as connection:
+            left = connection.session.connection
+        await left.execute("SELECT 1")
+        assert await backend(single, tenant) != before
