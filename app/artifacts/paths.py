@@ -19,6 +19,8 @@ _ESCAPE = re.compile("%[0-9A-Fa-f]{2}")
 _BARE_PERCENT = re.compile("%(?![0-9A-Fa-f]{2})")
 # Line breaks and tabs, and control characters and spaces at the begin of a name.
 _DROPPED = re.compile(r"[\t\r\n]|(?:^|(?<=/))[\x00-\x20]+")
+# No name is encoded that often. Without a limit a path could be made that takes milliseconds.
+_MAX_DECODINGS = 8
 _ENCODED_SLASH = re.compile("%2f", re.IGNORECASE)
 
 
@@ -78,14 +80,21 @@ def name_as_in_url(name: str, folder: str) -> str:
 def path_as_listed(path: str) -> str:
     """The path that MLflow's client shows of one that a server lists: it decodes it until nothing
     changes, with what Python's `urlparse` drops, and encodes control characters."""
-    while (decoded := _DROPPED.sub("", unquote(path))) != path:
-        path = decoded
-    return UNSTORABLE.sub(_escape, path)
+    return _decoded(path, dropped=_DROPPED)
 
 
-def fully_decoded(path: str) -> str:
-    """A path that is decoded until nothing changes, with control characters encoded."""
-    while (decoded := unquote(path)) != path:
+def is_shown_whole(path: str) -> bool:
+    """Whether MLflow's client drops nothing of a path in order to show it."""
+    return _decoded(path) == path_as_listed(path)
+
+
+def _decoded(path: str, *, dropped: re.Pattern[str] | None = None) -> str:
+    for _ in range(_MAX_DECODINGS):
+        decoded = unquote(path)
+        if dropped:
+            decoded = dropped.sub("", decoded)
+        if decoded == path:
+            break
         path = decoded
     return UNSTORABLE.sub(_escape, path)
 

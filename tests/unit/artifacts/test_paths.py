@@ -323,6 +323,11 @@ class TestAsListed:
     def test_is_decoded(self, stored: str, shown: str) -> None:
         assert path_as_listed(stored) == shown
 
+    def test_is_decoded_a_bounded_number_of_times(self) -> None:
+        """A search may decode a hundred names that a tenant has stored."""
+        nested = "%" + "25" * 100 + "41"
+        assert path_as_listed(nested).startswith("%2525")
+
     @given(NAMES)
     def test_is_what_mlflows_client_shows(self, name: str) -> None:
         try:
