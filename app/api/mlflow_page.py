@@ -7,9 +7,10 @@ an API key, and sends it with every call of the page.
 
 import asyncio
 import gzip
+import io
 import mimetypes
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +73,7 @@ class _File:
     """A file of the page. `cache` is its Cache-Control."""
 
     path: Path
+    size: int
     etag: str
     content_type: str
     cache: str
@@ -95,7 +97,10 @@ class MlflowPage:
             for file in folder.rglob("*")
             if file.is_file()
         }
-        self._gzipped: dict[Path, bytes] = {}
+        # What was asked for, compressed if it can be: one copy for all requests, however slowly
+        # their clients read.
+        self._contents: dict[Path, bytes] = {}
+        self._reading = asyncio.Lock()
         self._authenticator = authenticator
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -143,29 +148,49 @@ class MlflowPage:
         }
         if is_current(headers.get("if-none-match"), file.etag):
             return Response(status_code=304, headers=own)
-        if file.compressible and "gzip" in headers.get("accept-encoding", ""):
+        content = await self._content(file)
+        if file.compressible and "gzip" not in headers.get("accept-encoding", ""):
+            return _Chunks(_unzipped(content), file.size, own, file.content_type)
+        if file.compressible:
             own["Content-Encoding"] = "gzip"
-            content = self._gzipped.get(file.path)
-            if content is None:
-                content = await asyncio.to_thread(_gzipped, file.path)
-                self._gzipped[file.path] = content
-        else:
-            content = await asyncio.to_thread(file.path.read_bytes)
-        return _Chunks(content, 200, own, file.content_type)
+        return _Chunks(_slices(content), len(content), own, file.content_type)
+
+    async def _content(self, file: _File) -> bytes:
+        async with self._reading:  # each file once, and none beside another
+            if file.path not in self._contents:
+                read = _gzipped if file.compressible else Path.read_bytes
+                self._contents[file.path] = await asyncio.to_thread(read, file.path)
+        return self._contents[file.path]
 
 
 class _Chunks(Response):
     """A response in chunks, so that a slow client has little of it in its connection's buffer."""
 
+    def __init__(
+        self, chunks: Iterator[bytes], length: int, headers: dict[str, str], media_type: str
+    ) -> None:
+        super().__init__(headers=headers, media_type=media_type)
+        self.headers["content-length"] = str(length)
+        self._chunks = chunks
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send(
             {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
         )
-        body = b"" if is_head(scope) else memoryview(self.body)
-        for start in range(0, len(body), _CHUNK):
-            chunk = bytes(body[start : start + _CHUNK])
+        for chunk in () if is_head(scope) else self._chunks:
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
+
+
+def _slices(content: bytes) -> Iterator[bytes]:
+    for start in range(0, len(content), _CHUNK):
+        yield content[start : start + _CHUNK]
+
+
+def _unzipped(content: bytes) -> Iterator[bytes]:
+    with gzip.open(io.BytesIO(content)) as file:
+        while chunk := file.read(_CHUNK):
+            yield chunk
 
 
 def _file(path: Path) -> _File:
@@ -173,6 +198,7 @@ def _file(path: Path) -> _File:
     guessed = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
     return _File(
         path,
+        stat.st_size,
         f"{stat.st_mtime_ns:x}-{stat.st_size:x}",
         _TYPES.get(path.suffix, guessed),
         _YEAR if _HASH_IN_NAME.search(path.name) else _REVALIDATED,
