@@ -45,7 +45,6 @@ def applications(services: Callable[[], Services]) -> dict[str, ASGIApp]:
     pages = PageFiles(services)
     api = MlflowApi(
         services,
-        pages.serve,
         experiments.routes,
         runs.routes,
         inputs.routes,
@@ -58,9 +57,10 @@ def applications(services: Callable[[], Services]) -> dict[str, ASGIApp]:
         server_info.routes,
         workspaces.routes,
         not_kept.routes,
+        files=pages.serve,
     )
     proxy = ArtifactRoutes(services)
-    graphql: ASGIApp = MlflowApi(services, pages.serve, graphql_api.routes)
+    graphql: ASGIApp = MlflowApi(services, graphql_api.routes)
     # MLflow 3 asks for the datasets of experiments at a path that lacks a slash ("/api/3.0mlflow").
     below_version: dict[str, ASGIApp] = {
         f"{prefix}{name}": app

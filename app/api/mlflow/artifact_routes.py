@@ -14,7 +14,7 @@ from app.api.mlflow.error_responses import (
     encode_error,
     internal_error,
     status_and_body,
-    unknown_route,
+    unknown_route_response,
 )
 from app.api.mlflow.router import Call
 from app.kernel.errors import TrackingError
@@ -65,8 +65,7 @@ class ArtifactRoutes:
         endpoint = self.table.get((scope["method"], prefix))
         if endpoint is None:
             allowed = {method for method, other in self.table if other == prefix}
-            status, body, headers = unknown_route(scope, allowed)
-            answer = Response(body, status, headers, "application/json" if body else None)
+            answer = unknown_route_response(scope, allowed)
         else:
             scope["route"] = endpoint
             scope["path_params"] = {"path": rest}

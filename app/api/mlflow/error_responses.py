@@ -58,6 +58,12 @@ def unknown_route(scope: Scope, allowed: Collection[str] = ()) -> tuple[int, byt
     return 405, endpoint_not_found(method, path), headers
 
 
+def unknown_route_response(scope: Scope, allowed: Collection[str]) -> Response:
+    """`unknown_route` as a response."""
+    status, body, headers = unknown_route(scope, allowed)
+    return Response(body, status, headers, "application/json" if body else None)
+
+
 def endpoint_not_found(method: str, path: str, more: str = "") -> bytes:
     """The body of a 404 or a 405; `more` is a sentence after the usual ones."""
     return encode_error(

@@ -78,11 +78,6 @@ async def search_traces_v3(call: Call, message: SearchTracesV3) -> Answer:
     return _no_traces(message)
 
 
-@routes.add("POST", "traces/metrics", QueryTraceMetrics, Role.READ)
-async def query_trace_metrics(call: Call, message: QueryTraceMetrics) -> Answer:
-    return NOTHING
-
-
 @routes.add("GET", "scorers/list", ListScorers, Role.READ)
 async def list_scorers(call: Call, message: ListScorers) -> Answer:
     if message.experiment_id and message.experiment_ids:
@@ -92,47 +87,45 @@ async def list_scorers(call: Call, message: ListScorers) -> Answer:
     return NOTHING
 
 
-@routes.add("GET", "datasets/search", SearchDatasets, Role.READ)
-@routes.add("POST", "datasets/search", SearchDatasets, Role.READ)
-async def search_datasets(call: Call, message: SearchDatasets) -> Answer:
-    return NOTHING
+def _always(method: str, path: str, message: type[msgspec.Struct], answer: bytes) -> None:
+    """Serve a path whose answer is the same for every well-formed message."""
+
+    @routes.add(method, path, message, Role.READ)
+    async def constant(call: Call, message: msgspec.Struct) -> Answer:
+        return answer
 
 
-@routes.add("POST", "issues/search", SearchIssues, Role.READ)
-async def search_issues(call: Call, message: SearchIssues) -> Answer:
-    return b'{"next_page_token":""}'
-
-
-@routes.add("GET", "gateway/secrets/config", Empty, Role.READ)
-async def gateway_secrets_config(call: Call, message: Empty) -> Answer:
-    return b'{"secrets_available":false,"using_default_passphrase":false}'
-
-
-@routes.add("GET", "gateway-proxy", Empty, Role.READ)
-async def gateway_proxy(call: Call, message: Empty) -> Answer:
-    """As of a gateway without endpoints."""
-    return b'{"endpoints":[]}'
-
-
-@routes.add("GET", "assistant/config", Empty, Role.READ)
-async def assistant_config(call: Call, message: Empty) -> Answer:
-    return b'{"providers":{},"projects":{},"remote_access_allowed":false}'
-
-
-@routes.add("GET", "assistant/providers", Empty, Role.READ)
-async def assistant_providers(call: Call, message: Empty) -> Answer:
-    return b'{"providers":[],"resolved":null,"gateway_vendor_options":{}}'
-
-
-@routes.add("GET", "ui-telemetry", Empty, Role.READ)
-async def ui_telemetry(call: Call, message: Empty) -> Answer:
-    """The page sends nothing where it is told so."""
-    return b'{"disable_ui_telemetry":true,"disable_ui_events":[],"ui_rollout_percentage":0}'
-
-
-@routes.add("POST", "ui-telemetry", Empty, Role.READ)
-async def take_no_ui_telemetry(call: Call, message: Empty) -> Answer:
-    return b'{"status":"disabled"}'
+_always("POST", "traces/metrics", QueryTraceMetrics, NOTHING)
+_always("GET", "datasets/search", SearchDatasets, NOTHING)
+_always("POST", "datasets/search", SearchDatasets, NOTHING)
+_always("POST", "issues/search", SearchIssues, b'{"next_page_token":""}')
+_always(
+    "GET",
+    "gateway/secrets/config",
+    Empty,
+    b'{"secrets_available":false,"using_default_passphrase":false}',
+)
+_always("GET", "gateway-proxy", Empty, b'{"endpoints":[]}')
+_always(
+    "GET",
+    "assistant/config",
+    Empty,
+    b'{"providers":{},"projects":{},"remote_access_allowed":false}',
+)
+_always(
+    "GET",
+    "assistant/providers",
+    Empty,
+    b'{"providers":[],"resolved":null,"gateway_vendor_options":{}}',
+)
+# The page sends nothing where it is told so.
+_always(
+    "GET",
+    "ui-telemetry",
+    Empty,
+    b'{"disable_ui_telemetry":true,"disable_ui_events":[],"ui_rollout_percentage":0}',
+)
+_always("POST", "ui-telemetry", Empty, b'{"status":"disabled"}')
 
 
 def _no_traces(message: SearchTraces | SearchTracesV3) -> Answer:

@@ -14,7 +14,7 @@ from app.api.file_response import media_type
 from app.api.headers import content_length, declared_digests
 from app.api.mlflow.artifact_routes import Endpoint, Handler, respond
 from app.api.mlflow.artifacts import file_at
-from app.api.mlflow.error_responses import unknown_route
+from app.api.mlflow.error_responses import unknown_route_response
 from app.api.mlflow.router import Call, match
 from app.artifacts.paths import artifact_path, path_to_read
 from app.kernel import validation
@@ -156,7 +156,5 @@ class PageFiles:
                 await (await respond(self._services(), endpoint, request))(scope, receive, send)
                 return True
         if allowed:
-            status, body, headers = unknown_route(scope, allowed)
-            answer = Response(body, status, headers, media_type="application/json")
-            await answer(scope, receive, send)
+            await unknown_route_response(scope, allowed)(scope, receive, send)
         return bool(allowed)

@@ -108,7 +108,7 @@ class MlflowApi:
     """ASGI application that serves the route tables at the path that it is mounted at."""
 
     def __init__(
-        self, services: Callable[[], Services], files: FileRoutes, *routes: Routes
+        self, services: Callable[[], Services], *routes: Routes, files: FileRoutes | None = None
     ) -> None:
         """`files` answers, and returns True, where a path is one of its routes."""
         self._services = services
@@ -138,7 +138,7 @@ class MlflowApi:
             status, body = status_and_body(error)
             headers = error_headers(error)
         except _UnknownRouteError as error:
-            if await self._files(path, scope, receive, send):
+            if self._files and await self._files(path, scope, receive, send):
                 return
             status, body, headers = unknown_route(scope, error.allowed)
         except ClientGoneError:
