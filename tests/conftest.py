@@ -28,6 +28,8 @@ from tests.support import postgres_servers
 from tests.support.processes import Tracking
 from tests.support.s3_server import S3Server, s3_server
 
+ADMIN_KEY = "an-admin-key-that-only-the-tests-have"
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -207,6 +209,21 @@ def server_url(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> 
     }
     log = tmp_path_factory.mktemp("server") / "log"
     with running_server(environment, log) as (url, _):
+        yield url
+
+
+@pytest.fixture(scope="module")
+def guarded_url(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server that asks for keys."""
+    folder = tmp_path_factory.mktemp("guarded")
+    environment = {
+        "TRACKING_DATABASE_URL": postgres.app_url,
+        "TRACKING_MIGRATION_DATABASE_URL": postgres.owner_url,
+        "TRACKING_DATA_DIR": str(folder / "data"),
+        "TRACKING_AUTH": "keys",
+        "TRACKING_ADMIN_KEY": ADMIN_KEY,
+    }
+    with running_server(environment, folder / "log") as (url, _):
         yield url
 
 

@@ -8,8 +8,7 @@ import pytest
 from mlflow import MlflowClient
 from playwright.sync_api import Browser, Page, expect
 
-from tests.conftest import Postgres, new_slug, running_server
-from tests.integration.conftest import ADMIN_KEY
+from tests.conftest import ADMIN_KEY, new_slug
 from tests.support.chromium import Observed, chromium, observe
 
 # A text that would act as a page where it is taken for HTML.
@@ -20,20 +19,6 @@ HOSTILE = "<img src=x onerror=document.title='pwned'>"
 def browser() -> Iterator[Browser]:
     with chromium() as it:
         yield it
-
-
-@pytest.fixture(scope="module")
-def guarded_url(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("guarded")
-    environment = {
-        "TRACKING_DATABASE_URL": postgres.app_url,
-        "TRACKING_MIGRATION_DATABASE_URL": postgres.owner_url,
-        "TRACKING_DATA_DIR": str(folder / "data"),
-        "TRACKING_AUTH": "keys",
-        "TRACKING_ADMIN_KEY": ADMIN_KEY,
-    }
-    with running_server(environment, folder / "log") as (url, _):
-        yield url
 
 
 @pytest.fixture

@@ -13,9 +13,7 @@ from app.config import Settings
 from app.kernel.tenant import Tenant
 from app.main import create_app
 from app.services import Services
-from tests.conftest import AppClient
-
-ADMIN_KEY = "an-admin-key-that-only-the-tests-have"
+from tests.conftest import ADMIN_KEY, AppClient
 
 NewKey = Callable[..., Awaitable[str]]
 

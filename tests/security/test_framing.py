@@ -3,12 +3,11 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.conftest import Postgres, new_slug, running_server
+from tests.conftest import ADMIN_KEY, new_slug
 from tests.security.raw import (
     PATIENCE,
     answer_to,
@@ -27,7 +26,6 @@ JSON = "Content-Type: application/json"
 CHUNKED = "Transfer-Encoding: chunked"
 MIB = 1 << 20
 FLOOD = 64 * MIB
-ADMIN_KEY = "an-admin-key-of-thirty-two-letters"
 HEALTH = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
@@ -56,21 +54,6 @@ def test_a_trailer_names_no_tenant(local_target: Target, path: str) -> None:
     answer = answer_to(local_target.url, sent)
     assert status_of(answer) in (200, 201)
     assert other.encode() not in answer
-
-
-@pytest.fixture(scope="module")
-def guarded_url(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server that asks for keys."""
-    folder: Path = tmp_path_factory.mktemp("guarded")
-    environment = {
-        "TRACKING_DATABASE_URL": postgres.app_url,
-        "TRACKING_MIGRATION_DATABASE_URL": postgres.owner_url,
-        "TRACKING_DATA_DIR": str(folder / "data"),
-        "TRACKING_AUTH": "keys",
-        "TRACKING_ADMIN_KEY": ADMIN_KEY,
-    }
-    with running_server(environment, folder / "log") as (url, _):
-        yield url
 
 
 @pytest.mark.parametrize("path", ["/api/v1/admin/tenants", CREATE, EXPERIMENTS])

@@ -17,14 +17,14 @@ from app.config import Settings
 from app.kernel.errors import UnavailableError
 from app.kernel.tenant import Tenant
 from app.tenants import lookup as tenants
-from tests.conftest import Postgres, client_of, new_slug
+from tests.conftest import ADMIN_KEY, Postgres, client_of, new_slug
 from tests.contract.isolation.artifact_cases import GRANTS
 from tests.contract.isolation.belongings import Belongings, belongings
 from tests.contract.isolation.callers import Caller, files_of, filled_tenant, rows_of
 from tests.contract.isolation.cases import CASES, DIRECTORY
 from tests.contract.isolation.routes import PROXY, served
 from tests.contract.isolation.test_signed_urls import granted
-from tests.integration.conftest import ADMIN_KEY, bearer, guarded
+from tests.integration.conftest import bearer, guarded
 
 MANAGED = "/api/v1/admin/tenants"
 

@@ -15,8 +15,8 @@ from app.config import Settings
 from app.kernel.clock import now_ms
 from app.kernel.tenant import Tenant
 from app.services import Services
-from tests.conftest import new_slug
-from tests.integration.conftest import ADMIN_KEY, NewKey, bearer, caller, guarded, until_refused
+from tests.conftest import ADMIN_KEY, new_slug
+from tests.integration.conftest import NewKey, bearer, caller, guarded, until_refused
 
 MLFLOW = "/api/2.0/mlflow/experiments/search?max_results=10"
 PROXY = "/api/2.0/mlflow-artifacts/artifacts"

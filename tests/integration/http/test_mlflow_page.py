@@ -16,8 +16,8 @@ from app import config
 from app.config import Settings
 from app.kernel.tenant import Tenant
 from app.main import create_app
-from tests.conftest import AppClient, client_of
-from tests.integration.conftest import ADMIN_KEY, NewKey, guarded
+from tests.conftest import ADMIN_KEY, AppClient, client_of
+from tests.integration.conftest import NewKey, guarded
 
 
 @pytest_asyncio.fixture(scope="module")
