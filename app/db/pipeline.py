@@ -41,6 +41,7 @@ _PLACEHOLDER = re.compile(r"%(?:\((\w+)\)s|%)")
 
 _COMMAND_OK = pq.ExecStatus.COMMAND_OK
 _FATAL_ERROR = pq.ExecStatus.FATAL_ERROR
+_FAILED = (_FATAL_ERROR, pq.ExecStatus.PIPELINE_ABORTED)
 _PIPELINE_SYNC = pq.ExecStatus.PIPELINE_SYNC
 _OK = pq.ConnStatus.OK
 _IDLE = pq.TransactionStatus.IDLE
@@ -336,7 +337,8 @@ class Pipeline:
                 self._error = error_from_result(result, self.session.connection.info.encoding)
             awaiting = pending[0]
             if isinstance(awaiting, Cursor):
-                awaiting.result = result
+                if status not in _FAILED:  # else fetching raises
+                    awaiting.result = result
             elif awaiting is not None and status != _COMMAND_OK:
                 self.session.forget(awaiting)
             if pgconn.status != _OK:

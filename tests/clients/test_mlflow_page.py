@@ -25,7 +25,8 @@ EXPECTED = re.compile(r"404 GET .*/ajax-api/2\.0/mlflow/users/current")
 EXPECTED_ERRORS = re.compile(
     r"Failed to load resource: the server responded with a status of 404 .*"
     r"|.*ResizeObserver loop completed with undelivered notifications.*"
-    r"|TypeError: Cannot read properties of undefined \(reading 'includes'\)\s(?s:.*)"
+    r"|TypeError: Cannot read properties of undefined \(reading 'includes'\)\s+at .*"
+    r"\s+at Array\.filter (?s:.*)"
 )
 
 HTML = """<h1>drawn by</h1><script>

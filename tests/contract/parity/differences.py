@@ -178,7 +178,7 @@ DIFFERENCES: tuple[Difference, ...] = (
         "Postgres stores no NUL, and half of a surrogate pair is no text; MLflow takes one for an"
         " empty text.",
         calls=ANY,
-        theirs=(ANY, f"({REFUSED})?", r"(?!Invalid).*|Invalid experiment name: ''"),
+        theirs=(ANY, f"({REFUSED})?", r"{.*|Invalid experiment name: ''"),
         ours=(400, REFUSED, r".*holds a NUL character or half of a surrogate pair.*"),
     ),
     everywhere(

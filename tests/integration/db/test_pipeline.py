@@ -60,6 +60,26 @@ class TestResults:
             )
         assert await found.fetchall() == [("%(b)s$1%(b)s", 2, True)]
 
+    async def test_none_of_a_failed_pipeline_is_taken_for_empty(
+        self, single: Database, tenant: Tenant
+    ) -> None:
+        """That which failed, those behind it, and as often as they are asked for."""
+        found = []
+
+        async def fail() -> None:
+            async with single.read_pipeline(tenant) as connection:
+                for statement in ("SELECT 1 / 0", "SELECT 'behind it'"):
+                    found.append(await connection.execute(statement))
+                for cursor in [*found, *found]:
+                    with pytest.raises(psycopg.errors.DivisionByZero):
+                        await cursor.fetchall()
+
+        with pytest.raises(psycopg.errors.DivisionByZero):
+            await fail()
+        for cursor in found:
+            with pytest.raises(psycopg.errors.DivisionByZero):
+                await cursor.fetchall()
+
     async def test_numbers_in_binary(self, single: Database, tenant: Tenant) -> None:
         async with single.read_pipeline(tenant) as connection:
             found = await connection.execute(
